@@ -1,0 +1,32 @@
+# One environment for every target; PYTHON chooses the interpreter it is made with.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DATA ?=
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test lint bench clean
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed  ## search real embeddings with every embedded engine
+	$(BIN)/requant demo
+
+test: $(VENV)/.installed  ## the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.installed  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed  ## measure against the engines driven by hand; DATA=folder with the full WordNet files
+	$(BIN)/python -m benchmarks.spine $(if $(DATA),--data $(DATA))
+
+clean:  ## remove the environment and every build product
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,33 @@
+"""What can go wrong between requant and an engine.
+
+```
+RequantError
+├── EngineMissingError(ImportError)   the engine is not installed; the text names the extra
+├── UnknownEngineError                no engine is registered under that name
+├── CorruptIndexError                 an index file whose digest or content is not what was written
+├── ForkedError                       an index that was opened before a fork is used after it
+└── EngineError                       an engine refused or failed; its own error is the cause
+```
+"""
+
+from requant.quantizers.errors import InputError, RequantError
+
+
+class EngineMissingError(RequantError, ImportError):
+    """The engine's package is not installed, or cannot be imported."""
+
+
+class UnknownEngineError(InputError):
+    """No engine is registered under that name."""
+
+
+class CorruptIndexError(RequantError):
+    """An index file is not what was written."""
+
+
+class ForkedError(RequantError):
+    """An engine that does not survive a fork was opened in the parent process."""
+
+
+class EngineError(RequantError):
+    """An engine refused or failed."""

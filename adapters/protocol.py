@@ -1,0 +1,164 @@
+"""The contract between the core and an engine. A backend knows keys and codes, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from requant.quantizers.arrays import Codes, Float32s
+from requant.quantizers.codes import CodeMetric, CodeSpec, Format
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Keys: TypeAlias = NDArray[np.int64]
+IndexType = Literal["flat", "hnsw", "ivf"]
+Storage = Literal["file", "folder", "server"]
+
+
+@dataclass(frozen=True)
+class IndexSpec:
+    """What an index holds and how it is built; equal on every open of the same index.
+
+    `params` are the engine's own, by the engine's own names (`M`, `efConstruction`, `nlist`...);
+    `expected` is about how many items it will hold, for engines that size a structure by it.
+    """
+
+    code: CodeSpec
+    metric: CodeMetric
+    index_type: IndexType = "flat"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    expected: int = 0
+
+
+@dataclass(frozen=True)
+class Support:
+    """One thing an engine can do, as a row of its capability table.
+
+    `exact`: the order is that of the codes, ties aside. `key_sets`: `search(among=...)` is pushed
+    down into the engine. `codes`: `search(codes=True)` hands back the candidates' codes as well.
+    `deletes`: "in place", or "tombstones" until a rebuild.
+    """
+
+    format: Format
+    index_type: IndexType
+    metrics: tuple[CodeMetric, ...]
+    exact: bool = False
+    key_sets: bool = False
+    codes: bool = False
+    deletes: Literal["in place", "tombstones"] = "in place"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine declares: the documentation, the core and the conformance suite read it.
+
+    `storage`: a "file" engine lives in memory and `flush` writes one file; a "folder" or "server"
+    engine keeps its own. `mmap`: `open(mmap=True)` maps the file instead of reading it.
+    `parallel`: a batch of queries uses several cores inside the engine.
+    `params`: the names that `IndexSpec.params` may hold, each with a line of explanation.
+    """
+
+    engine: str
+    storage: Storage
+    supports: tuple[Support, ...]
+    mmap: bool = False
+    parallel: bool = False
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, format: Format, index_type: IndexType) -> Support | None:
+        """Return the row of a code format and an index type, None if the engine has none."""
+        for row in self.supports:
+            if (row.format, row.index_type) == (format, index_type):
+                return row
+        return None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The answer of a first pass: `keys (q, k) int64` and `distances (q, k) float32`, nearest first.
+
+    A row with fewer than k answers is padded at its end with key -1 and distance infinity.
+    Distances are those of `requant.quantizers.distance`: lower is nearer, whatever the metric.
+    `codes (q, k, w)` are the candidates' own codes, where they were asked for (padding: zeros).
+    """
+
+    keys: Keys
+    distances: Float32s
+    codes: Codes | None = None
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Codes under int64 keys, in an engine's native format.
+
+    Keys are unique and satisfy 0 <= key < 2**62. `upsert` and `search` take codes and queries
+    exactly as `CodeSpec` describes them. Calls from several threads are safe.
+    """
+
+    capabilities: ClassVar[Capabilities]
+    spec: IndexSpec
+
+    @classmethod
+    def create(
+        cls, spec: IndexSpec, location: str | None = None, *, sample: Codes | None = None
+    ) -> Self:
+        """Return an empty index; `sample` holds codes to learn a coarse structure (IVF) from.
+
+        Raises UnsupportedError where `spec` wishes for what `capabilities` do not offer.
+        """
+        ...
+
+    @classmethod
+    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
+        """Return the index that `flush` left at `location`; raises CorruptIndexError."""
+        ...
+
+    def upsert(self, keys: Keys, codes: Codes) -> None:
+        """Store `codes (n, w)` under `keys (n,)`, replacing what is there."""
+        ...
+
+    def delete(self, keys: Keys) -> int:
+        """Remove `keys`, unknown ones aside, and return how many were there."""
+        ...
+
+    def search(
+        self,
+        queries: Codes,
+        k: int,
+        *,
+        among: Keys | None = None,
+        effort: int | None = None,
+        codes: bool = False,
+    ) -> Candidates:
+        """Return the k nearest of each query, of `among` (sorted keys) only if it is given.
+
+        `effort` is what a graph or IVF search may spend (efSearch, nprobe, expansion); `codes`
+        asks for the candidates' codes. Raises UnsupportedError for `among` and `codes` where the
+        engine does not declare them.
+        """
+        ...
+
+    def export(self, batch: int = 65536) -> Iterator[tuple[Keys, Codes]]:
+        """Yield everything the index holds, each code byte for byte as it was given."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many keys the index holds."""
+        ...
+
+    def flush(self, location: str | None = None) -> None:
+        """Make what was accepted durable.
+
+        A "file" engine writes a new file at `location`; the caller makes it durable and whole by
+        `requant.adapters.files.publish(path, backend.flush)`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of memory, files and connections; closing twice is harmless."""
+        ...

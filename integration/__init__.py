@@ -1,0 +1,1 @@
+"""Where requant meets people and other software."""

@@ -1,0 +1,1 @@
+"""Pure NumPy quantizers and the codes they make."""

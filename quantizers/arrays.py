@@ -1,0 +1,79 @@
+"""Vectors as they arrive, checked once: every other module may rely on what leaves here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from requant.quantizers.errors import DimensionError, InputError, NonFiniteError
+
+Float32s = NDArray[np.float32]
+Codes = NDArray[Any]
+
+
+def as_vectors(vectors: ArrayLike, dim: int | None = None, name: str = "vectors") -> Float32s:
+    """Return `vectors` as a C-contiguous `(n, d) float32` array, without a copy where possible.
+
+    Accepts lists, NumPy arrays of any real dtype, and whatever offers `__array__` (torch
+    tensors on the CPU, Arrow arrays).
+
+    Raises:
+        InputError: not two-dimensional, empty width, ragged, or not made of real numbers.
+        DimensionError: `dim` is given and the width is another.
+        NonFiniteError: a row holds NaN or infinity, or overflows float32.
+
+    >>> as_vectors([[1, 2], [3, 4]]).dtype
+    dtype('float32')
+    """
+    array = _real_array(vectors, name)
+    if array.ndim != 2:
+        hint = "; wrap one vector in a list" if array.ndim == 1 else ""
+        raise InputError(f"{name} must have shape (n, d), not {array.shape}{hint}")
+    if array.shape[1] == 0:
+        raise InputError(f"{name} have no dimensions: shape {array.shape}")
+    if dim is not None and array.shape[1] != dim:
+        raise DimensionError(f"{name} have {array.shape[1]} dimensions, expected {dim}")
+    with np.errstate(over="ignore"):
+        floats = np.ascontiguousarray(array, dtype=np.float32)
+    check_finite(floats, name)
+    return floats
+
+
+def as_vector(vector: ArrayLike, dim: int, name: str = "vector") -> Float32s:
+    """Return one vector, `(d,)` or `(1, d)`, as `(1, d) float32`; raises as `as_vectors` does."""
+    array = _real_array(vector, name)
+    if array.ndim == 2 and array.shape[0] != 1:
+        raise InputError(f"{name} must be one vector of {dim} numbers, not shape {array.shape}")
+    return as_vectors(array.reshape(1, -1) if array.ndim == 1 else array, dim, name)
+
+
+def check_finite(floats: Float32s, name: str = "vectors") -> None:
+    """Raise NonFiniteError naming the first row of `(n, d)` that holds NaN or infinity."""
+    # A sum is finite only if every term is: one cheap pass, and a second one only on suspicion
+    # (a sum of finite numbers may overflow).
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(floats.sum(dtype=np.float32)):
+            return
+    bad = ~np.isfinite(floats).all(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        column = int((~np.isfinite(floats[row])).argmax())
+        raise NonFiniteError(
+            f"{name} row {row} holds {floats[row, column]} in dimension {column}: "
+            "drop the row or embed its text again"
+        )
+
+
+def _real_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{name} cannot be read as an array: {error}") from error
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise InputError(
+            f"{name} must hold real numbers (float16, float32, float64 or integers), "
+            f"not dtype {array.dtype}"
+        )
+    return array

@@ -1,0 +1,1 @@
+"""The store: items and float32 vectors in SQL."""
