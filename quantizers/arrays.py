@@ -13,11 +13,13 @@ Float32s = NDArray[np.float32]
 Codes = NDArray[Any]
 
 
-def as_vectors(vectors: ArrayLike, dim: int | None = None, name: str = "vectors") -> Float32s:
+def as_vectors(
+    vectors: ArrayLike, dim: int | None = None, name: str = "vectors", *, finite: bool = True
+) -> Float32s:
     """Return `vectors` as a C-contiguous `(n, d) float32` array, without a copy where possible.
 
     Accepts lists, NumPy arrays of any real dtype, and whatever offers `__array__` (torch
-    tensors on the CPU, Arrow arrays).
+    tensors on the CPU, Arrow arrays). `finite=False` leaves the search for NaN to the caller.
 
     Raises:
         InputError: not two-dimensional, empty width, ragged, or not made of real numbers.
@@ -37,7 +39,8 @@ def as_vectors(vectors: ArrayLike, dim: int | None = None, name: str = "vectors"
         raise DimensionError(f"{name} have {array.shape[1]} dimensions, expected {dim}")
     with np.errstate(over="ignore"):
         floats = np.ascontiguousarray(array, dtype=np.float32)
-    check_finite(floats, name)
+    if finite:
+        check_finite(floats, name)
     return floats
 
 
@@ -49,8 +52,11 @@ def as_vector(vector: ArrayLike, dim: int, name: str = "vector") -> Float32s:
     return as_vectors(array.reshape(1, -1) if array.ndim == 1 else array, dim, name)
 
 
-def check_finite(floats: Float32s, name: str = "vectors") -> None:
-    """Raise NonFiniteError naming the first row of `(n, d)` that holds NaN or infinity."""
+def check_finite(floats: Float32s, name: str = "vectors", first_row: int = 0) -> None:
+    """Raise NonFiniteError naming the first row of `(n, d)` that holds NaN or infinity.
+
+    `first_row` is the number of the first row, for a caller that checks in parts.
+    """
     # A sum is finite only if every term is: one cheap pass, and a second one only on suspicion
     # (a sum of finite numbers may overflow).
     with np.errstate(over="ignore", invalid="ignore"):
@@ -61,7 +67,7 @@ def check_finite(floats: Float32s, name: str = "vectors") -> None:
         row = int(bad.argmax())
         column = int((~np.isfinite(floats[row])).argmax())
         raise NonFiniteError(
-            f"{name} row {row} holds {floats[row, column]} in dimension {column}: "
+            f"{name} row {first_row + row} holds {floats[row, column]} in dimension {column}: "
             "drop the row or embed its text again"
         )
 

@@ -1,0 +1,153 @@
+"""Binary codes: signs, or thermometers of 2 to 4 bits a dimension, compared by Hamming distance.
+
+A thermometer of b bits writes the level 0..b of a value as that many ones, in b planes of `dim`
+bits that follow one another, so Hamming distance counts the levels between two values. The
+thresholds cut a Gaussian into b + 1 equally likely parts, which centring and a rotation make
+true enough of real embeddings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from requant.quantizers.affine import Affine
+from requant.quantizers.arrays import Codes, Float32s, as_vectors
+from requant.quantizers.chunks import encode_in_chunks
+from requant.quantizers.codes import CodeMetric, CodeSpec
+from requant.quantizers.errors import InputError
+from requant.quantizers.levels import spread
+from requant.quantizers.serial import State
+
+
+@dataclass(frozen=True, eq=False)
+class BinaryQuantizer:
+    """Bits a dimension: `bits` of them, set where `rotate(x - centre)` exceeds each threshold.
+
+    Without centre and rotation `bits=1` gives the ubinary codes of sentence-transformers.
+
+    >>> BinaryQuantizer.signs(8).encode([[1, -1, 1, 0, 0, 0, 0, 2]]).tolist()
+    [[161]]
+    """
+
+    affine: Affine | None
+    bits: int
+    sigma: float
+    width: int
+
+    @classmethod
+    def fit(
+        cls,
+        sample: ArrayLike,
+        bits: int = 2,
+        *,
+        centre: bool = True,
+        rotate: bool = True,
+        seed: int = 0,
+    ) -> BinaryQuantizer:
+        """Learn mean and sigma from `sample (n, d)`.
+
+        Raises:
+            InputError: `bits` is not 1, 2, 3 or 4, or the sample is empty.
+        """
+        if bits not in (1, 2, 3, 4):
+            raise InputError(f"binary codes have 1, 2, 3 or 4 bits a dimension, not {bits!r}")
+        vectors = as_vectors(sample, name="sample")
+        if not (centre or rotate):
+            return cls(None, bits, spread(vectors), vectors.shape[1])
+        affine = Affine.fit(vectors, centred=centre, rotated=rotate, seed=seed)
+        return cls(affine, bits, spread(vectors - affine.centre), affine.dim)
+
+    @classmethod
+    def signs(cls, dim: int) -> BinaryQuantizer:
+        """Return the quantizer of plain signs, which needs no sample."""
+        return cls(None, 1, 1.0, dim)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the vectors."""
+        return self.width
+
+    @property
+    def spec(self) -> CodeSpec:
+        """The shape of the codes: `bits` x `dim` bits a row."""
+        return CodeSpec("binary", self.bits * self.dim)
+
+    @property
+    def metrics(self) -> tuple[CodeMetric, ...]:
+        """Bits have one metric."""
+        return ("hamming",)
+
+    @cached_property
+    def thresholds(self) -> tuple[np.float32, ...]:
+        """The `bits` cuts, ascending."""
+        normal = NormalDist()
+        shares = [(i + 1) / (self.bits + 1) for i in range(self.bits)]
+        return tuple(np.float32(self.sigma * normal.inv_cdf(share)) for share in shares)
+
+    def encode(self, vectors: ArrayLike) -> Codes:
+        """Return `(n, ceil(bits * d / 8)) uint8` of `vectors (n, d)`."""
+        floats = as_vectors(vectors, self.dim, finite=False)
+        return encode_in_chunks(floats, self.spec, self._kernel)
+
+    def encode_query(self, vectors: ArrayLike, metric: CodeMetric) -> Codes:
+        """Return queries in the form of documents."""
+        return self.encode(vectors)
+
+    def decode(self, codes: Codes) -> Float32s:
+        """Return `(n, d) float32`: for each value the mean of its level under a Gaussian."""
+        levels = self._bit_array(codes).reshape(len(codes), self.bits, self.dim).sum(axis=1)
+        means = np.asarray(_level_means(self.bits), np.float32) * np.float32(self.sigma)
+        values: Float32s = means[levels]
+        return self.affine.backward(values) if self.affine else values
+
+    def estimate(self, query: Float32s, codes: Codes) -> Float32s:
+        """Return how near `codes (m, w)` are to one query `(1, d) float32`, higher is nearer.
+
+        The query keeps its floats, so candidates that tie by Hamming distance are told apart
+        before their vectors are fetched: `(m,) float32`, up to a constant the inner product with
+        the levels.
+        """
+        turned = self.affine.direction(query) if self.affine else query
+        weights = np.concatenate([turned[0]] * self.bits)
+        scores: Float32s = self._bit_array(codes).astype(np.float32) @ weights
+        return scores
+
+    def state(self) -> State:
+        """Return what makes it."""
+        fields = {"bits": self.bits, "sigma": self.sigma, "dim": self.width}
+        return State("binary", fields, self.affine.arrays() if self.affine else {})
+
+    @classmethod
+    def from_state(cls, state: State) -> BinaryQuantizer:
+        """Undo `state`."""
+        affine = Affine.from_arrays(dict(state.arrays)) if state.arrays else None
+        return cls(affine, state.fields["bits"], state.fields["sigma"], state.fields["dim"])
+
+    def _bit_array(self, codes: Codes) -> Codes:
+        return np.unpackbits(codes, axis=1, count=self.bits * self.dim)
+
+    def _kernel(self, rows: Float32s, scratch: Float32s, out: Codes) -> None:
+        values = self.affine.forward(rows, scratch) if self.affine else rows
+        if self.dim % 8 == 0:
+            # Each plane fills whole bytes, so it can be packed flat, without a row at a time.
+            width = self.dim // 8
+            for plane, threshold in enumerate(self.thresholds):
+                packed = np.packbits((values > threshold).reshape(-1))
+                out[:, plane * width : (plane + 1) * width] = packed.reshape(-1, width)
+        else:
+            planes = [values > threshold for threshold in self.thresholds]
+            out[:] = np.packbits(np.concatenate(planes, axis=1), axis=1)
+
+
+def _level_means(bits: int) -> list[float]:
+    """Return the means of the `bits + 1` equally likely parts of a standard Gaussian."""
+    normal = NormalDist()
+    count = bits + 1
+    edges = [0.0, *(normal.pdf(normal.inv_cdf(i / count)) for i in range(1, count)), 0.0]
+    return [count * (low - high) for low, high in pairwise(edges)]

@@ -1,0 +1,46 @@
+"""What every quantizer can do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from numpy.typing import ArrayLike
+
+from requant.quantizers.arrays import Codes, Float32s
+from requant.quantizers.codes import CodeMetric, CodeSpec
+from requant.quantizers.serial import State
+
+
+class Quantizer(Protocol):
+    """Turns `(n, d) float32` into codes. Frozen once fitted; equal bytes mean equal codes."""
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the vectors it takes."""
+        ...
+
+    @property
+    def spec(self) -> CodeSpec:
+        """The shape of its codes."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[CodeMetric, ...]:
+        """The metrics on its codes that rank as the vectors do, the more faithful first."""
+        ...
+
+    def encode(self, vectors: ArrayLike) -> Codes:
+        """Return the codes of `vectors (n, d)`, shape `(n, spec.width)`."""
+        ...
+
+    def encode_query(self, vectors: ArrayLike, metric: CodeMetric) -> Codes:
+        """Return queries `(q, spec.query_width)` to compare with codes under `metric`."""
+        ...
+
+    def decode(self, codes: Codes) -> Float32s:
+        """Return what the codes stand for, `(n, d) float32`, as far as that is possible."""
+        ...
+
+    def state(self) -> State:
+        """Return what makes this quantizer, for `requant.quantizers.to_bytes`."""
+        ...
