@@ -59,6 +59,10 @@ class CodeSpec:
         wanted = {"int4": 16, "int2": 4}.get(self.format, 0)
         if len(self.levels) != wanted:
             raise InputError(f"{self.format} has {wanted} levels, not {len(self.levels)}")
+        # Equal levels could not be told apart by an engine that keeps values instead of indices.
+        levels = np.asarray(self.levels, np.float32)
+        if not (np.isfinite(levels).all() and (levels[1:] > levels[:-1]).all()):
+            raise InputError(f"levels must be finite and ascend in float32, not {self.levels}")
 
     @property
     def bits(self) -> int:

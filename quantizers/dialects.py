@@ -76,6 +76,11 @@ class MinMaxQuantizer:
         steps[steps == 0] = 1
         return steps
 
+    @property
+    def oversample(self) -> float:
+        """1.1 was measured on WordNet with the steps folded in."""
+        return 2.0
+
     def encode(self, vectors: ArrayLike) -> Codes:
         """Return `(n, d)` int8 or uint8, equal bit for bit to sentence-transformers' codes."""
         floats = as_vectors(vectors, self.dim, finite=False)

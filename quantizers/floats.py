@@ -37,6 +37,11 @@ class FloatQuantizer:
         """Both metrics rank as the vectors do."""
         return ("ip", "l2")
 
+    @property
+    def oversample(self) -> float:
+        """No candidates to spare for float32; float16 can swap near neighbours."""
+        return 1.0 if self.format == "float32" else 1.5
+
     def encode(self, vectors: ArrayLike) -> Codes:
         """Return `vectors (n, d)` as float32 or float16, clipped to the largest float16."""
         floats = as_vectors(vectors, self.dim)

@@ -62,6 +62,11 @@ class LevelQuantizer:
         """Both metrics rank as the dequantized vectors do."""
         return ("ip", "l2")
 
+    @property
+    def oversample(self) -> float:
+        """1.5 for int4 and 3 for int2 were measured on WordNet."""
+        return 2.0 if self.format == "int4" else 4.0
+
     def encode(self, vectors: ArrayLike) -> Codes:
         """Return `(n, w) uint8`, level indices packed low bits first, of `vectors (n, d)`."""
         floats = as_vectors(vectors, self.dim, finite=False)

@@ -69,6 +69,11 @@ class ScalarQuantizer:
         """An offset changes the order under ip, so unsigned codes have l2 alone."""
         return ("ip", "l2") if self.format == "int8" else ("l2",)
 
+    @property
+    def oversample(self) -> float:
+        """1.1 was measured on WordNet."""
+        return 2.0
+
     def encode(self, vectors: ArrayLike) -> Codes:
         """Return `(n, d)` int8 or uint8 codes of `vectors (n, d)`."""
         floats = as_vectors(vectors, self.dim, finite=False)

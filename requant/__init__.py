@@ -1,1 +1,64 @@
-"""Quantized first pass in a vector engine, exact float32 rescoring from your own database."""
+"""Quantized first pass in a vector engine, exact float32 rescoring from your own database.
+
+>>> import requant
+>>> with requant.open(":memory:") as db:
+...     notes = db.create_collection("notes", dim=2)
+...     notes.upsert(["north", "east"], [[0.0, 1.0], [1.0, 0.0]])
+...     notes.search([0.1, 0.9], k=1)[0].id
+2
+'north'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from requant.errors import *  # noqa: F403  the whole tree, under one name
+from requant.errors import __all__ as _errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from requant.collection import Collection
+    from requant.database import Database
+    from requant.results import Batch, Hit
+    from requant.store.reader import Item
+
+__version__ = "0.1.0"
+
+# SQLAlchemy takes longer to import than all of requant: it waits for the first use.
+_LAZY = {
+    "Batch": "requant.results",
+    "Collection": "requant.collection",
+    "Database": "requant.database",
+    "Hit": "requant.results",
+    "Item": "requant.store.reader",
+}
+
+__all__ = ["Batch", "Collection", "Database", "Hit", "Item", "open", *_errors]
+
+
+def open(target: str | Path | sa.Engine, *, folder: str | Path | None = None) -> Database:
+    """Open a database, and create it if it is not there.
+
+    Args:
+        target: a path (SQLite), `":memory:"` (gone when it is closed), a SQLAlchemy URL of SQLite
+            or PostgreSQL, or an application's own engine.
+        folder: where index files are kept; by default beside the SQLite file, at
+            `<path>.indexes`. To be given for PostgreSQL.
+
+    Raises:
+        StoreError: the database cannot be opened; InputError: `folder` is missing.
+    """
+    from requant.database import open_database
+
+    return open_database(target, folder=folder)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'requant' has no attribute {name!r}")

@@ -1,0 +1,368 @@
+"""A collection: items with ids, documents, metadata and vectors, and the indexes over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import ArrayLike
+
+from requant.errors import InputError, UnknownIdError
+from requant.filters import compile_where
+from requant.index import Progress
+from requant.indexes import IndexSet
+from requant.quantizers.arrays import Float32s, as_vector, as_vectors
+from requant.report import IndexInfo, Report, Stats, collect_stats, verify_collection
+from requant.results import Batch, Hit, batch_of, hits
+from requant.search import Found, Request, Search
+from requant.store.engine import Store
+from requant.store.items import ItemWriter
+from requant.store.ledger import IndexConfig
+from requant.store.reader import Id, Item, Reader
+from requant.store.schema import CollectionRow, Metric, key_range
+from requant.validate import check_ids, check_name, check_rows
+
+MAX_K = 100_000
+
+
+class Collection:
+    """Items of one dimension and one metric. Made by `Database.create_collection`.
+
+    Safe to share between threads. Every call sees what was committed before it began, by this
+    process or another.
+    """
+
+    def __init__(self, store: Store, folder: Path, row: CollectionRow) -> None:
+        """Stand for the collection `row` of `store`, its index files below `folder`."""
+        self._store = store
+        self._row = row
+        self._indexes = IndexSet(store, folder, row)
+
+    @property
+    def name(self) -> str:
+        """The collection's name."""
+        return self._row.name
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of its vectors."""
+        return self._row.dim
+
+    @property
+    def metric(self) -> Metric:
+        """`cosine`, `ip` (inner product) or `l2` (Euclidean distance)."""
+        return self._row.metric
+
+    def __repr__(self) -> str:
+        """Show name, dimension and metric."""
+        return f"<Collection {self.name!r}: {self.dim} dimensions, {self.metric}>"
+
+    def __len__(self) -> int:
+        """Return how many items are stored."""
+        with self._store.reading() as reader:
+            return reader.count(self._row.id)
+
+    # Writing
+
+    def upsert(
+        self,
+        ids: Iterable[Id],
+        vectors: ArrayLike | None = None,
+        documents: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        connection: sa.Connection | None = None,
+    ) -> int:
+        """Store items, replacing what their ids had; all of them or, on an error, none.
+
+        Args:
+            ids: text, integers or UUIDs, each once.
+            vectors: `(n, d)` real numbers, stored as float32 exactly as given (never normalised);
+                lists, NumPy arrays, torch tensors, anything with `__array__`.
+            documents: a text or None for each id.
+            metadata: a JSON-like dict or None for each id.
+            connection: an open SQLAlchemy connection to the same database; its transaction then
+                decides whether the items come to stay.
+
+        A column that is not given stays as it was.
+
+        Returns:
+            How many of the ids are new.
+
+        Raises:
+            DuplicateIdError, DimensionError, NonFiniteError, InputError: bad input, named with its
+                row; nothing has been written.
+            StoreError: the database refused.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b"], [[1, 0], [0, 1]], documents=["first", "second"])
+        2
+        >>> [hit.id for hit in notes.search([0.9, 0.1], k=1)]
+        ['a']
+        """
+        return self._write(ids, vectors, documents, metadata, connection, replace=True)
+
+    def add(
+        self,
+        ids: Iterable[Id],
+        vectors: ArrayLike | None = None,
+        documents: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        connection: sa.Connection | None = None,
+    ) -> int:
+        """Store new items, as `upsert` does; raises DuplicateIdError if an id is stored already."""
+        return self._write(ids, vectors, documents, metadata, connection, replace=False)
+
+    def delete(
+        self,
+        ids: Iterable[Id] | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        connection: sa.Connection | None = None,
+    ) -> int:
+        """Remove items by id or by filter, and return how many there were.
+
+        Unknown ids are no error. Raises InputError unless exactly one of `ids` and a non-empty
+        `where` is given, FilterError if the filter cannot be understood.
+        """
+        if (ids is None) == (not where):
+            raise InputError(
+                "give either ids or a non-empty where; to remove everything, drop the collection"
+            )
+        texts = check_ids(ids)[0] if ids is not None else []
+        condition = self._condition(where)
+        with self._store.writing(connection) as open_connection:
+            writer = self._writer(open_connection)
+            if condition is None:
+                return writer.delete(writer.keys_of(texts))
+            first, end = key_range(self._row.id)
+            reader = self._store.reader_of(open_connection)
+            return writer.delete(reader.matching(first, end, condition).tolist())
+
+    # Reading
+
+    def get(self, ids: Iterable[Id], *, connection: sa.Connection | None = None) -> list[Item]:
+        """Return the items that exist, in the order asked, without their vectors."""
+        texts, _ = check_ids(ids)
+        with self._store.reading(connection) as reader:
+            keys = reader.keys_of(self._row.id, texts)
+            items = reader.items(list(keys.values()))
+        return [items[keys[text]] for text in texts if text in keys]
+
+    def vectors(self, ids: Iterable[Id]) -> Float32s:
+        """Return `(n, d) float32` in the order asked, exactly the floats that were given.
+
+        Raises:
+            UnknownIdError: an id is not stored, or has no vector.
+        """
+        texts, _ = check_ids(ids)
+        with self._store.reading() as reader:
+            by_id = reader.keys_of(self._row.id, texts)
+            unknown = next((text for text in texts if text not in by_id), None)
+            if unknown is not None:
+                raise UnknownIdError(f"no item {unknown[:80]!r} in collection {self.name!r}")
+            keys = np.array([by_id[text] for text in texts], np.int64)
+            unique = np.unique(keys)
+            found, vectors = reader.vectors(unique, self.dim)
+        if len(found) < len(unique):
+            lost = texts[int((~np.isin(keys, found)).argmax())]
+            raise UnknownIdError(f"item {lost[:80]!r} of collection {self.name!r} has no vector")
+        return vectors[np.searchsorted(found, keys)]
+
+    def iter(self, batch: int = 1024) -> Iterator[Item]:
+        """Yield every item with its vector, in the order of insertion, from one snapshot.
+
+        `batch` items are read at a time; an item without a vector has `vector=None`.
+        """
+        first, end = key_range(self._row.id)
+        with self._store.reading() as reader:
+            yield from reader.iterate(first, end, batch)
+
+    def search(
+        self,
+        vector: ArrayLike,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        oversample: float | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        index: str | None = None,
+    ) -> list[Hit]:
+        """Return the k nearest items, best first, with exact scores.
+
+        Args:
+            vector: one query, `(d,)` real numbers.
+            k: how many results; fewer come back only if fewer items exist.
+            where: a filter on the metadata, see `requant.filters`.
+            oversample: candidates of the first pass for each result; default: by precision.
+            effort: what a graph or IVF index may spend (efSearch, nprobe, expansion).
+            exact: score every vector instead of asking an index.
+            index: the index to ask; default: the one in use.
+
+        Raises:
+            DimensionError, NonFiniteError, InputError, FilterError: the query is no good.
+            UnknownIndexError, EngineMissingError: the index cannot be asked.
+        """
+        query = as_vector(vector, self.dim)
+        request = self._request(query, k, where, oversample, effort)
+        with self._store.reading() as reader:
+            found = self._found(reader, request, exact, index)[0]
+            items = reader.items(found[0].tolist())
+        return hits(found, items)
+
+    def search_many(
+        self,
+        vectors: ArrayLike,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        oversample: float | None = None,
+        effort: int | None = None,
+        exact: bool = False,
+        index: str | None = None,
+    ) -> Batch:
+        """Search for many queries `(q, d)` at once; the arguments are those of `search`.
+
+        Cheaper than a loop: the engine sees one batch, and candidates that several queries share
+        are fetched once.
+        """
+        queries = as_vectors(vectors, self.dim, "queries")
+        request = self._request(queries, k, where, oversample, effort)
+        with self._store.reading() as reader:
+            found = self._found(reader, request, exact, index)
+            keys = {key for row, _ in found for key in row.tolist()}
+            names = reader.ids(sorted(keys))
+        return batch_of(found, names, k)
+
+    # Indexes
+
+    @property
+    def indexes(self) -> list[IndexInfo]:
+        """What indexes there are, in the order in which they were added."""
+        return self.stats().indexes
+
+    def add_index(
+        self,
+        name: str,
+        *,
+        engine: str = "faiss",
+        precision: str = "int8",
+        index_type: str = "flat",
+        bits: int | None = None,
+        rotate: bool | None = None,
+        dialect: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        mmap: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Build an index from the stored vectors; the first one is used by searches at once.
+
+        Args:
+            name: for `use_index`, `drop_index` and `search(index=...)`.
+            engine: "faiss", "usearch", or another registered backend.
+            precision: float32, float16, int8, uint8, int4, int2 or binary.
+            index_type: flat (exact over the codes), hnsw or ivf.
+            bits: bits a dimension of binary codes, 1 to 4 (default 2).
+            rotate: rotate before quantizing (binary: on by default; int8, uint8: off).
+            dialect: "sentence-transformers" for its int8, uint8 and ubinary codes.
+            params: the engine's own parameters, see `requant engines`.
+            mmap: let the engine map the index file instead of reading it, where it can.
+            progress: called with (done, total) rows while the index is built.
+
+        Raises:
+            ExistsError: the name is taken.
+            EngineMissingError, UnsupportedError, InputError: it cannot be built; nothing remains.
+        """
+        given = {"bits": bits, "rotate": rotate, "dialect": dialect}
+        options = {option: value for option, value in given.items() if value is not None}
+        config = IndexConfig(engine, precision, index_type, options, dict(params or {}), mmap)
+        self._indexes.add(check_name(name, "index"), config, progress)
+
+    def use_index(self, name: str) -> None:
+        """Make an index the one that searches use; raises UnknownIndexError."""
+        self._indexes.use(name)
+
+    def drop_index(self, name: str) -> None:
+        """Remove an index and its files; raises UnknownIndexError."""
+        self._indexes.drop(name)
+
+    def rebuild(self, name: str | None = None, *, progress: Progress | None = None) -> None:
+        """Fit and encode an index anew from the stored vectors; default: the one in use."""
+        self._indexes.rebuild(name, progress)
+
+    def flush(self) -> None:
+        """Bring every index up to date and publish it on disk."""
+        self._indexes.flush()
+
+    def stats(self) -> Stats:
+        """Return counts and sizes, and how far each index has followed."""
+        return collect_stats(self._store, self._row)
+
+    def verify(self, *, deep: bool = False) -> Report:
+        """Compare every index with the store: the keys it holds, and every code.
+
+        `deep` also checks each stored vector against its checksum, and the database file itself.
+        Returns a report with `.ok`, `.problems` and `.checked`; nothing is repaired.
+        """
+        with self._store.reading() as reader:
+            state = reader.state_of(self._row)
+            loaded = self._indexes.every(reader, state)
+            return verify_collection(reader, self._row, state, loaded, deep=deep)
+
+    def close(self) -> None:
+        """Publish what indexes in memory hold, and let go of them."""
+        self._indexes.close()
+
+    # Within
+
+    def _write(
+        self,
+        ids: Iterable[Id],
+        vectors: ArrayLike | None,
+        documents: Sequence[str | None] | None,
+        metadata: Sequence[Mapping[str, Any] | None] | None,
+        connection: sa.Connection | None,
+        *,
+        replace: bool,
+    ) -> int:
+        rows = check_rows(ids, vectors, documents, metadata, self.dim)
+        if not len(rows):
+            return 0
+        with self._store.writing(connection) as open_connection:
+            return self._writer(open_connection).upsert(rows, replace=replace)
+
+    def _writer(self, connection: sa.Connection) -> ItemWriter:
+        store = self._store
+        return ItemWriter(connection, store.tables, store.sql, self._row.id, self.name)
+
+    def _condition(self, where: Mapping[str, Any] | None) -> sa.ColumnElement[bool] | None:
+        if where is None or where == {}:
+            return None
+        return compile_where(where, self._store.tables.items.c.metadata, self._store.sql.name)
+
+    def _request(
+        self,
+        queries: Float32s,
+        k: int,
+        where: Mapping[str, Any] | None,
+        oversample: float | None,
+        effort: int | None,
+    ) -> Request:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
+            raise InputError(f"k must be an integer from 1 to {MAX_K}, not {k!r}")
+        if oversample is not None and not 1 <= oversample <= MAX_K:
+            raise InputError(f"oversample must be a number from 1 to {MAX_K}, not {oversample!r}")
+        return Request(queries, int(k), oversample, effort, self._condition(where))
+
+    def _found(
+        self, reader: Reader, request: Request, exact: bool, index: str | None
+    ) -> list[Found]:
+        state = reader.state_of(self._row)
+        loaded = None if exact else self._indexes.current(reader, state, index)
+        return Search(reader, self._row, state, loaded, request).run()

@@ -1,0 +1,148 @@
+"""A database: one store and a folder of index files, opened by path or URL."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import get_args
+
+import sqlalchemy as sa
+
+from requant.collection import Collection
+from requant.errors import ExistsError, InputError
+from requant.store import catalog, ledger
+from requant.store.engine import Store, open_store
+from requant.store.schema import CollectionRow, Metric
+from requant.validate import check_name
+
+MAX_DIM = 65_536
+
+
+class Database:
+    """Collections in one store. Made by `requant.open`; a context manager that closes at its end.
+
+    Safe to share between threads. Several processes may have the same database open: one writes
+    at a time, and nobody who reads waits.
+    """
+
+    def __init__(self, store: Store, folder: Path, temporary: bool = False) -> None:
+        """Stand for `store` with its index files in `folder`; see `requant.open`."""
+        self._store = store
+        self._folder = folder
+        self._temporary = temporary
+        self._lock = threading.Lock()
+        self._open: dict[int, Collection] = {}
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The SQLAlchemy engine, for transactions of your own."""
+        return self._store.engine
+
+    def create_collection(
+        self, name: str, dim: int, metric: Metric = "cosine", *, exist_ok: bool = False
+    ) -> Collection:
+        """Add a collection of vectors of `dim` dimensions.
+
+        Args:
+            name: letters, digits, `_`, `-` and `.`.
+            dim: 1 to 65,536.
+            metric: `cosine`, `ip` (inner product) or `l2` (Euclidean distance).
+            exist_ok: return the collection of that name if it has the same dimension and metric.
+
+        Raises:
+            ExistsError: the name is taken; InputError: an argument cannot be used.
+        """
+        check_name(name, "collection")
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MAX_DIM:
+            raise InputError(f"dim must be an integer from 1 to {MAX_DIM}, not {dim!r}")
+        if metric not in get_args(Metric):
+            raise InputError(f"unknown metric {metric!r}: choose one of {get_args(Metric)}")
+        try:
+            return self._stand_for(catalog.create(self._store, name, dim, metric))
+        except ExistsError:
+            row = catalog.find(self._store, name)
+            if exist_ok and (row.dim, row.metric) == (dim, metric):
+                return self._stand_for(row)
+            raise ExistsError(
+                f"collection {name!r} already exists, with {row.dim} dimensions and metric "
+                f"{row.metric!r}"
+            ) from None
+
+    def collection(self, name: str) -> Collection:
+        """Return a collection; raises UnknownCollectionError, which lists those that exist."""
+        return self._stand_for(catalog.find(self._store, name))
+
+    def collections(self) -> list[str]:
+        """Return the names of all collections, sorted."""
+        return [row.name for row in catalog.every(self._store)]
+
+    def drop_collection(self, name: str) -> None:
+        """Remove a collection with all its items and indexes; raises UnknownCollectionError."""
+        row = catalog.find(self._store, name)
+        indexes = ledger.every(self._store, row.id)
+        catalog.drop(self._store, row)
+        with self._lock:
+            self._open.pop(row.id, None)
+        for index in indexes:
+            shutil.rmtree(self._folder / str(index.id), ignore_errors=True)
+
+    def close(self) -> None:
+        """Publish what indexes in memory hold, and close the connections; again is harmless."""
+        with self._lock:
+            collections, self._open = list(self._open.values()), {}
+        for collection in collections:
+            collection.close()
+        self._store.close()
+        if self._temporary:
+            shutil.rmtree(self._folder.parent, ignore_errors=True)
+
+    def __enter__(self) -> Database:
+        """Return the database itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show where the store is."""
+        return f"<Database {self._store.engine.url!r}>"
+
+    def _stand_for(self, row: CollectionRow) -> Collection:
+        with self._lock:
+            # One object a collection, so that an index is in memory once.
+            fresh = Collection(self._store, self._folder, row)
+            return self._open.setdefault(row.id, fresh)
+
+
+def open_database(target: str | Path | sa.Engine, *, folder: str | Path | None = None) -> Database:
+    """Open a database, and create it if it is not there.
+
+    Args:
+        target: a path (SQLite), `":memory:"` (gone when it is closed), a SQLAlchemy URL of SQLite
+            or PostgreSQL, or an application's own engine.
+        folder: where index files are kept; by default beside the SQLite file, at
+            `<path>.indexes`. To be given for PostgreSQL.
+
+    Raises:
+        StoreError: the database cannot be opened; InputError: `folder` is missing.
+    """
+    if target == ":memory:":
+        home = Path(tempfile.mkdtemp(prefix="requant-"))
+        return Database(open_store(home / "store.db"), home / "indexes", temporary=True)
+    store = open_store(target)
+    if folder is None:
+        database = store.engine.url.database
+        if store.engine.dialect.name != "sqlite" or not database:
+            store.close()
+            raise InputError("say where index files go: open(..., folder='indexes')")
+        folder = f"{database}.indexes"
+    return Database(store, Path(folder).absolute())

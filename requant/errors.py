@@ -1,0 +1,91 @@
+"""Every error that requant raises, in one place.
+
+```
+RequantError
+├── InputError(ValueError)
+│   ├── DimensionError, NonFiniteError, UnknownEngineError, FilterError
+│   └── DuplicateIdError              an id twice in one batch, or one that is already stored
+├── UnknownIdError(KeyError)          an id that is not stored
+├── UnknownCollectionError(KeyError)  no collection of that name
+├── UnknownIndexError(KeyError)       no index of that name
+├── ExistsError                       a collection or index of that name is already there
+├── UnsupportedError, EngineMissingError(ImportError), EngineError, ForkedError
+├── CorruptDataError, CorruptIndexError
+└── StoreError                        the database cannot be opened, read or written
+```
+"""
+
+from requant.adapters.errors import (
+    CorruptIndexError,
+    EngineError,
+    EngineMissingError,
+    ForkedError,
+    UnknownEngineError,
+)
+from requant.quantizers.errors import (
+    CorruptDataError,
+    DimensionError,
+    InputError,
+    NonFiniteError,
+    RequantError,
+    UnsupportedError,
+)
+
+__all__ = [
+    "CorruptDataError",
+    "CorruptIndexError",
+    "DimensionError",
+    "DuplicateIdError",
+    "EngineError",
+    "EngineMissingError",
+    "ExistsError",
+    "FilterError",
+    "ForkedError",
+    "InputError",
+    "NonFiniteError",
+    "RequantError",
+    "StoreError",
+    "UnknownCollectionError",
+    "UnknownEngineError",
+    "UnknownIdError",
+    "UnknownIndexError",
+    "UnsupportedError",
+]
+
+
+class DuplicateIdError(InputError):
+    """An id occurs twice in one batch, or `add` met one that is already stored."""
+
+
+class FilterError(InputError):
+    """A `where` filter that cannot be understood."""
+
+
+class _NameError(RequantError, KeyError):
+    # KeyError shows its argument quoted; these are sentences.
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class UnknownIdError(_NameError):
+    """An id that is not stored."""
+
+
+class UnknownCollectionError(_NameError):
+    """No collection of that name."""
+
+
+class UnknownIndexError(_NameError):
+    """No index of that name in the collection."""
+
+
+class ExistsError(RequantError):
+    """Something of that name is already there."""
+
+
+class StoreError(RequantError):
+    """The database cannot be opened, read or written; the driver's error is the cause."""
+
+
+class IndexWarning(UserWarning):
+    """An index could not be used as it was and has been made again from the store."""

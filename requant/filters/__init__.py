@@ -1,0 +1,98 @@
+"""Filters on metadata: a Mongo-like mapping becomes one SQL expression with bound parameters only.
+
+A filter maps fields to values or to operators; everything in one mapping holds at once. `{}`
+matches every item, and an item without metadata is one whose metadata is `{}`. A dot goes into an
+object: `{"author.name": "Eve"}`; arrays are not indexed, so `"tags.0"` means a key called "0".
+
+| filter | matches |
+|---|---|
+| `{"f": v}`, `{"f": {"$eq": v}}` | the field equals `v`, a string, number or bool |
+| `{"f": None}`, `{"f": {"$eq": None}}` | the field is null or missing |
+| `{"f": {"$gt": v}}`, `$gte $lt $lte` | a number compared with a number, a string with a string |
+| `{"f": {"$in": [v, ...]}}` | the field equals one of them; None means null or missing |
+| `{"f": {"$exists": True}}` | the key is there, even if its value is null |
+| `{"f": {"$contains": v}}` | a string that has the substring `v` (case counts, no wildcards), or an array with an element equal to `v` (None: a null) |
+| `{"f": {"$ne": v}}`, `{"f": {"$nin": [...]}}` | exactly what `$eq`, `$in` do not match, so a missing field too |
+| `{"f": {"$not": {...}}}`, `{"$not": {...}}` | exactly what the operators, or the filter, inside do not match |
+| `{"$and": [...]}`, `{"$or": [...]}` | all, or at least one, of the filters; the list is not empty |
+
+Types are strict: `1 == 1.0`, but `"1" != 1` and `True != 1`. A comparison across types, with null
+or with a missing field does not match; it is false, never unknown, so a negation is exact. Strings
+compare by code point. Integers within int64 compare exactly with integers, floats with floats; an
+integer with a float exactly up to 2**53, above that as the database rounds them.
+
+What has no meaning is refused with a FilterError: an unknown operator, equality with a list or a
+mapping, the order of a bool or None, an integer outside int64, NaN, more than 20 levels, more than
+500 conditions, more than 10,000 values in a list, a field name with a quote, backslash or control
+character.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
+
+from requant.errors import FilterError, UnsupportedError
+from requant.filters import postgresql, sqlite
+from requant.filters.parse import parse
+from requant.filters.tree import All, Condition, Node, Not, Some
+
+__all__ = ["FilterError", "compile_where"]
+
+
+class _Dialect(Protocol):
+    def condition(self, node: Condition, metadata: ColumnElement[str]) -> ColumnElement[bool]: ...
+
+
+_DIALECTS: dict[str, _Dialect] = {"sqlite": sqlite, "postgresql": postgresql}
+
+
+def compile_where(
+    where: Mapping[str, Any], metadata: ColumnElement[str], dialect: str
+) -> ColumnElement[bool]:
+    """Return `where` as an SQL expression over `metadata`, true or false for every row.
+
+    Arguments:
+        where: the filter; the module's docstring has the operators.
+        metadata: a text column that holds a JSON object or NULL.
+        dialect: "sqlite" or "postgresql".
+
+    Raises:
+        FilterError: `where` is malformed; the text names the field, the operator and the cure.
+        UnsupportedError: another dialect.
+
+    >>> from sqlalchemy import column
+    >>> print(compile_where({"year": {"$exists": True}}, column("metadata"), "sqlite"))
+    coalesce(json_type(metadata, :param_1) IS NOT NULL, false)
+    """
+    if dialect not in _DIALECTS:
+        known = ", ".join(_DIALECTS)
+        raise UnsupportedError(f"no metadata filters for dialect {dialect!r}; available: {known}")
+    return _expression(parse(where), metadata, _DIALECTS[dialect])
+
+
+def _expression(node: Node, metadata: ColumnElement[str], dialect: _Dialect) -> ColumnElement[bool]:
+    if isinstance(node, Not):
+        return not_(_expression(node.part, metadata, dialect))
+    if isinstance(node, All | Some):
+        parts = sorted(node.parts, key=_parser_stack, reverse=True)
+        expressions = (_expression(part, metadata, dialect) for part in parts)
+        return and_(true(), *expressions) if isinstance(node, All) else or_(false(), *expressions)
+    # A missing field makes functions return NULL; from here on there are only true and false.
+    return func.coalesce(dialect.condition(node, metadata), false())
+
+
+def _parser_stack(node: Node) -> int:
+    """Return about how many symbols SQLite's parser, which has room for 100, holds at once.
+
+    A nested part costs one symbol at the front, for its parenthesis, and three further back, so
+    whatever nests deepest goes to the front.
+    """
+    if isinstance(node, Not):
+        return 2 + _parser_stack(node.part)
+    if isinstance(node, All | Some):
+        first, *rest = sorted(map(_parser_stack, node.parts), reverse=True) or [0]
+        return max(first + 1, max(rest, default=0) + 3)
+    return 10

@@ -1,0 +1,109 @@
+"""The indexes of one collection: added, chosen, dropped, and followed while in use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from requant.errors import UnknownIndexError
+from requant.index import FollowingIndex, Loaded, Progress, check_config
+from requant.store import ledger
+from requant.store.engine import Store
+from requant.store.ledger import IndexConfig, IndexRow
+from requant.store.reader import CollectionState, Reader
+from requant.store.schema import CollectionRow
+
+
+class IndexSet:
+    """What `Collection` does with its indexes; names are the user's, numbers the ledger's."""
+
+    def __init__(self, store: Store, folder: Path, owner: CollectionRow) -> None:
+        """Stand for the indexes of `owner`, their files below `folder`."""
+        self._store = store
+        self._folder = folder
+        self._owner = owner
+        self._following: dict[int, FollowingIndex] = {}
+        self._pid = os.getpid()
+
+    def add(self, name: str, config: IndexConfig, progress: Progress | None) -> None:
+        """Record an index and build it; whatever goes wrong, nothing of it remains."""
+        check_config(config, self._owner)
+        row = ledger.add(self._store, self._owner.id, name, config)
+        try:
+            self._sync(row, progress)
+        except BaseException:
+            self.drop(name)
+            raise
+
+    def use(self, name: str) -> None:
+        """Make an index the one that searches use."""
+        ledger.use(self._store, self._named(name))
+
+    def drop(self, name: str) -> None:
+        """Remove an index and its files."""
+        row = self._named(name)
+        ledger.drop(self._store, row)
+        self._follow(row).close()
+        self._following.pop(row.id, None)
+        shutil.rmtree(self._folder / str(row.id), ignore_errors=True)
+
+    def rebuild(self, name: str | None, progress: Progress | None) -> None:
+        """Fit and encode an index anew; None stands for the one in use."""
+        with self._store.reading() as reader:
+            state = reader.state_of(self._owner)
+            if name is None and state.active is None:
+                raise UnknownIndexError(
+                    f"collection {self._owner.name!r} has no index: add one with add_index"
+                )
+            following = self._named_or_active(name, state)
+            assert following is not None
+            following.rebuild(reader, state, progress)
+
+    def flush(self) -> None:
+        """Bring every index up to date and publish it."""
+        for row in ledger.every(self._store, self._owner.id):
+            self._sync(row)
+            self._follow(row).publish()
+
+    def current(self, reader: Reader, state: CollectionState, name: str | None) -> Loaded | None:
+        """Return an index caught up, by name or the one in use; None for an exact search."""
+        following = self._named_or_active(name, state)
+        return None if following is None else following.sync(reader, state)
+
+    def every(self, reader: Reader, state: CollectionState) -> dict[str, Loaded | None]:
+        """Return all indexes by name, caught up; None for one that has nothing to hold yet."""
+        rows = ledger.every(self._store, self._owner.id)
+        return {row.name: self._follow(row).sync(reader, state) for row in rows}
+
+    def close(self) -> None:
+        """Publish what is in memory, and let go of it."""
+        if os.getpid() == self._pid:
+            for following in self._following.values():
+                following.publish()
+                following.close()
+        self._following = {}
+
+    def _sync(self, row: IndexRow, progress: Progress | None = None) -> None:
+        with self._store.reading() as reader:
+            self._follow(row).sync(reader, reader.state_of(self._owner), progress)
+
+    def _named(self, name: str) -> IndexRow:
+        return ledger.find(self._store, self._owner.id, name)
+
+    def _named_or_active(self, name: str | None, state: CollectionState) -> FollowingIndex | None:
+        if name is not None:
+            return self._follow(self._named(name))
+        if state.active is None:
+            return None
+        if os.getpid() == self._pid and (known := self._following.get(state.active)):
+            return known
+        rows = ledger.every(self._store, self._owner.id)
+        return next((self._follow(row) for row in rows if row.id == state.active), None)
+
+    def _follow(self, row: IndexRow) -> FollowingIndex:
+        if os.getpid() != self._pid:
+            # Engines and locks of the parent process are of no use in this one.
+            self._following, self._pid = {}, os.getpid()
+        fresh = FollowingIndex(self._store, self._folder, self._owner, row)
+        return self._following.setdefault(row.id, fresh)

@@ -1,0 +1,235 @@
+"""A query's way: first pass over codes, fetch of the candidates' floats, exact rescoring.
+
+Whatever the first pass misses through deletions, filters or an engine's own approximation is made
+up for by asking for more candidates and in the end by an exact scan, so that k results come back
+whenever k exist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from requant.adapters.protocol import Keys
+from requant.index import Loaded
+from requant.quantizers.arrays import Codes, Float32s
+from requant.quantizers.protocol import Refining
+from requant.rescore import ExactRows, best, normalise
+from requant.store.reader import CollectionState, Reader
+from requant.store.schema import CollectionRow, key_range
+
+# Up to this many matches of a filter are scored outright: as cheap as a search, and exact.
+FEW = 1000
+# How far a filter may stretch the first pass before the filter's own key set is used instead.
+STRETCH = 16
+# Queries whose candidates are fetched together; bounds the memory of a batch.
+BLOCK = 256
+SCAN_ROWS = 8192
+# The share of the candidates that keeps nearly all of the recall once a Refining quantizer has
+# looked at their codes; their floats need not be fetched at all.
+REFINED_SHARE = 0.45
+
+Found = tuple[Keys, Float32s]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is searched for: `queries (q, d) float32`, how many results, and how hard to try."""
+
+    queries: Float32s
+    k: int
+    oversample: float | None = None
+    effort: int | None = None
+    condition: sa.ColumnElement[bool] | None = None
+
+
+class Search:
+    """One request within one snapshot."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        owner: CollectionRow,
+        state: CollectionState,
+        loaded: Loaded | None,
+        request: Request,
+    ) -> None:
+        """Search with the index `loaded`, or exactly if it is None."""
+        self._reader = reader
+        self._owner = owner
+        self._state = state
+        self._loaded = loaded
+        self._request = request
+
+    def run(self) -> list[Found]:
+        """Return keys and scores of each query's results, best first."""
+        request = self._request
+        if self._loaded is None or not len(self._loaded.backend):
+            return self._exact(request.queries, self._allowed)
+        count = self._candidate_count(self._loaded)
+        results: list[Found] = []
+        for start in range(0, len(request.queries), BLOCK):
+            results += self._block(self._loaded, request.queries[start : start + BLOCK], count)
+        return results
+
+    def _block(self, loaded: Loaded, queries: Float32s, count: int) -> list[Found]:
+        prepared = normalise(queries) if self._owner.metric == "cosine" else queries
+        encoded = loaded.quantizer.encode_query(prepared, loaded.backend.spec.metric)
+        asked = _Asked(queries, prepared, encoded)
+        if self._request.condition is not None:
+            return self._filtered(loaded, asked, count)
+        rows, _ = self._first_pass(loaded, asked, count, count)
+        wanted = min(self._request.k, len(loaded.backend))
+        return self._completed(queries, self._rescored(queries, rows), wanted, None)
+
+    def _filtered(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
+        """Filter the candidates, of more and more if few pass; then search among what passes."""
+        results: dict[int, Found] = {}
+        pending, stretched = np.arange(len(asked.queries)), count
+        while len(pending) and stretched < min(len(loaded.backend), STRETCH * count + 1):
+            part = asked.take(pending)
+            rows, survivors = self._first_pass(loaded, part, stretched, count)
+            full = np.flatnonzero(survivors >= count)
+            found = self._rescored(part.queries[full], [rows[i] for i in full])
+            results.update(zip(pending[full].tolist(), found, strict=True))
+            pending, stretched = np.delete(pending, full), stretched * 4
+        if len(pending):
+            found = self._among_allowed(loaded, asked.take(pending), count)
+            results.update(zip(pending.tolist(), found, strict=True))
+        return [results[i] for i in range(len(asked.queries))]
+
+    def _among_allowed(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
+        allowed = self._allowed
+        assert allowed is not None
+        if len(allowed) <= FEW or not loaded.takes_key_sets:
+            return self._exact(asked.queries, allowed)
+        rows, _ = self._first_pass(loaded, asked, count, count, among=allowed)
+        results = self._rescored(asked.queries, rows)
+        return self._completed(asked.queries, results, self._request.k, allowed)
+
+    def _first_pass(
+        self, loaded: Loaded, asked: _Asked, ask: int, keep: int, among: Keys | None = None
+    ) -> tuple[list[Keys], NDArray[np.intp]]:
+        """Ask the engine for `ask` candidates a query; return at most `keep` that meet the filter.
+
+        The second result is how many met it.
+        """
+        refines = loaded.refines and self._owner.metric != "l2"
+        answer = loaded.backend.search(
+            asked.encoded, ask, among=among, effort=self._request.effort, codes=refines
+        )
+        passing = answer.keys >= 0
+        if self._request.condition is not None and among is None:
+            passing &= self._meets_condition(answer.keys)
+        rows = []
+        for i, row in enumerate(answer.keys):
+            at = np.flatnonzero(passing[i])[:keep]
+            if refines:
+                assert answer.codes is not None
+                at = self._refined(loaded, asked.prepared[i : i + 1], answer.codes[i], at)
+            rows.append(row[at])
+        return rows, passing.sum(axis=1)
+
+    def _refined(
+        self, loaded: Loaded, query: Float32s, codes: Codes, at: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """Of the candidates `at` these places keep the better half, as the quantizer sees them."""
+        keep = max(self._request.k, int(len(at) * REFINED_SHARE))
+        if keep >= len(at):
+            return at
+        assert isinstance(loaded.quantizer, Refining)
+        estimates = loaded.quantizer.estimate(query, codes[at])
+        return at[np.argpartition(-estimates, keep - 1)[:keep]]
+
+    def _rescored(self, queries: Float32s, rows: list[Keys]) -> list[Found]:
+        """Fetch the floats of all candidates at once and rank each query's by its exact score."""
+        if not rows:
+            return []
+        unique = np.sort(rows[0]) if len(rows) == 1 else np.unique(np.concatenate(rows))
+        found, vectors = self._reader.vectors(unique, self._owner.dim)
+        exact = ExactRows(vectors, self._owner.metric)
+        if len(rows) == 1:
+            return [best(found, exact.score(queries[0]), self._request.k)]
+        results = []
+        for query, row in zip(queries, rows, strict=True):
+            # An item deleted after the engine answered, or not yet in this snapshot, has no floats.
+            row = row[np.isin(row, found)] if len(found) < len(unique) else row
+            at = np.searchsorted(found, row)
+            results.append(best(row, exact.score(query, at), self._request.k))
+        return results
+
+    def _completed(
+        self, queries: Float32s, results: list[Found], wanted: int, allowed: Keys | None
+    ) -> list[Found]:
+        """Answer exactly where an approximate engine came back with too little."""
+        if allowed is not None:
+            wanted = min(wanted, len(allowed))
+        short = [i for i, (keys, _) in enumerate(results) if len(keys) < wanted]
+        if short:
+            exact = self._exact(queries[short], allowed)
+            for i, found in zip(short, exact, strict=True):
+                results[i] = found
+        return results
+
+    def _exact(self, queries: Float32s, allowed: Keys | None) -> list[Found]:
+        """Score every vector, or every allowed one, in batches."""
+        empty: Found = (np.empty(0, np.int64), np.empty(0, np.float32))
+        results = [empty] * len(queries)
+        for keys, vectors in self._batches(allowed):
+            exact = ExactRows(vectors, self._owner.metric)
+            for start in range(0, len(queries), BLOCK):
+                for i, scores in enumerate(exact.scores(queries[start : start + BLOCK]), start):
+                    results[i] = self._merged(results[i], keys, scores)
+        return results
+
+    def _merged(self, result: Found, keys: Keys, scores: Float32s) -> Found:
+        keys, scores = best(keys, scores, self._request.k)
+        both = np.concatenate([result[0], keys]), np.concatenate([result[1], scores])
+        return best(*both, self._request.k)
+
+    def _batches(self, allowed: Keys | None) -> Iterator[tuple[Keys, Float32s]]:
+        first, _ = key_range(self._owner.id)
+        if allowed is None:
+            yield from self._reader.scan(first, self._state.next_key, self._owner.dim)
+            return
+        for start in range(0, len(allowed), SCAN_ROWS):
+            yield self._reader.vectors(allowed[start : start + SCAN_ROWS], self._owner.dim)
+
+    @cached_property
+    def _allowed(self) -> Keys | None:
+        """The keys of all items that meet the filter, None without one."""
+        condition = self._request.condition
+        if condition is None:
+            return None
+        first, end = key_range(self._owner.id)
+        return self._reader.matching(first, end, condition)
+
+    def _meets_condition(self, keys: Keys) -> NDArray[np.bool_]:
+        assert self._request.condition is not None
+        first, end = key_range(self._owner.id)
+        unique = np.unique(keys[keys >= 0])
+        met = self._reader.matching(first, end, self._request.condition, unique)
+        result: NDArray[np.bool_] = np.isin(keys, met)
+        return result
+
+    def _candidate_count(self, loaded: Loaded) -> int:
+        factor = self._request.oversample or loaded.quantizer.oversample
+        return max(self._request.k, math.ceil(self._request.k * factor))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Queries as given, as the quantizer takes them, and encoded."""
+
+    queries: Float32s
+    prepared: Float32s
+    encoded: Codes
+
+    def take(self, at: NDArray[np.intp]) -> _Asked:
+        return _Asked(self.queries[at], self.prepared[at], self.encoded[at])

@@ -1,0 +1,64 @@
+"""Collections by name: create, find, list, drop."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from requant.errors import ExistsError, StoreError, UnknownCollectionError
+from requant.store.engine import Store
+from requant.store.schema import MAX_COLLECTIONS, CollectionRow, Metric, key_range
+
+
+def create(store: Store, name: str, dim: int, metric: Metric) -> CollectionRow:
+    """Add a collection; raises ExistsError if the name is taken."""
+    table = store.tables.collections
+    values = {
+        "name": name, "dim": dim, "metric": metric,
+        "next_key": 0, "seq": 0, "log_floor": 0, "logging": False,
+    }  # fmt: skip
+    try:
+        with store.writing() as connection:
+            insert = sa.insert(table).values(values).returning(table.c.id)
+            number = connection.execute(insert).scalar_one()
+            if number >= MAX_COLLECTIONS:
+                raise StoreError(f"a database holds at most {MAX_COLLECTIONS} collections")
+            first, _ = key_range(number)
+            update = sa.update(table).where(table.c.id == number).values(next_key=first)
+            connection.execute(update)
+    except StoreError as error:
+        if isinstance(error.__cause__, sa.exc.IntegrityError):
+            raise ExistsError(f"collection {name!r} already exists") from error
+        raise
+    return CollectionRow(number, name, dim, metric)
+
+
+def find(store: Store, name: str) -> CollectionRow:
+    """Return a collection; raises UnknownCollectionError, which lists those that exist."""
+    for row in every(store):
+        if row.name == name:
+            return row
+    have = ", ".join(repr(row.name) for row in every(store)) or "none yet"
+    raise UnknownCollectionError(f"no collection {name!r} here; there is: {have}")
+
+
+def every(store: Store) -> list[CollectionRow]:
+    """Return all collections by name."""
+    table = store.tables.collections
+    columns = (table.c.id, table.c.name, table.c.dim, table.c.metric)
+    with store.engine.connect() as connection:
+        rows = connection.execute(sa.select(*columns).order_by(table.c.name))
+        return [CollectionRow(*row) for row in rows]
+
+
+def drop(store: Store, row: CollectionRow) -> None:
+    """Remove a collection with everything in it."""
+    t = store.tables
+    first, end = key_range(row.id)
+    indexes = sa.select(t.indexes.c.id).where(t.indexes.c.collection_id == row.id)
+    with store.writing() as connection:
+        connection.execute(sa.delete(t.collections).where(t.collections.c.id == row.id))
+        connection.execute(sa.delete(t.generations).where(t.generations.c.index_id.in_(indexes)))
+        connection.execute(sa.delete(t.indexes).where(t.indexes.c.collection_id == row.id))
+        connection.execute(sa.delete(t.changes).where(t.changes.c.collection_id == row.id))
+        for table in (t.vectors, t.items):
+            connection.execute(sa.delete(table).where(table.c.key >= first, table.c.key < end))

@@ -1,0 +1,130 @@
+"""The statements whose speed matters, in each database's own words, for its driver.
+
+Everything else goes through SQLAlchemy Core. Lists of keys and ids travel as one parameter: a JSON
+array in SQLite, an array in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from requant.errors import UnsupportedError
+
+
+@dataclass(frozen=True)
+class HotSql:
+    """The hot statements of one database; `keys` and `texts` make the parameter of a list."""
+
+    name: str
+    keys: Callable[[Sequence[int]], Any]
+    texts: Callable[[Sequence[str]], Any]
+    state: str
+    vectors: str
+    scan: str
+    changed: str
+    items: str
+    ids: str
+    items_with_vectors: str
+    existing: str
+    insert_item: str
+    put_vector: str
+    log_change: str
+
+
+def _json_texts(texts: Sequence[str]) -> str:
+    return json.dumps(texts, ensure_ascii=False)
+
+
+_SQLITE = HotSql(
+    name="sqlite",
+    # str() of a list of integers is JSON, and twice as fast as json.dumps.
+    keys=str,
+    texts=_json_texts,
+    state="SELECT next_key, seq, log_floor, active FROM requant_collections WHERE id = ?",
+    # CROSS JOIN keeps SQLite from turning the loop round.
+    vectors=(
+        "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_vectors AS v "
+        "ON v.key = j.value"
+    ),
+    scan=(
+        "SELECT key, vec, crc FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
+    ),
+    changed=(
+        "SELECT DISTINCT key FROM requant_changes WHERE collection_id = ? AND seq > ? "
+        "AND key < ? ORDER BY key"
+    ),
+    items=(
+        "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM json_each(?) AS j "
+        "CROSS JOIN requant_items AS i ON i.key = j.value"
+    ),
+    ids=(
+        "SELECT i.key, i.ext_id, i.id_kind FROM json_each(?) AS j "
+        "CROSS JOIN requant_items AS i ON i.key = j.value"
+    ),
+    items_with_vectors=(
+        "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata, v.vec FROM requant_items AS i "
+        "LEFT JOIN requant_vectors AS v ON v.key = i.key WHERE i.key >= ? AND i.key < ? "
+        "ORDER BY i.key LIMIT ?"
+    ),
+    existing=(
+        "SELECT i.ext_id, i.key FROM json_each(?) AS j CROSS JOIN requant_items AS i "
+        "ON i.collection_id = ? AND i.ext_id = j.value"
+    ),
+    insert_item=(
+        "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+        "VALUES (?, ?, ?, ?, ?, ?)"
+    ),
+    put_vector=(
+        "INSERT INTO requant_vectors (key, vec, crc) VALUES (?, ?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
+    ),
+    log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (?, ?, ?)",
+)
+
+_POSTGRES = HotSql(
+    name="postgresql",
+    keys=list,
+    texts=list,
+    state="SELECT next_key, seq, log_floor, active FROM requant_collections WHERE id = %s",
+    vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s) ORDER BY key",
+    scan=(
+        "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "
+        "ORDER BY key LIMIT %s"
+    ),
+    changed=(
+        "SELECT DISTINCT key FROM requant_changes WHERE collection_id = %s AND seq > %s "
+        "AND key < %s ORDER BY key"
+    ),
+    items=(
+        "SELECT key, ext_id, id_kind, document, metadata FROM requant_items WHERE key = ANY(%s)"
+    ),
+    ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s)",
+    items_with_vectors=(
+        "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata, v.vec FROM requant_items AS i "
+        "LEFT JOIN requant_vectors AS v ON v.key = i.key WHERE i.key >= %s AND i.key < %s "
+        "ORDER BY i.key LIMIT %s"
+    ),
+    existing=(
+        "SELECT ext_id, key FROM requant_items WHERE ext_id = ANY(%s) AND collection_id = %s"
+    ),
+    insert_item=(
+        "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+        "VALUES (%s, %s, %s, %s, %s, %s)"
+    ),
+    put_vector=(
+        "INSERT INTO requant_vectors (key, vec, crc) VALUES (%s, %s, %s) "
+        "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
+    ),
+    log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (%s, %s, %s)",
+)
+
+
+def hot_sql(dialect: str) -> HotSql:
+    """Return the statements of a SQLAlchemy dialect name; raises UnsupportedError for others."""
+    for sql in (_SQLITE, _POSTGRES):
+        if sql.name == dialect:
+            return sql
+    raise UnsupportedError(f"{dialect} is not supported as a store: use SQLite or PostgreSQL")

@@ -1,0 +1,165 @@
+"""Writing items and vectors, within a transaction that holds the collection's turn."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from requant.errors import DuplicateIdError, UnknownCollectionError
+from requant.store.dialects import HotSql
+from requant.store.reader import VECTOR_DTYPE
+from requant.store.schema import Tables
+from requant.validate import Rows
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A write transaction's turn at a collection: its number, and the first free key."""
+
+    seq: int
+    next_key: int
+    logging: bool
+
+
+class ItemWriter:
+    """Writes to one collection through an open transaction."""
+
+    def __init__(
+        self, connection: sa.Connection, tables: Tables, sql: HotSql, collection: int, name: str
+    ) -> None:
+        """Take the collection's turn: waits until no other transaction writes to it.
+
+        The row lock makes the order of keys and of sequence numbers the order of commits, which is
+        what an index that follows the store relies on.
+        """
+        self._connection = connection
+        self._tables = tables
+        self._sql = sql
+        self._collection = collection
+        self._turn = self._take_turn(name)
+
+    def upsert(self, rows: Rows, *, replace: bool = True) -> int:
+        """Write a batch and return how many of its ids are new.
+
+        Columns that were not given stay as they are. `replace=False` raises DuplicateIdError if an
+        id is stored already, before anything is written.
+        """
+        existing = self._existing(rows.ids)
+        if existing and not replace:
+            raise DuplicateIdError(
+                f"id {next(iter(existing))[:80]!r} is already stored: use upsert to replace it"
+            )
+        old = [(existing[text], row) for row, text in enumerate(rows.ids) if text in existing]
+        new = [row for row, text in enumerate(rows.ids) if text not in existing]
+        first = self._turn.next_key
+        if new:
+            self._many(self._sql.insert_item, self._new_items(rows, new, first))
+            self._set(next_key=first + len(new))
+        if old:
+            self._update(rows, old)
+        if rows.vectors is not None:
+            placed = [*old, *((first + i, row) for i, row in enumerate(new))]
+            self._many(self._sql.put_vector, _vector_parameters(rows, placed))
+            self._log([key for key, _ in old])
+        return len(new)
+
+    def delete(self, keys: Sequence[int]) -> int:
+        """Remove items by key and return how many there were."""
+        items, vectors = self._tables.items, self._tables.vectors
+        removed = 0
+        for start in range(0, len(keys), 500):
+            part = keys[start : start + 500]
+            self._connection.execute(sa.delete(vectors).where(vectors.c.key.in_(part)))
+            result = self._connection.execute(sa.delete(items).where(items.c.key.in_(part)))
+            removed += result.rowcount
+        self._log(keys)
+        return removed
+
+    def keys_of(self, ids: Sequence[str]) -> list[int]:
+        """Return the keys of those ids that are stored."""
+        return list(self._existing(ids).values())
+
+    def _take_turn(self, name: str) -> Turn:
+        table = self._tables.collections
+        statement = (
+            sa.update(table)
+            .where(table.c.id == self._collection)
+            .values(
+                seq=table.c.seq + 1,
+                # Nobody follows: a later follower must not take the missing log for no changes.
+                log_floor=sa.case((table.c.logging, table.c.log_floor), else_=table.c.seq + 1),
+            )
+            .returning(table.c.seq, table.c.next_key, table.c.logging)
+        )
+        row = self._connection.execute(statement).one_or_none()
+        if row is None:
+            raise UnknownCollectionError(f"collection {name!r} has been dropped")
+        return Turn(*row)
+
+    def _existing(self, ids: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for start in range(0, len(ids), 10_000):
+            parameters = (self._sql.texts(ids[start : start + 10_000]), self._collection)
+            result = self._connection.exec_driver_sql(self._sql.existing, parameters)
+            found.update((text, key) for text, key in result)
+        return found
+
+    def _new_items(self, rows: Rows, new: list[int], first: int) -> Iterator[tuple[Any, ...]]:
+        ids, kinds, collection = rows.ids, rows.kinds, self._collection
+        documents = rows.documents if rows.documents is not None else [None] * len(rows)
+        metadata = rows.metadata if rows.metadata is not None else [None] * len(rows)
+        for i, row in enumerate(new):
+            yield first + i, collection, ids[row], kinds[row], documents[row], metadata[row]
+
+    def _update(self, rows: Rows, old: list[tuple[int, int]]) -> None:
+        columns = {"document": rows.documents, "metadata": rows.metadata}
+        given = {name: column for name, column in columns.items() if column is not None}
+        if not given:
+            return
+        items = self._tables.items
+        statement = (
+            sa.update(items)
+            .where(items.c.key == sa.bindparam("at"))
+            .values({name: sa.bindparam(f"new_{name}") for name in given})
+        )
+        self._connection.execute(
+            statement,
+            [
+                {"at": key, **{f"new_{name}": column[row] for name, column in given.items()}}
+                for key, row in old
+            ],
+        )
+
+    def _log(self, keys: Sequence[int]) -> None:
+        if self._turn.logging and keys:
+            seq, collection = self._turn.seq, self._collection
+            self._many(self._sql.log_change, ((collection, seq, key) for key in keys))
+
+    def _set(self, **values: int) -> None:
+        table = self._tables.collections
+        where = table.c.id == self._collection
+        self._connection.execute(sa.update(table).where(where).values(**values))
+
+    def _many(self, statement: str, parameters: Iterator[tuple[Any, ...]]) -> None:
+        # Through the driver, which takes an iterator: Core would cost four times as much a row.
+        raw = self._connection.connection.driver_connection
+        assert raw is not None
+        cursor = raw.cursor()
+        try:
+            cursor.executemany(statement, parameters)
+        finally:
+            cursor.close()
+
+
+def _vector_parameters(
+    rows: Rows, placed: list[tuple[int, int]]
+) -> Iterator[tuple[int, bytes, int]]:
+    assert rows.vectors is not None
+    floats = rows.vectors.astype(VECTOR_DTYPE, copy=False)
+    for key, row in placed:
+        vec = floats[row].tobytes()
+        yield key, vec, zlib.crc32(vec)

@@ -1,0 +1,251 @@
+"""Indexes and their published generations: what is on disk, and how far it has followed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from requant.adapters.files import Digest
+from requant.errors import ExistsError, StoreError, UnknownIndexError
+from requant.store.engine import Store
+
+# The newest, and one to fall back on.
+KEPT_GENERATIONS = 2
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """What the user asked for; `options` are the quantizer's, `params` the engine's."""
+
+    engine: str
+    precision: str
+    index_type: str = "flat"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    mmap: bool = False
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One index of a collection."""
+
+    id: int
+    collection: int
+    name: str
+    config: IndexConfig
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far an index has followed the store: all keys below `key`, all changes up to `seq`."""
+
+    key: int
+    seq: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One snapshot of an index on disk."""
+
+    fingerprint: str
+    fit_rows: int
+    spec: Mapping[str, Any]
+    watermark: Watermark
+    items: int
+    file: str
+    digest: Digest
+
+
+def add(store: Store, collection: int, name: str, config: IndexConfig) -> IndexRow:
+    """Add an index; from now on changes are logged for it. Raises ExistsError."""
+    t = store.tables
+    values = {
+        "collection_id": collection, "name": name,
+        "config": json.dumps(asdict(config)), "generation": 0,
+    }  # fmt: skip
+    try:
+        with store.writing() as connection:
+            # The collection's row first: that is the turn which writers of items wait for, too.
+            at = t.collections.c.id == collection
+            connection.execute(sa.update(t.collections).where(at).values(logging=True))
+            insert = sa.insert(t.indexes).values(values).returning(t.indexes.c.id)
+            number = connection.execute(insert).scalar_one()
+            unset = t.collections.c.active.is_(None)
+            connection.execute(sa.update(t.collections).where(at, unset).values(active=number))
+    except StoreError as error:
+        if isinstance(error.__cause__, sa.exc.IntegrityError):
+            raise ExistsError(f"index {name!r} already exists in this collection") from error
+        raise
+    return IndexRow(number, collection, name, config)
+
+
+def every(store: Store, collection: int) -> list[IndexRow]:
+    """Return the indexes of a collection in the order in which they were added."""
+    t = store.tables.indexes
+    columns = (t.c.id, t.c.collection_id, t.c.name, t.c.config)
+    statement = sa.select(*columns).where(t.c.collection_id == collection).order_by(t.c.id)
+    with store.errors("read"), store.engine.connect() as connection:
+        return [
+            IndexRow(number, owner, name, IndexConfig(**json.loads(config)))
+            for number, owner, name, config in connection.execute(statement)
+        ]
+
+
+def find(store: Store, collection: int, name: str) -> IndexRow:
+    """Return an index by name; raises UnknownIndexError, which lists those that exist."""
+    rows = every(store, collection)
+    for row in rows:
+        if row.name == name:
+            return row
+    have = ", ".join(repr(row.name) for row in rows) or "none yet"
+    raise UnknownIndexError(f"no index {name!r} in this collection; there is: {have}")
+
+
+def use(store: Store, row: IndexRow) -> None:
+    """Make an index the one that searches use."""
+    table = store.tables.collections
+    statement = sa.update(table).where(table.c.id == row.collection).values(active=row.id)
+    with store.writing() as connection:
+        connection.execute(statement)
+
+
+def drop(store: Store, row: IndexRow) -> None:
+    """Remove an index; if it was in use, the oldest of the others is used next."""
+    t = store.tables
+    at = t.collections.c.id == row.collection
+    rest = sa.select(sa.func.min(t.indexes.c.id)).where(t.indexes.c.collection_id == row.collection)
+    with store.writing() as connection:
+        connection.execute(sa.delete(t.generations).where(t.generations.c.index_id == row.id))
+        connection.execute(sa.delete(t.indexes).where(t.indexes.c.id == row.id))
+        oldest = connection.execute(rest).scalar()
+        values = {"logging": oldest is not None}
+        connection.execute(sa.update(t.collections).where(at).values(values))
+        used = t.collections.c.active == row.id
+        connection.execute(sa.update(t.collections).where(at, used).values(active=oldest))
+        if oldest is None:
+            log = t.changes.c.collection_id == row.collection
+            connection.execute(sa.delete(t.changes).where(log))
+
+
+def generations(store: Store, index: int) -> list[tuple[Generation, bytes]]:
+    """Return the generations of an index with their quantizers' bytes, the newest first."""
+    g, q = store.tables.generations, store.tables.quantizers
+    columns = (
+        g.c.fingerprint, g.c.fit_rows, g.c.spec, g.c.applied_key, g.c.applied_seq,
+        g.c.item_count, g.c.file, g.c.bytes, g.c.sha256, q.c.body,
+    )  # fmt: skip
+    statement = (
+        sa.select(*columns)
+        .join(q, q.c.fingerprint == g.c.fingerprint)
+        .where(g.c.index_id == index)
+        .order_by(g.c.generation.desc())
+    )
+    with store.errors("read"), store.engine.connect() as connection:
+        return [
+            (
+                Generation(
+                    fingerprint, fit_rows, json.loads(spec), Watermark(key, seq),
+                    items, file, Digest(size, sha256),
+                ),
+                body,
+            )
+            for fingerprint, fit_rows, spec, key, seq, items, file, size, sha256, body
+            in connection.execute(statement)
+        ]  # fmt: skip
+
+
+def record(store: Store, row: IndexRow, generation: Generation, quantizer: bytes) -> set[str]:
+    """Make a generation count, forget older ones, and return the files that are now useless.
+
+    If the index is gone, or another process has published a generation that has followed further,
+    nothing is recorded and the useless file is that of `generation` itself.
+    """
+    t = store.tables
+    with store.writing_durably() as connection:
+        number = connection.execute(
+            sa.update(t.indexes)
+            .where(t.indexes.c.id == row.id)
+            .values(generation=t.indexes.c.generation + 1)
+            .returning(t.indexes.c.generation)
+        ).scalar_one_or_none()
+        newest = sa.select(sa.func.max(t.generations.c.applied_seq)).where(
+            t.generations.c.index_id == row.id
+        )
+        ahead = connection.execute(newest).scalar()
+        if number is None or (ahead is not None and ahead > generation.watermark.seq):
+            connection.rollback()
+            return {generation.file}
+        _keep_quantizer(connection, store, generation.fingerprint, quantizer)
+        _insert(connection, store, row.id, number, generation)
+        return _prune(connection, store, row)
+
+
+def files(store: Store, index: int) -> set[str]:
+    """Return the names of the files that the generations of an index consist of."""
+    return {generation.file for generation, _ in generations(store, index)}
+
+
+def _insert(
+    connection: sa.Connection, store: Store, index: int, number: int, generation: Generation
+) -> None:
+    connection.execute(
+        sa.insert(store.tables.generations).values(
+            index_id=index,
+            generation=number,
+            fingerprint=generation.fingerprint,
+            fit_rows=generation.fit_rows,
+            spec=json.dumps(generation.spec),
+            applied_key=generation.watermark.key,
+            applied_seq=generation.watermark.seq,
+            item_count=generation.items,
+            file=generation.file,
+            bytes=generation.digest.bytes,
+            sha256=generation.digest.sha256,
+        )
+    )
+
+
+def _keep_quantizer(connection: sa.Connection, store: Store, name: str, body: bytes) -> None:
+    table = store.tables.quantizers
+    known = sa.select(table.c.fingerprint).where(table.c.fingerprint == name)
+    if connection.execute(known).first() is None:
+        connection.execute(sa.insert(table).values(fingerprint=name, body=body))
+
+
+def _prune(connection: sa.Connection, store: Store, row: IndexRow) -> set[str]:
+    """Forget generations, quantizers and changes that no kept generation needs."""
+    t = store.tables
+    g = t.generations
+    newest = sa.select(g.c.generation).where(g.c.index_id == row.id)
+    newest = newest.order_by(g.c.generation.desc()).limit(KEPT_GENERATIONS)
+    kept = connection.execute(newest).scalars().all()
+    old = sa.and_(g.c.index_id == row.id, g.c.generation < kept[-1])
+    files = set(connection.execute(sa.select(g.c.file).where(old)).scalars())
+    connection.execute(sa.delete(g).where(old))
+    used = sa.select(g.c.fingerprint)
+    connection.execute(sa.delete(t.quantizers).where(t.quantizers.c.fingerprint.not_in(used)))
+    _prune_log(connection, store, row)
+    return files
+
+
+def _prune_log(connection: sa.Connection, store: Store, row: IndexRow) -> None:
+    t = store.tables
+    g, changes, collections = t.generations, t.changes, t.collections
+    needed = connection.execute(
+        sa.select(sa.func.min(g.c.applied_seq))
+        .select_from(t.indexes.outerjoin(g, g.c.index_id == t.indexes.c.id))
+        .where(t.indexes.c.collection_id == row.collection)
+        .group_by(t.indexes.c.id)
+    ).scalars()
+    floors = list(needed)
+    if None in floors:
+        return  # an index that has never been published may be reading the log right now
+    floor = min(floors)
+    pruned = sa.and_(changes.c.collection_id == row.collection, changes.c.seq <= floor)
+    connection.execute(sa.delete(changes).where(pruned))
+    at = sa.and_(collections.c.id == row.collection, collections.c.log_floor < floor)
+    connection.execute(sa.update(collections).where(at).values(log_floor=floor))

@@ -1,0 +1,178 @@
+"""Reading one snapshot through the driver: the path that every search takes."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+
+from requant.adapters.protocol import Keys
+from requant.errors import CorruptDataError, UnknownCollectionError
+from requant.quantizers.arrays import Float32s
+from requant.store.dialects import HotSql
+from requant.store.schema import CollectionRow, Tables
+
+Id = str | int | UUID
+VECTOR_DTYPE = np.dtype("<f4")
+
+
+class CollectionState(NamedTuple):
+    """How far a collection has been written: what an index must have followed to be current."""
+
+    next_key: int
+    seq: int
+    log_floor: int
+    active: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What is stored under an id; `vector` is read only where a call says so."""
+
+    key: int
+    id: Id
+    document: str | None
+    metadata: dict[str, Any] | None
+    vector: Float32s | None = None
+
+
+class Reader:
+    """Reads by key within one snapshot."""
+
+    def __init__(self, connection: sa.Connection, cursor: Any, sql: HotSql, tables: Tables) -> None:
+        """Read with a driver's cursor whose transaction has begun on `connection`."""
+        self._connection = connection
+        self._cursor = cursor
+        self._sql = sql
+        self._items = tables.items
+        self._vectors = tables.vectors
+
+    def state_of(self, owner: CollectionRow) -> CollectionState:
+        """Return the state of a collection; raises UnknownCollectionError if it is gone."""
+        row = self._cursor.execute(self._sql.state, (owner.id,)).fetchone()
+        if row is None:
+            raise UnknownCollectionError(f"collection {owner.name!r} has been dropped")
+        return CollectionState(*row)
+
+    def vectors(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
+        """Return those of `keys` (ascending) that have a vector, and the vectors `(m, dim)`."""
+        parameter = self._sql.keys(keys.tolist())
+        rows = self._cursor.execute(self._sql.vectors, (parameter,)).fetchall()
+        return _matrix(rows, dim)
+
+    def scan(
+        self, first: int, end: int, dim: int, batch: int = 8192
+    ) -> Iterator[tuple[Keys, Float32s]]:
+        """Yield the keys and vectors of `first <= key < end`, in key order."""
+        for rows in self._pages(self._sql.scan, first, end, batch):
+            yield _matrix(rows, dim)
+
+    def damaged(self, first: int, end: int, dim: int) -> Iterator[int]:
+        """Yield the keys whose vector has another size or checksum than was written."""
+        for rows in self._pages(self._sql.scan, first, end, 8192):
+            for key, vec, crc in rows:
+                if len(vec) != dim * VECTOR_DTYPE.itemsize or zlib.crc32(vec) != crc:
+                    yield key
+
+    def strays(self, first: int, end: int) -> list[int]:
+        """Return the keys of vectors without an item."""
+        v, items = self._vectors, self._items
+        nobody = ~sa.exists().where(items.c.key == v.c.key)
+        statement = sa.select(v.c.key).where(v.c.key >= first, v.c.key < end, nobody)
+        return list(self._connection.execute(statement).scalars())
+
+    def integrity(self) -> list[str]:
+        """Return what SQLite finds wrong with its file; PostgreSQL looks after its own."""
+        if self._sql.name != "sqlite":
+            return []
+        lines = [row[0] for row in self._cursor.execute("PRAGMA integrity_check")]
+        return [] if lines == ["ok"] else lines
+
+    def changed(self, collection: int, after_seq: int, before_key: int) -> Keys:
+        """Return the keys below `before_key` that were updated or deleted after `after_seq`."""
+        parameters = (collection, after_seq, before_key)
+        rows = self._cursor.execute(self._sql.changed, parameters).fetchall()
+        return np.array([row[0] for row in rows], np.int64)
+
+    def items(self, keys: Sequence[int]) -> dict[int, Item]:
+        """Return the items of `keys` by key, without vectors."""
+        rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
+        return {row[0]: _item(*row) for row in rows}
+
+    def ids(self, keys: Sequence[int]) -> dict[int, Id]:
+        """Return the ids of `keys` by key."""
+        rows = self._cursor.execute(self._sql.ids, (self._sql.keys(keys),))
+        return {key: _id(ext_id, kind) for key, ext_id, kind in rows}
+
+    def count(self, collection: int) -> int:
+        """Return how many items a collection has."""
+        items = self._items
+        statement = sa.select(sa.func.count()).where(items.c.collection_id == collection)
+        return int(self._connection.execute(statement).scalar_one())
+
+    def matching(
+        self, first: int, end: int, condition: sa.ColumnElement[bool], among: Keys | None = None
+    ) -> Keys:
+        """Return the keys of `first <= key < end`, or of `among`, whose item meets `condition`."""
+        key = self._items.c.key
+        statement = sa.select(key).where(key >= first, key < end, condition).order_by(key)
+        if among is not None:
+            statement = statement.where(self._one_of(among))
+        rows = self._connection.execute(statement).scalars()
+        return np.fromiter(rows, np.int64)
+
+    def keys_of(self, collection: int, ids: Sequence[str]) -> dict[str, int]:
+        """Return the keys of those ids that are stored."""
+        parameters = (self._sql.texts(ids), collection)
+        return dict(self._cursor.execute(self._sql.existing, parameters).fetchall())
+
+    def iterate(self, first: int, end: int, batch: int) -> Iterator[Item]:
+        """Yield the items of `first <= key < end` with their vectors, in key order."""
+        for rows in self._pages(self._sql.items_with_vectors, first, end, batch):
+            for key, ext_id, kind, document, metadata, vec in rows:
+                vector = None if vec is None else np.frombuffer(vec, VECTOR_DTYPE).copy()
+                yield _item(key, ext_id, kind, document, metadata, vector)
+
+    def _one_of(self, keys: Keys) -> sa.ColumnElement[bool]:
+        key = self._items.c.key
+        parameter = self._sql.keys(keys.tolist())
+        if self._sql.name == "sqlite":
+            each = sa.func.json_each(parameter).table_valued("value")
+            return key.in_(sa.select(each.c.value))
+        return key == sa.any_(sa.bindparam(None, parameter, type_=sa.ARRAY(sa.BigInteger)))
+
+    def _pages(self, statement: str, first: int, end: int, batch: int) -> Iterator[list[Any]]:
+        while rows := self._cursor.execute(statement, (first, end, batch)).fetchall():
+            yield rows
+            first = rows[-1][0] + 1
+
+
+def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
+    keys = np.array([row[0] for row in rows], np.int64)
+    floats = np.frombuffer(b"".join([row[1] for row in rows]), VECTOR_DTYPE)
+    if len(floats) != len(rows) * dim:
+        key = next(row[0] for row in rows if len(row[1]) != dim * VECTOR_DTYPE.itemsize)
+        raise CorruptDataError(f"the vector of key {key} has another size than was written")
+    return keys, floats.reshape(len(rows), dim)
+
+
+def _id(ext_id: str, kind: int) -> Id:
+    return ext_id if kind == 0 else int(ext_id) if kind == 1 else UUID(ext_id)
+
+
+def _item(
+    key: int,
+    ext_id: str,
+    kind: int,
+    document: str | None,
+    metadata: str | None,
+    vector: Float32s | None = None,
+) -> Item:
+    parsed = None if metadata is None else json.loads(metadata)
+    return Item(key, _id(ext_id, kind), document, parsed, vector)

@@ -1,0 +1,146 @@
+"""The tables: one schema for SQLite and PostgreSQL, also inside an application's MetaData."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+
+# A collection owns the keys [id << KEY_BITS, (id + 1) << KEY_BITS): one contiguous range.
+KEY_BITS = 40
+MAX_COLLECTIONS = 1 << 22  # engines take keys below 2**62
+
+Metric = Literal["cosine", "ip", "l2"]
+
+_BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one store."""
+
+    metadata: sa.MetaData
+    meta: sa.Table
+    collections: sa.Table
+    items: sa.Table
+    vectors: sa.Table
+    changes: sa.Table
+    quantizers: sa.Table
+    indexes: sa.Table
+    generations: sa.Table
+
+
+@dataclass(frozen=True)
+class CollectionRow:
+    """What never changes about a collection."""
+
+    id: int
+    name: str
+    dim: int
+    metric: Metric
+
+
+def key_range(collection: int) -> tuple[int, int]:
+    """Return the first key of a collection and the first key after it."""
+    return collection << KEY_BITS, (collection + 1) << KEY_BITS
+
+
+def build_tables(metadata: sa.MetaData | None = None) -> Tables:
+    """Add requant's tables, all named `requant_...`, to `metadata`; once for each MetaData."""
+    metadata = metadata if metadata is not None else sa.MetaData()
+    if "requant_meta" not in metadata.tables:
+        _catalog(metadata)
+        _content(metadata)
+        _ledger(metadata)
+    names = Tables.__dataclass_fields__.keys() - {"metadata"}
+    return Tables(metadata, **{name: metadata.tables[f"requant_{name}"] for name in names})
+
+
+def _catalog(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "requant_meta",
+        metadata,
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
+    )
+    sa.Table(
+        "requant_collections",
+        metadata,
+        sa.Column("id", _BIG, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False, unique=True),
+        sa.Column("dim", sa.Integer, nullable=False),
+        sa.Column("metric", sa.Text, nullable=False),
+        sa.Column("next_key", _BIG, nullable=False),  # the key of the next new item
+        sa.Column("seq", _BIG, nullable=False),  # counts write transactions
+        sa.Column("log_floor", _BIG, nullable=False),  # changes up to this seq are pruned
+        sa.Column("logging", sa.Boolean, nullable=False),  # whether any index follows
+        sa.Column("active", _BIG),  # the id of the index that searches use
+        sqlite_autoincrement=True,  # an id is never reused, so neither is a key
+    )
+
+
+def _content(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "requant_items",
+        metadata,
+        sa.Column("key", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("collection_id", _BIG, nullable=False),
+        sa.Column("ext_id", sa.Text, nullable=False),
+        sa.Column("id_kind", sa.SmallInteger, nullable=False),  # str, int or UUID: round trips
+        sa.Column("document", sa.Text),
+        sa.Column("metadata", sa.Text),  # JSON text as written: big integers and order survive
+        sa.UniqueConstraint("collection_id", "ext_id"),
+    )
+    sa.Table(
+        "requant_vectors",
+        metadata,
+        sa.Column("key", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("vec", sa.LargeBinary, nullable=False),  # little-endian float32
+        sa.Column("crc", _BIG, nullable=False),  # CRC-32 of vec
+    )
+    sa.Table(
+        "requant_changes",
+        metadata,
+        sa.Column("collection_id", _BIG, primary_key=True),
+        sa.Column("seq", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("key", _BIG, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _ledger(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "requant_quantizers",
+        metadata,
+        sa.Column("fingerprint", sa.Text, primary_key=True),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+    )
+    sa.Table(
+        "requant_indexes",
+        metadata,
+        sa.Column("id", _BIG, primary_key=True),
+        sa.Column("collection_id", _BIG, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("config", sa.Text, nullable=False),  # JSON: engine, precision, index type...
+        sa.Column("generation", _BIG, nullable=False),  # the newest one published
+        sa.UniqueConstraint("collection_id", "name"),
+        sqlite_autoincrement=True,
+    )
+    sa.Table(
+        "requant_generations",
+        metadata,
+        sa.Column("index_id", _BIG, primary_key=True),
+        sa.Column("generation", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("fingerprint", sa.Text, nullable=False),  # of the quantizer
+        sa.Column("fit_rows", _BIG, nullable=False),
+        sa.Column("spec", sa.Text, nullable=False),  # JSON: metric on codes, expected items
+        sa.Column("applied_key", _BIG, nullable=False),
+        sa.Column("applied_seq", _BIG, nullable=False),
+        sa.Column("item_count", _BIG, nullable=False),
+        sa.Column("file", sa.Text, nullable=False),
+        sa.Column("bytes", _BIG, nullable=False),
+        sa.Column("sha256", sa.Text, nullable=False),
+    )

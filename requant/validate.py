@@ -1,0 +1,200 @@
+"""What users hand in, checked whole before anything is written: ids, documents, metadata, names."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from requant.errors import DuplicateIdError, InputError
+from requant.quantizers.arrays import Float32s, as_vectors
+
+MAX_ID = 1024
+MAX_DEPTH = 100
+# An escaped NUL: a backslash that is not itself escaped, then u0000.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch to be written: ids as text and kind, and whichever of the columns were given."""
+
+    ids: list[str]
+    kinds: list[int]
+    vectors: Float32s | None
+    documents: Sequence[str | None] | None
+    metadata: Sequence[str | None] | None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.ids)
+
+
+def check_name(name: str, what: str) -> str:
+    """Return a collection's or index's name; raise InputError unless it is safe everywhere.
+
+    >>> check_name("notes-2024", "collection")
+    'notes-2024'
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
+        raise InputError(
+            f"{what} name {str(name)[:80]!r} is not allowed: 1 to 128 letters, digits, '_', '-' or "
+            "'.', not beginning with '-' or '.', without '..'"
+        )
+    return name
+
+
+def check_rows(
+    ids: Iterable[Any],
+    vectors: ArrayLike | None,
+    documents: Sequence[str | None] | None,
+    metadata: Sequence[Mapping[str, Any] | None] | None,
+    dim: int,
+) -> Rows:
+    """Check a batch and return it ready to be written.
+
+    Raises:
+        DuplicateIdError: an id occurs twice.
+        DimensionError, NonFiniteError: see `requant.quantizers.arrays.as_vectors`.
+        InputError: anything else that cannot be stored, with its row.
+    """
+    texts, kinds = check_ids(ids)
+    seen: set[str] = set()
+    for row, text in enumerate(texts):
+        if text in seen:
+            raise DuplicateIdError(
+                f"id {text[:80]!r} occurs twice in one batch: rows {texts.index(text)} and {row}"
+            )
+        seen.add(text)
+    n = len(texts)
+    floats = None
+    if vectors is not None and not (n == 0 and _empty(vectors)):
+        floats = as_vectors(vectors, dim)
+        _check_length("vectors", len(floats), n)
+    return Rows(texts, kinds, floats, _documents(documents, n), _metadata(metadata, n))
+
+
+def check_ids(ids: Iterable[Any]) -> tuple[list[str], list[int]]:
+    """Return ids as text, with the kind they came as: 0 text, 1 integer, 2 UUID.
+
+    >>> check_ids(["a", 7])
+    (['a', '7'], [0, 1])
+    """
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InputError(f"ids must be a list of ids, not {type(ids).__name__}: wrap one in a list")
+    texts: list[str] = []
+    kinds: list[int] = []
+    for row, value in enumerate(ids):
+        kind = 0
+        if type(value) is not str:
+            value, kind = _id_text(value, row)
+        if not value or len(value) > MAX_ID:
+            raise InputError(f"ids row {row} has {len(value)} characters: an id has 1 to {MAX_ID}")
+        _check_text(value, "ids", row)
+        texts.append(value)
+        kinds.append(kind)
+    return texts, kinds
+
+
+def _id_text(value: Any, row: int) -> tuple[str, int]:
+    if isinstance(value, str):
+        return str(value), 0
+    if isinstance(value, UUID):
+        return str(value), 2
+    if not isinstance(value, bool | np.bool_):
+        try:
+            return str(operator.index(value)), 1
+        except TypeError:
+            pass
+    raise InputError(f"ids row {row} is a {type(value).__name__}: ids are text, integers or UUIDs")
+
+
+def _documents(documents: Sequence[str | None] | None, n: int) -> Sequence[str | None] | None:
+    if documents is None:
+        return None
+    _check_column("documents", documents, n)
+    for row, document in enumerate(documents):
+        if document is None:
+            continue
+        if not isinstance(document, str):
+            raise InputError(
+                f"documents row {row} is a {type(document).__name__}: a document is text or None"
+            )
+        _check_text(document, "documents", row)
+    return documents
+
+
+def _metadata(
+    metadata: Sequence[Mapping[str, Any] | None] | None, n: int
+) -> Sequence[str | None] | None:
+    if metadata is None:
+        return None
+    _check_column("metadata", metadata, n)
+    return [
+        None if entry is None else _metadata_text(entry, row) for row, entry in enumerate(metadata)
+    ]
+
+
+def _metadata_text(entry: Any, row: int) -> str:
+    if not isinstance(entry, Mapping):
+        raise InputError(f"metadata row {row} is a {type(entry).__name__}: give a dict or None")
+    entry = entry if type(entry) is dict else dict(entry)
+    _check_keys(entry, row, 1)
+    try:
+        text = _encode_json(entry)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"metadata row {row} is not JSON: {error}") from error
+    if _NUL.search(text):
+        raise InputError(f"metadata row {row} holds a NUL character, which SQL cannot store")
+    _check_text(text, "metadata", row)
+    return text
+
+
+def _check_keys(value: Any, row: int, depth: int) -> None:
+    """Refuse what would not come back: keys that are not text, and what SQL cannot nest."""
+    if depth > MAX_DEPTH:
+        raise InputError(f"metadata row {row} is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) is not str:
+                raise InputError(f"metadata row {row} has the key {key!r}: JSON keys are text")
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list | tuple):
+            _check_keys(inner, row, depth + 1)
+
+
+def _check_text(text: str, what: str, row: int) -> None:
+    if text.isascii():
+        if "\x00" not in text:
+            return
+    else:
+        try:
+            if b"\x00" not in text.encode():
+                return
+        except UnicodeEncodeError as error:
+            raise InputError(f"{what} row {row} is not valid Unicode: {error}") from error
+    raise InputError(f"{what} row {row} holds a NUL character, which SQL cannot store")
+
+
+def _check_column(name: str, column: Any, n: int) -> None:
+    if isinstance(column, str | bytes | Mapping) or not isinstance(column, Sequence):
+        raise InputError(f"{name} must be a list with an entry a row, not {type(column).__name__}")
+    _check_length(name, len(column), n)
+
+
+def _check_length(name: str, found: int, n: int) -> None:
+    if found != n:
+        raise InputError(f"{name} has {found} rows, ids has {n}: give one for each id")
+
+
+def _empty(vectors: Any) -> bool:
+    return hasattr(vectors, "__len__") and len(vectors) == 0
