@@ -12,6 +12,8 @@ from requant.quantizers.errors import DimensionError, InputError, NonFiniteError
 Float32s = NDArray[np.float32]
 Codes = NDArray[Any]
 
+_SMALL = 4096
+
 
 def as_vectors(
     vectors: ArrayLike, dim: int | None = None, name: str = "vectors", *, finite: bool = True
@@ -37,8 +39,11 @@ def as_vectors(
         raise InputError(f"{name} have no dimensions: shape {array.shape}")
     if dim is not None and array.shape[1] != dim:
         raise DimensionError(f"{name} have {array.shape[1]} dimensions, expected {dim}")
-    with np.errstate(over="ignore"):
-        floats = np.ascontiguousarray(array, dtype=np.float32)
+    if array.dtype == np.float32:
+        floats: Float32s = np.ascontiguousarray(array)
+    else:
+        with np.errstate(over="ignore"):
+            floats = np.ascontiguousarray(array, dtype=np.float32)
     if finite:
         check_finite(floats, name)
     return floats
@@ -57,13 +62,15 @@ def check_finite(floats: Float32s, name: str = "vectors", first_row: int = 0) ->
 
     `first_row` is the number of the first row, for a caller that checks in parts.
     """
-    # A sum is finite only if every term is: one cheap pass, and a second one only on suspicion
-    # (a sum of finite numbers may overflow).
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(floats.sum(dtype=np.float32)):
-            return
-    bad = ~np.isfinite(floats).all(axis=1)
-    if bad.any():
+    if floats.size > _SMALL:
+        # A sum is finite only if every term is: one cheap pass, and a second one only on
+        # suspicion (a sum of finite numbers may overflow).
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(floats.sum(dtype=np.float32)):
+                return
+    finite = np.isfinite(floats)
+    if not finite.all():
+        bad = ~finite.all(axis=1)
         row = int(bad.argmax())
         column = int((~np.isfinite(floats[row])).argmax())
         raise NonFiniteError(

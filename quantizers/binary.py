@@ -55,9 +55,11 @@ class BinaryQuantizer:
         Raises:
             InputError: `bits` is not 1, 2, 3 or 4, or the sample is empty.
         """
-        if bits not in (1, 2, 3, 4):
+        if type(bits) is not int or not 1 <= bits <= 4:
             raise InputError(f"binary codes have 1, 2, 3 or 4 bits a dimension, not {bits!r}")
         vectors = as_vectors(sample, name="sample")
+        if not len(vectors):
+            raise InputError("a quantizer cannot be fitted on an empty sample")
         if not (centre or rotate):
             return cls(None, bits, spread(vectors), vectors.shape[1])
         affine = Affine.fit(vectors, centred=centre, rotated=rotate, seed=seed)

@@ -34,8 +34,10 @@ def encode_in_chunks(vectors: Float32s, spec: CodeSpec, kernel: Kernel) -> Codes
     n, dim = vectors.shape
     out = np.empty((n, spec.width), spec.dtype)
     scratch = np.empty((min(n, max(1, _FLOATS // dim)), dim), np.float32)
-    for rows in row_slices(n, dim):
-        chunk = vectors[rows]
-        check_finite(chunk, first_row=rows.start)
-        kernel(chunk, scratch[: len(chunk)], out[rows])
+    # A value far outside the sample may become infinite on its way to being clipped.
+    with np.errstate(over="ignore"):
+        for rows in row_slices(n, dim):
+            chunk = vectors[rows]
+            check_finite(chunk, first_row=rows.start)
+            kernel(chunk, scratch[: len(chunk)], out[rows])
     return out

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from requant.quantizers.arrays import as_vectors
@@ -46,6 +47,9 @@ def fit(precision: Precision, sample: ArrayLike, **options: Any) -> Quantizer:
         raise InputError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     vectors = as_vectors(sample, name="sample")
     dialect = options.pop("dialect", None)
+    seed = options.get("seed", 0)
+    if type(seed) is not int or seed < 0:
+        raise InputError(f"seed must be a whole number from 0, not {seed!r}")
     try:
         if dialect is not None:
             return _dialect(precision, vectors, dialect, **options)
@@ -65,8 +69,10 @@ def from_bytes(data: bytes) -> Quantizer:
     if state.kind not in _KINDS:
         raise CorruptDataError(f"unknown kind of quantizer {state.kind!r}: upgrade requant")
     try:
-        return _KINDS[state.kind](state)
-    except (KeyError, TypeError, ValueError) as error:
+        quantizer = _KINDS[state.kind](state)
+        quantizer.encode(np.zeros((1, quantizer.dim), np.float32))  # what cannot be shows here
+        return quantizer
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise CorruptDataError(f"the {state.kind} quantizer is incomplete: {error!r}") from error
 
 

@@ -40,7 +40,11 @@ class Rotation:
     def apply(self, vectors: Float32s) -> Float32s:
         """Return `vectors (n, d) float32` turned, as a new array of the same shape."""
         n, a, b = len(vectors), len(self.left), len(self.right)
-        turned = vectors.reshape(n * a, b) @ self.right
+        rows = vectors.reshape(n * a, b)
+        if len(rows) == 1:
+            # BLAS sums a lone row in another order, and codes must not depend on the batch.
+            return self.apply(np.repeat(vectors, 2, axis=0))[:1]
+        turned = rows @ self.right
         if a > 1:
             turned = np.matmul(self.left, turned.reshape(n, a, b))
         result: Float32s = turned.reshape(n, a * b)

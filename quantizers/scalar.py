@@ -22,6 +22,7 @@ _LIMIT = 127
 # Clipping the outermost values may serve all the others better; these shares of them are tried.
 _QUANTILES = (1.0, 0.99999, 0.9999, 0.9995, 0.999)
 _SCALE_ROWS = 2000
+_TINY = 1e-35
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +117,9 @@ def fold(queries: Float32s) -> Codes:
     A positive factor a query changes no order under the inner product.
     """
     largest = np.abs(queries).max(axis=1, keepdims=True)
-    factors = np.divide(_LIMIT, largest, out=np.zeros_like(largest), where=largest > 0)
-    # A subnormal maximum overflows the factor; such a query has no direction worth keeping.
-    np.nan_to_num(factors, copy=False, posinf=0.0)
-    codes: Codes = np.rint(queries * factors).astype(np.int8)
+    # The factor of a smaller maximum would overflow; such a query has no direction worth keeping.
+    largest[largest < _TINY] = np.inf
+    codes: Codes = np.rint(queries * (_LIMIT / largest)).astype(np.int8)
     return codes
 
 

@@ -75,6 +75,8 @@ def loads(data: bytes) -> State:
             raise CorruptDataError(f"array {name!r} has dtype {dtype!r}, which no quantizer uses")
         count = int(np.prod(shape))
         array = np.frombuffer(body, dtype, count, offset).reshape(shape)
+        if not np.isfinite(array).all():
+            raise CorruptDataError(f"array {name!r} holds NaN or infinity")
         arrays[name] = array
         offset += array.nbytes
     return State(header["kind"], header["fields"], arrays)

@@ -26,6 +26,7 @@ from requant.store.schema import CollectionRow, Metric, key_range
 from requant.validate import check_ids, check_name, check_rows
 
 MAX_K = 100_000
+MAX_EFFORT = 1_000_000
 
 
 class Collection:
@@ -354,10 +355,15 @@ class Collection:
         oversample: float | None,
         effort: int | None,
     ) -> Request:
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
+        whole, number = (int, np.integer), (int, float, np.integer, np.floating)
+        if isinstance(k, bool) or not isinstance(k, whole) or not 1 <= k <= MAX_K:
             raise InputError(f"k must be an integer from 1 to {MAX_K}, not {k!r}")
-        if oversample is not None and not 1 <= oversample <= MAX_K:
+        if oversample is not None and not (
+            isinstance(oversample, number) and 1 <= oversample <= MAX_K
+        ):
             raise InputError(f"oversample must be a number from 1 to {MAX_K}, not {oversample!r}")
+        if effort is not None and not (isinstance(effort, whole) and 1 <= effort <= MAX_EFFORT):
+            raise InputError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
         return Request(queries, int(k), oversample, effort, self._condition(where))
 
     def _found(

@@ -56,7 +56,7 @@ class IndexSet:
                 raise UnknownIndexError(
                     f"collection {self._owner.name!r} has no index: add one with add_index"
                 )
-            following = self._named_or_active(name, state)
+            following = self._named_or_active(reader, state, name)
             assert following is not None
             following.rebuild(reader, state, progress)
 
@@ -68,7 +68,7 @@ class IndexSet:
 
     def current(self, reader: Reader, state: CollectionState, name: str | None) -> Loaded | None:
         """Return an index caught up, by name or the one in use; None for an exact search."""
-        following = self._named_or_active(name, state)
+        following = self._named_or_active(reader, state, name)
         return None if following is None else following.sync(reader, state)
 
     def every(self, reader: Reader, state: CollectionState) -> dict[str, Loaded | None]:
@@ -91,15 +91,16 @@ class IndexSet:
     def _named(self, name: str) -> IndexRow:
         return ledger.find(self._store, self._owner.id, name)
 
-    def _named_or_active(self, name: str | None, state: CollectionState) -> FollowingIndex | None:
+    def _named_or_active(
+        self, reader: Reader, state: CollectionState, name: str | None
+    ) -> FollowingIndex | None:
+        number = state.active if name is None else reader.index_number(self._owner, name)
+        if os.getpid() == self._pid and number in self._following:
+            return self._following[number]
         if name is not None:
             return self._follow(self._named(name))
-        if state.active is None:
-            return None
-        if os.getpid() == self._pid and (known := self._following.get(state.active)):
-            return known
         rows = ledger.every(self._store, self._owner.id)
-        return next((self._follow(row) for row in rows if row.id == state.active), None)
+        return next((self._follow(row) for row in rows if row.id == number), None)
 
     def _follow(self, row: IndexRow) -> FollowingIndex:
         if os.getpid() != self._pid:

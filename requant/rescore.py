@@ -21,13 +21,14 @@ def normalise(vectors: Float32s) -> Float32s:
     >>> normalise(np.array([[3, 4], [0, 0]], np.float32)).round(6).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    # A power of two at the size of the largest value keeps the squares in range, and is exact.
-    _, exponents = np.frexp(np.abs(vectors).max(axis=1, keepdims=True))
-    scaled = np.ldexp(vectors, -exponents)
-    lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled, dtype=np.float64))
-    factors = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    result: Float32s = (scaled * factors[:, None]).astype(np.float32)
-    return result
+    exact = vectors.astype(np.float64)  # where the square of no float32 overflows or vanishes
+    exact /= _lengths(exact)[:, None]
+    return exact.astype(np.float32)
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+# Below this many rows a sort costs less than finding out which rows need sorting.
+_FEW = 512
 
 
 class ExactRows:
@@ -43,49 +44,51 @@ class ExactRows:
         self._metric = metric
         self._rows = vectors.astype(np.float64)
         if metric == "cosine":
-            self._lengths = np.sqrt(np.einsum("ij,ij->i", self._rows, self._rows))
+            self._lengths = _lengths(self._rows)
 
     def score(self, query: Float32s, at: NDArray[np.intp] | None = None) -> Float32s:
         """Return the scores of all rows, or of those `at` these positions: `(m,) float32`."""
         exact = query.astype(np.float64)
+        if self._metric == "cosine":
+            exact /= _lengths(exact[None])
         rows = self._rows if at is None else self._rows[at]
         if self._metric == "l2":
             apart = rows - exact
             return _round(-np.einsum("ij,ij->i", apart, apart))
         products = rows @ exact
-        if self._metric == "ip":
-            return _round(products)
-        lengths = self._lengths if at is None else self._lengths[at]
-        return _round(_quotient(products, lengths * np.sqrt(exact @ exact)))
+        if self._metric == "cosine":
+            products /= self._lengths if at is None else self._lengths[at]
+        return _round(products)
 
     def scores(self, queries: Float32s) -> Float32s:
         """Return the scores of all rows for each of `queries (q, d) float32`: `(q, m) float32`."""
         if self._metric == "l2":
             return np.stack([self.score(query) for query in queries])
         exact = queries.astype(np.float64)
+        if self._metric == "cosine":
+            exact /= _lengths(exact)[:, None]
         products = exact @ self._rows.T
-        if self._metric == "ip":
-            return _round(products)
-        lengths = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-        return _round(_quotient(products, lengths[:, None] * self._lengths))
+        if self._metric == "cosine":
+            products /= self._lengths
+        return _round(products)
 
 
 def best(keys: Keys, scores: Float32s, k: int) -> tuple[Keys, Float32s]:
     """Return the k best of `keys (m,)`, by score and then by key."""
-    if len(keys) > 4 * k:
+    if len(keys) > max(4 * k, _FEW):
         kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
         keys, scores = keys[kept], scores[kept]
     order = np.lexsort((keys, -scores))[:k]
     return keys[order], scores[order]
 
 
-def _quotient(products: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        quotients = products / lengths
-    return np.where(lengths > 0, quotients, 0.0)
+def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Euclidean lengths of `rows (m, d)`, 1 for a zero row: it then scores 0."""
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    lengths[lengths == 0] = 1
+    return lengths
 
 
 def _round(values: NDArray[np.float64]) -> Float32s:
-    with np.errstate(over="ignore"):
-        result: Float32s = values.astype(np.float32)
-    return result
+    # Products of very large vectors overflow float32; the largest one still ranks first.
+    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -33,13 +33,12 @@ BLOCK = 256
 SCAN_ROWS = 8192
 # The share of the candidates that keeps nearly all of the recall once a Refining quantizer has
 # looked at their codes; their floats need not be fetched at all.
-REFINED_SHARE = 0.45
+REFINED_SHARE = 0.375
 
 Found = tuple[Keys, Float32s]
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What is searched for: `queries (q, d) float32`, how many results, and how hard to try."""
 
     queries: Float32s
@@ -122,30 +121,42 @@ class Search:
         """
         refines = loaded.refines and self._owner.metric != "l2"
         answer = loaded.backend.search(
-            asked.encoded, ask, among=among, effort=self._request.effort, codes=refines
+            asked.encoded,
+            min(ask, len(loaded.backend)),
+            among=among,
+            effort=self._request.effort,
+            codes=refines,
         )
-        passing = answer.keys >= 0
-        if self._request.condition is not None and among is None:
-            passing &= self._meets_condition(answer.keys)
-        rows = []
+        passing = self._passing(answer.keys, among)
+        survivors = passing.sum(axis=1)
+        rows, all_of_them = [], slice(keep)
         for i, row in enumerate(answer.keys):
-            at = np.flatnonzero(passing[i])[:keep]
-            if refines:
-                assert answer.codes is not None
-                at = self._refined(loaded, asked.prepared[i : i + 1], answer.codes[i], at)
-            rows.append(row[at])
-        return rows, passing.sum(axis=1)
+            at = all_of_them if survivors[i] == len(row) else np.flatnonzero(passing[i])[:keep]
+            if refines and answer.codes is not None:
+                codes, query = answer.codes[i][at], asked.prepared[i : i + 1]
+                rows.append(self._refined(loaded, query, row[at], codes))
+            else:
+                rows.append(row[at])
+        return rows, survivors
 
-    def _refined(
-        self, loaded: Loaded, query: Float32s, codes: Codes, at: NDArray[np.intp]
-    ) -> NDArray[np.intp]:
-        """Of the candidates `at` these places keep the better half, as the quantizer sees them."""
-        keep = max(self._request.k, int(len(at) * REFINED_SHARE))
-        if keep >= len(at):
-            return at
+    def _passing(self, keys: Keys, among: Keys | None) -> NDArray[np.bool_]:
+        """Tell which candidates are no padding, and meet the filter unless the engine saw to it."""
+        there: NDArray[np.bool_] = keys >= 0
+        condition = self._request.condition
+        if condition is None or among is not None:
+            return there
+        first, end = key_range(self._owner.id)
+        met = self._reader.matching(first, end, condition, np.unique(keys[there]))
+        return np.isin(keys, met)
+
+    def _refined(self, loaded: Loaded, query: Float32s, keys: Keys, codes: Codes) -> Keys:
+        """Keep the candidates that the quantizer, which has seen floats and codes, finds best."""
+        keep = max(self._request.k, int(len(keys) * REFINED_SHARE))
+        if keep >= len(keys):
+            return keys
         assert isinstance(loaded.quantizer, Refining)
-        estimates = loaded.quantizer.estimate(query, codes[at])
-        return at[np.argpartition(-estimates, keep - 1)[:keep]]
+        estimates = loaded.quantizer.estimate(query, codes)
+        return keys[np.argpartition(estimates, len(keys) - keep)[-keep:]]
 
     def _rescored(self, queries: Float32s, rows: list[Keys]) -> list[Found]:
         """Fetch the floats of all candidates at once and rank each query's by its exact score."""
@@ -210,21 +221,13 @@ class Search:
         first, end = key_range(self._owner.id)
         return self._reader.matching(first, end, condition)
 
-    def _meets_condition(self, keys: Keys) -> NDArray[np.bool_]:
-        assert self._request.condition is not None
-        first, end = key_range(self._owner.id)
-        unique = np.unique(keys[keys >= 0])
-        met = self._reader.matching(first, end, self._request.condition, unique)
-        result: NDArray[np.bool_] = np.isin(keys, met)
-        return result
-
     def _candidate_count(self, loaded: Loaded) -> int:
         factor = self._request.oversample or loaded.quantizer.oversample
-        return max(self._request.k, math.ceil(self._request.k * factor))
+        wish = max(self._request.k, math.ceil(self._request.k * factor))
+        return min(wish, len(loaded.backend))  # engines allot memory for all that is asked
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(NamedTuple):
     """Queries as given, as the quantizer takes them, and encoded."""
 
     queries: Float32s

@@ -22,6 +22,7 @@ class HotSql:
     keys: Callable[[Sequence[int]], Any]
     texts: Callable[[Sequence[str]], Any]
     state: str
+    index_number: str
     vectors: str
     scan: str
     changed: str
@@ -44,6 +45,7 @@ _SQLITE = HotSql(
     keys=str,
     texts=_json_texts,
     state="SELECT next_key, seq, log_floor, active FROM requant_collections WHERE id = ?",
+    index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
     # CROSS JOIN keeps SQLite from turning the loop round.
     vectors=(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_vectors AS v "
@@ -89,6 +91,7 @@ _POSTGRES = HotSql(
     keys=list,
     texts=list,
     state="SELECT next_key, seq, log_floor, active FROM requant_collections WHERE id = %s",
+    index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s) ORDER BY key",
     scan=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "

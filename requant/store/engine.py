@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from requant.errors import StoreError
 from requant.store.dialects import hot_sql
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
+from requant.store.snapshots import Reading, Snapshots
 
 # 16 KB pages hold ten 384-dimensional vectors with 7 % overhead; 4 KB pages waste a third.
 _PRAGMAS = (
@@ -24,6 +25,7 @@ _PRAGMAS = (
     "PRAGMA mmap_size = 0",
 )
 _BUSY_SECONDS = 60.0
+_NO_LIMIT = -1  # kept readers must not use up the connections of writers
 
 
 class Store:
@@ -36,31 +38,21 @@ class Store:
         self.tables: Tables = build_tables()
         self._owned = owned
         self._pid = os.getpid()
-        driver: Any = engine.dialect.loaded_dbapi
-        self._failures = (sa.exc.SQLAlchemyError, driver.Error)
+        self._snapshots = Snapshots(engine, self.sql, self.tables, keep=owned)
         with self.errors(f"open {engine.url!r}"):
             self._prepare()
 
-    @contextmanager
-    def reading(self, connection: sa.Connection | None = None) -> Iterator[Reader]:
-        """Yield a reader of one snapshot: nothing that others commit meanwhile is seen.
+    def reading(self, connection: sa.Connection | None = None) -> AbstractContextManager[Reader]:
+        """Lend a reader of one snapshot: nothing that others commit meanwhile is seen.
 
         With the caller's own connection it reads within the caller's transaction instead.
         """
         self._check_process()
-        if connection is not None:
-            yield self.reader_of(connection)
-            return
-        with self.errors("read"), self.engine.connect() as connection:
-            raw: Any = connection.connection.driver_connection
-            if self.sql.name == "sqlite":
-                cursor = raw.cursor()
-                cursor.execute("BEGIN")
-            else:
-                connection.execution_options(isolation_level="REPEATABLE READ")
-                cursor = raw.cursor(binary=True)
-            # The pool rolls back what it takes back, which ends the snapshot.
-            yield Reader(connection, cursor, self.sql, self.tables)
+        return (
+            Reading(self._snapshots)
+            if connection is None
+            else nullcontext(self.reader_of(connection))
+        )
 
     def reader_of(self, connection: sa.Connection) -> Reader:
         """Return a reader within the transaction of `connection`."""
@@ -103,18 +95,20 @@ class Store:
         """Turn what SQLAlchemy and the driver raise into StoreError that names the action."""
         try:
             yield
-        except self._failures as error:
+        except self._snapshots.failures as error:
             cause = getattr(error, "orig", None) or error
             raise StoreError(f"cannot {action}: {cause}") from error
 
     def close(self) -> None:
         """Close the pooled connections of an engine that requant opened."""
+        self._snapshots.close()
         if self._owned:
             self.engine.dispose()
 
     def _check_process(self) -> None:
         # SQLite and PostgreSQL connections must not cross a fork; the child starts with new ones.
         if os.getpid() != self._pid:
+            self._snapshots.forget()
             self.engine.dispose(close=False)
             self._pid = os.getpid()
 
@@ -144,7 +138,7 @@ def open_store(target: str | Path | sa.Engine) -> Store:
         return Store(target, owned=False)
     if "://" in str(target):
         try:
-            engine = sa.create_engine(str(target))
+            engine = sa.create_engine(str(target), max_overflow=_NO_LIMIT)
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             raise StoreError(f"cannot open {target}: {error}") from error
         if engine.dialect.name == "sqlite":
@@ -154,7 +148,7 @@ def open_store(target: str | Path | sa.Engine) -> Store:
     if not path.parent.is_dir():
         raise StoreError(f"cannot open {path}: the folder {path.parent} does not exist")
     url = sa.URL.create("sqlite", database=str(path))
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, max_overflow=_NO_LIMIT)
     sa.event.listen(engine, "connect", _set_up_sqlite)
     return Store(engine, owned=True)
 

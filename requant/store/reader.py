@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from requant.store.dialects import HotSql
 from requant.store.schema import CollectionRow, Tables
 
 Id = str | int | UUID
+_decode_json = json.JSONDecoder().raw_decode
 VECTOR_DTYPE = np.dtype("<f4")
 
 
@@ -31,8 +31,7 @@ class CollectionState(NamedTuple):
     active: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """What is stored under an id; `vector` is read only where a call says so."""
 
     key: int
@@ -53,12 +52,21 @@ class Reader:
         self._items = tables.items
         self._vectors = tables.vectors
 
+    def begin(self) -> None:
+        """Begin a snapshot where the driver does not do so by itself."""
+        self._cursor.execute("BEGIN")
+
     def state_of(self, owner: CollectionRow) -> CollectionState:
         """Return the state of a collection; raises UnknownCollectionError if it is gone."""
         row = self._cursor.execute(self._sql.state, (owner.id,)).fetchone()
         if row is None:
             raise UnknownCollectionError(f"collection {owner.name!r} has been dropped")
         return CollectionState(*row)
+
+    def index_number(self, owner: CollectionRow, name: str) -> int | None:
+        """Return the number of an index by name, None if the collection has none of that name."""
+        row = self._cursor.execute(self._sql.index_number, (owner.id, name)).fetchone()
+        return None if row is None else int(row[0])
 
     def vectors(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
         """Return those of `keys` (ascending) that have a vector, and the vectors `(m, dim)`."""
@@ -174,5 +182,9 @@ def _item(
     metadata: str | None,
     vector: Float32s | None = None,
 ) -> Item:
-    parsed = None if metadata is None else json.loads(metadata)
-    return Item(key, _id(ext_id, kind), document, parsed, vector)
+    return Item(key, _id(ext_id, kind), document, parse_metadata(metadata), vector)
+
+
+def parse_metadata(text: str | None) -> dict[str, Any] | None:
+    """Return stored metadata as it was given; the text is what our own encoder wrote."""
+    return None if text is None else _decode_json(text)[0]
