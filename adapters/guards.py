@@ -8,7 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
-from requant.adapters.errors import ForkedError
+from requant.adapters.errors import EngineError, ForkedError
 from requant.adapters.protocol import Capabilities, IndexSpec, Keys
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import DimensionError, InputError, UnsupportedError
@@ -28,9 +28,18 @@ class EngineGuard:
         self._engine = engine
         self._lock = threading.RLock()
         self._pid = os.getpid()
+        self._closed = False
+
+    def close(self) -> None:
+        """Let nobody in any more; whoever is inside may finish first. Closing twice is harmless."""
+        if os.getpid() != self._pid:
+            self._closed = True  # the lock may be held by a thread that this child does not have
+            return
+        with self._lock:
+            self._closed = True
 
     def __enter__(self) -> None:
-        """Wait for the turn; raise ForkedError in a child process."""
+        """Wait for the turn; raise ForkedError in a child process, EngineError once closed."""
         if os.getpid() != self._pid:
             raise ForkedError(
                 f"this {self._engine} index was opened in process {self._pid} and is used in "
@@ -38,6 +47,9 @@ class EngineGuard:
                 "in the child"
             )
         self._lock.acquire()
+        if self._closed:
+            self._lock.release()
+            raise EngineError(f"this {self._engine} index is closed: open it again")
 
     def __exit__(
         self,
@@ -45,8 +57,10 @@ class EngineGuard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let the next one in."""
+        """Let the next one in; what the engine itself raised becomes an EngineError."""
         self._lock.release()
+        if isinstance(error, (RuntimeError, AssertionError)):
+            raise EngineError(f"{self._engine} failed: {error}") from error
 
 
 def check_supported(capabilities: Capabilities, spec: IndexSpec) -> None:
@@ -70,7 +84,7 @@ def check_supported(capabilities: Capabilities, spec: IndexSpec) -> None:
 
 
 def check_keys(keys: Keys, unique: bool = True) -> Keys:
-    """Return `keys` as `(n,) int64`; raise InputError unless all are in range and, if asked, unique.
+    """Return `keys` as `(n,) int64`; raise InputError unless in range and, if asked, unique.
 
     >>> check_keys(np.array([3, 1])).tolist()
     [3, 1]
@@ -91,7 +105,7 @@ def check_keys(keys: Keys, unique: bool = True) -> Keys:
 
 
 def check_codes(codes: Codes, spec: IndexSpec, n: int) -> Codes:
-    """Return `codes` contiguous; raise unless they are `n` rows of the dtype and width of `spec`."""
+    """Return `codes` contiguous; raise unless they are `n` rows of dtype and width of `spec`."""
     return _check(codes, spec.code.dtype, spec.code.width, n, f"{spec.code.format} codes")
 
 
@@ -106,15 +120,49 @@ def check_queries(queries: Codes, spec: IndexSpec, k: int) -> Codes:
 
 def check_among(among: Keys | None, capabilities: Capabilities, spec: IndexSpec) -> None:
     """Raise UnsupportedError for a key set where the engine declares that it takes none."""
+    if among is None:
+        return
     row = capabilities.find(spec.code.format, spec.index_type)
-    if among is not None and not (row and row.key_sets):
+    if not (row and row.key_sets):
         raise UnsupportedError(
             f"{capabilities.engine} {spec.code.format}/{spec.index_type} cannot search among a "
             "key set: filter the candidates afterwards"
         )
 
 
-def _check(array: Codes, dtype: np.dtype, width: int, n: int, name: str) -> Codes:  # type: ignore[type-arg]
+def check_search(
+    codes: bool, effort: int | None, capabilities: Capabilities, spec: IndexSpec
+) -> None:
+    """Raise UnsupportedError if candidates' codes are wanted where the engine declares none.
+
+    Raises InputError for an effort that is not at least 1.
+    """
+    if effort is not None and effort < 1:
+        raise InputError(f"effort must be at least 1, not {effort}")
+    if not codes:
+        return
+    row = capabilities.find(spec.code.format, spec.index_type)
+    if not (row and row.codes):
+        raise UnsupportedError(
+            f"{capabilities.engine} {spec.code.format}/{spec.index_type} cannot hand back the "
+            "codes of its candidates"
+        )
+
+
+def whole_number(spec: IndexSpec, name: str, default: int, least: int = 1) -> int:
+    """Return the engine parameter `name` of `spec`; raise InputError unless it is a whole number.
+
+    >>> from requant.quantizers.codes import CodeSpec
+    >>> whole_number(IndexSpec(CodeSpec("int8", 4), "ip", params={"M": 8}), "M", 16)
+    8
+    """
+    value = spec.params.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"parameter {name} must be a whole number from {least}, not {value!r}")
+    return int(value)
+
+
+def _check(array: Codes, dtype: np.dtype, width: int, n: int, name: str) -> Codes:
     if not isinstance(array, np.ndarray) or array.dtype != dtype:
         found = getattr(array, "dtype", type(array).__name__)
         raise InputError(f"{name} must be a {dtype} array, not {found}")

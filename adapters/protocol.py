@@ -60,6 +60,7 @@ class Capabilities:
     `storage`: a "file" engine lives in memory and `flush` writes one file; a "folder" or "server"
     engine keeps its own. `mmap`: `open(mmap=True)` maps the file instead of reading it.
     `parallel`: a batch of queries uses several cores inside the engine.
+    `survives_fork`: an open index can be used in a forked child; else it raises ForkedError there.
     `params`: the names that `IndexSpec.params` may hold, each with a line of explanation.
     """
 
@@ -68,6 +69,7 @@ class Capabilities:
     supports: tuple[Support, ...]
     mmap: bool = False
     parallel: bool = False
+    survives_fork: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, format: Format, index_type: IndexType) -> Support | None:
@@ -80,7 +82,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The answer of a first pass: `keys (q, k) int64` and `distances (q, k) float32`, nearest first.
+    """The answer of a first pass: `keys (q, k) int64`, `distances (q, k) float32`, best first.
 
     A row with fewer than k answers is padded at its end with key -1 and distance infinity.
     Distances are those of `requant.quantizers.distance`: lower is nearer, whatever the metric.
@@ -144,7 +146,11 @@ class Backend(Protocol):
         ...
 
     def export(self, batch: int = 65536) -> Iterator[tuple[Keys, Codes]]:
-        """Yield everything the index holds, each code byte for byte as it was given."""
+        """Yield everything the index holds, each code byte for byte as it was given.
+
+        At most `batch` rows at a time, in any order. A write while the export runs may raise
+        EngineError, but never tears it silently.
+        """
         ...
 
     def __len__(self) -> int:

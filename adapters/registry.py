@@ -40,7 +40,7 @@ def load(name: str) -> type[Backend]:
 
     Raises:
         UnknownEngineError: nothing is registered under `name`; the text lists what is.
-        EngineMissingError: the engine's package is missing or broken; the text says what to install.
+        EngineMissingError: the engine's package is missing or broken; the text says how to install.
     """
     entry = _entries().get(name)
     if entry is None:

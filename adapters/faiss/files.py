@@ -1,0 +1,74 @@
+"""FAISS's files, in such a form that plain FAISS opens them and answers with our keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import numpy as np
+
+from requant.adapters.errors import CorruptIndexError
+from requant.adapters.protocol import Keys
+
+
+def is_binary(index: Any) -> bool:
+    """Whether FAISS files the index under its binary ones, which have functions of their own."""
+    return isinstance(index, faiss.IndexBinary)
+
+
+def downcast(index: Any) -> Any:
+    """Return the index as its own class; SWIG knows only the base class of what it is handed."""
+    return (faiss.downcast_IndexBinary if is_binary(index) else faiss.downcast_index)(index)
+
+
+def write(index: Any, location: str) -> None:
+    """Write one FAISS file."""
+    (faiss.write_index_binary if is_binary(index) else faiss.write_index)(index, location)
+
+
+def read(location: str, binary: bool, mmap: bool) -> Any:
+    """Read a FAISS file; raises CorruptIndexError with FAISS's own error as its cause."""
+    reader = faiss.read_index_binary if binary else faiss.read_index
+    # IO_FLAG_MMAP maps nothing of flat indexes and graphs.
+    flags = faiss.IO_FLAG_MMAP_IFC if mmap else 0
+    try:
+        return reader(location, flags)
+    except (RuntimeError, MemoryError) as error:
+        raise CorruptIndexError(f"faiss cannot read {location}: {error}") from error
+
+
+def copy(index: Any) -> Any:
+    """Return a copy that owns its memory; FAISS's own clone of a mapped index still maps."""
+    if is_binary(index):
+        return faiss.deserialize_index_binary(faiss.serialize_index_binary(index))
+    return faiss.deserialize_index(faiss.serialize_index(index))
+
+
+def with_keys(inner: Any, keys: Keys) -> Any:
+    """Wrap a filled index in an IndexIDMap, to be written and thrown away.
+
+    Not in an IndexIDMap2: reading one builds a hash table of all keys, which takes 20 times as
+    long as mapping the file, and is needed only for FAISS's `reconstruct(key)`.
+    """
+    # FAISS's constructor refuses a filled index: it wraps an empty stand-in first.
+    if is_binary(inner):
+        whole = faiss.IndexBinaryIDMap(faiss.IndexBinaryFlat(inner.d))
+    else:
+        whole = faiss.IndexIDMap(faiss.IndexFlat(inner.d, inner.metric_type))
+    whole.index = inner
+    whole.ntotal = inner.ntotal
+    faiss.copy_array_to_vector(np.ascontiguousarray(keys), whole.id_map)
+    return whole
+
+
+def without_keys(whole: Any, location: str) -> tuple[Any, Keys]:
+    """Take the index and its keys out of an IndexIDMap, which goes away."""
+    if not isinstance(whole, (faiss.IndexIDMap, faiss.IndexBinaryIDMap)):
+        raise CorruptIndexError(f"{location} holds a {type(whole).__name__}, not an index with ids")
+    keys: Keys = faiss.vector_to_array(whole.id_map)
+    inner = downcast(whole.index)
+    whole.own_fields = False
+    inner.this.own(True)
+    if len(keys) != inner.ntotal:
+        raise CorruptIndexError(f"{location} holds {inner.ntotal} codes and {len(keys)} keys")
+    return inner, keys

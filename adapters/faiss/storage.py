@@ -1,0 +1,95 @@
+"""From a spec to its index: new, read from a file, or copied out of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import numpy as np
+
+from requant.adapters.errors import CorruptIndexError
+from requant.adapters.faiss import files
+from requant.adapters.faiss.flat import FlatIndex
+from requant.adapters.faiss.graph import GraphIndex, new_graph
+from requant.adapters.faiss.lists import ListsIndex, new_lists
+from requant.adapters.faiss.natives import Native, native_for
+from requant.adapters.keys import KeyColumn
+from requant.adapters.protocol import IndexSpec
+from requant.quantizers.arrays import Codes
+
+FaissStructure = FlatIndex | GraphIndex | ListsIndex
+
+
+def new(spec: IndexSpec, sample: Codes | None) -> FaissStructure:
+    """Return an empty index."""
+    native = native_for(spec)
+    return _structure(spec, native, _empty(spec, native, sample), KeyColumn())
+
+
+def read(spec: IndexSpec, location: str, mmap: bool) -> FaissStructure:
+    """Read or map a file; raises CorruptIndexError if it is not whole, or not of `spec`."""
+    native = native_for(spec)
+    inner = files.read(location, spec.code.format == "binary", mmap)
+    keys = KeyColumn()
+    if spec.index_type != "ivf":  # whose lists hold the keys
+        inner, known = files.without_keys(inner, location)
+        keys = KeyColumn(known)
+    _check(spec, native, inner, location)
+    return _structure(spec, native, inner, keys)
+
+
+def private_copy(spec: IndexSpec, structure: FaissStructure) -> FaissStructure:
+    """Return a copy in memory: FAISS kills the process when a mapped index is written to."""
+    keys = KeyColumn() if isinstance(structure, ListsIndex) else structure.keys
+    return _structure(spec, native_for(spec), files.copy(structure.inner), keys)
+
+
+def _structure(spec: IndexSpec, native: Native, inner: Any, keys: KeyColumn) -> FaissStructure:
+    if spec.index_type == "ivf":
+        return ListsIndex(spec, native, inner)
+    return (GraphIndex if spec.index_type == "hnsw" else FlatIndex)(spec, native, inner, keys)
+
+
+def _empty(spec: IndexSpec, native: Native, sample: Codes | None) -> Any:
+    if spec.index_type == "ivf":
+        return new_lists(spec, native, sample)
+    return new_graph(spec, native) if spec.index_type == "hnsw" else native.flat()
+
+
+def _model(spec: IndexSpec, native: Native) -> Any:
+    """Return what `spec` would become if it were new, with one list if it has any."""
+    if spec.index_type != "ivf":
+        return _empty(spec, native, None)
+    one = np.zeros((1, spec.code.width), spec.code.dtype)
+    return native.ivf(1, native.codec.vectors(one))
+
+
+def _check(spec: IndexSpec, native: Native, inner: Any, location: str) -> None:
+    model = _model(spec, native)
+    if not isinstance(inner, type(model)):
+        raise CorruptIndexError(
+            f"{location} holds a {type(inner).__name__}, not a {type(model).__name__}"
+        )
+    found, wanted = _traits(inner), _traits(model)
+    for trait, value in wanted.items():
+        if found[trait] != value:
+            raise CorruptIndexError(
+                f"{location} does not fit: its {trait} is {found[trait]!r}, expected {value!r}"
+            )
+
+
+def _traits(index: Any) -> dict[str, Any]:
+    """What must be equal in any two indexes of one spec."""
+    traits: dict[str, Any] = {"dimension": index.d, "metric": index.metric_type}
+    if hasattr(index, "storage"):
+        storage = files.downcast(index.storage)
+        return traits | _traits(storage) | {"whole": index.ntotal == storage.ntotal}
+    traits["bytes of a row"] = index.code_size
+    if hasattr(index, "sq"):
+        traits["quantizer"] = index.sq.qtype
+    if hasattr(index, "pq"):
+        traits["block"] = index.bbs
+        traits["levels"] = faiss.vector_to_array(index.pq.centroids).tobytes()
+    if hasattr(index, "by_residual"):
+        traits["residuals"] = index.by_residual
+    return traits

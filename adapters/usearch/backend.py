@@ -1,0 +1,54 @@
+"""The usearch backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from requant.adapters.guards import check_codes, check_supported
+from requant.adapters.local import LocalBackend
+from requant.adapters.protocol import Capabilities, IndexSpec
+from requant.adapters.usearch.capabilities import CAPABILITIES
+from requant.adapters.usearch.flat import FlatIndex
+from requant.adapters.usearch.graph import GraphIndex
+from requant.quantizers.arrays import Codes
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class UsearchBackend(LocalBackend[FlatIndex | GraphIndex]):
+    """Codes in a usearch graph, or in plain arrays that usearch scans; `effort` is its expansion.
+
+    >>> import numpy as np
+    >>> from requant.quantizers.codes import CodeSpec
+    >>> index = UsearchBackend.create(IndexSpec(CodeSpec("int8", 2), "ip"))
+    >>> index.upsert(np.array([7, 9]), np.array([[1, 2], [3, 4]], np.int8))
+    >>> index.search(np.array([[1, 1]], np.int8), 2).keys.tolist()
+    [[9, 7]]
+    """
+
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
+
+    @classmethod
+    def create(
+        cls, spec: IndexSpec, location: str | None = None, *, sample: Codes | None = None
+    ) -> Self:
+        """Return an empty index in memory; nothing is learned from `sample`."""
+        check_supported(cls.capabilities, spec)
+        if sample is not None:
+            check_codes(sample, spec, len(sample))
+        return cls(spec, _kind(spec)(spec))
+
+    @classmethod
+    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
+        """Read the file that `flush` wrote, or map it: a mapped index is copied on its first write.
+
+        The file must have passed `requant.adapters.files.check_digest` before: usearch crashes on
+        a flipped bit.
+        """
+        check_supported(cls.capabilities, spec)
+        return cls(spec, _kind(spec).load(spec, location, mmap))
+
+
+def _kind(spec: IndexSpec) -> type[FlatIndex] | type[GraphIndex]:
+    return GraphIndex if spec.index_type == "hnsw" else FlatIndex

@@ -1,0 +1,77 @@
+"""Flat indexes: usearch's exact scan over our own arrays, without a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from usearch.index import search as exact_search
+
+from requant.adapters.keys import KeyColumn
+from requant.adapters.protocol import Candidates, IndexSpec, Keys
+from requant.adapters.usearch import table
+from requant.adapters.usearch.natives import distances_of, kind_of, metric_of, padded, threads
+from requant.quantizers.arrays import Codes
+
+
+class FlatIndex:
+    """A table, and usearch reading it."""
+
+    def __init__(self, spec: IndexSpec, rows: table.Table | None = None) -> None:
+        """Take over `rows`, or begin empty."""
+        self._spec = spec
+        empty = np.empty((0, spec.code.width), spec.code.dtype)
+        self._table = table.Table(KeyColumn(), empty) if rows is None else rows
+
+    @classmethod
+    def load(cls, spec: IndexSpec, location: str, mmap: bool) -> FlatIndex:
+        """Read or map the file that `save` wrote."""
+        return cls(spec, table.load(location, spec.code, mmap))
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+        return len(self._table)
+
+    def upsert(self, keys: Keys, codes: Codes) -> None:
+        """Overwrite known keys in place and append the others."""
+        self._table.upsert(keys, codes)
+
+    def delete(self, keys: Keys) -> int:
+        """Remove `keys`."""
+        return self._table.delete(keys)
+
+    def search(
+        self, queries: Codes, k: int, among: Keys | None, effort: int | None, codes: bool
+    ) -> Candidates:
+        """Compare every code, or copies of the codes of `among`."""
+        keys, stored, q = self._table.keys.view, self._table.codes, len(queries)
+        if among is not None:
+            rows = self._table.rows(among)
+            keys, stored = keys[rows], stored[rows]
+        want = min(k, len(keys)) if q else 0
+        if not want:
+            none = np.empty((q, 0), np.int64)
+            handed = np.empty((q, 0, self._spec.code.width), self._spec.code.dtype)
+            return padded(self._spec, none, none, k, handed if codes else None)
+        matches = exact_search(
+            stored,
+            queries,
+            want,
+            metric_of(self._spec),
+            exact=True,
+            threads=threads(self._spec),
+            dtype=kind_of(self._spec),
+        )
+        rows = np.asarray(matches.keys).astype(np.int64).reshape(q, want)
+        distances = distances_of(self._spec, matches.distances, q)
+        return padded(self._spec, keys[rows], distances, k, stored[rows] if codes else None)
+
+    def chunks(self, batch: int) -> Iterator[tuple[Keys, Codes]]:
+        """Yield everything, at most `batch` rows at a time."""
+        for start in range(0, len(self), batch):
+            part = slice(start, start + batch)
+            yield self._table.keys.view[part].copy(), np.array(self._table.codes[part])
+
+    def save(self, location: str) -> None:
+        """Write one file."""
+        self._table.save(location)

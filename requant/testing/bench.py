@@ -1,0 +1,124 @@
+"""The workbench under every conformance test: cases from the declared capabilities, and indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from requant.adapters.files import check_digest, publish
+from requant.adapters.protocol import Backend, Candidates, IndexSpec, IndexType, Keys, Support
+from requant.quantizers.arrays import Codes
+from requant.quantizers.codes import CodeMetric
+from requant.testing.data import code_spec, make_codes, make_keys
+from requant.testing.judge import Judge
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of a capability table, one of its metrics, and a dimension."""
+
+    support: Support
+    metric: CodeMetric
+    dim: int
+
+    def __str__(self) -> str:
+        """Return the name of the test case."""
+        row = self.support
+        return f"{row.format}-{row.index_type}-{self.metric}-{self.dim}"
+
+
+class Bench:
+    """What an engine's test class says about itself, and what the tests need from it.
+
+    `params` are engine parameters by index type, to keep small tests fast; `floor` is the recall
+    below which a row that is not exact fails; `dims` are the dimensions that answers are tested in.
+    """
+
+    backend: ClassVar[type[Backend]]
+    params: ClassVar[Mapping[IndexType, Mapping[str, Any]]] = {}
+    floor: ClassVar[float] = 0.85
+    dims: ClassVar[tuple[int, ...]] = (6, 7, 64, 384, 1025)
+
+    folder: Path
+    _opened: list[Backend]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make cases: `case` in 64 dimensions, `sized` in all, `row` without the second metric."""
+        rows = self.backend.capabilities.supports
+        cases = [Case(row, metric, 64) for row in rows for metric in row.metrics]
+        sized = [Case(case.support, case.metric, dim) for case in cases for dim in self.dims]
+        one_metric = [Case(row, row.metrics[0], 64) for row in rows]
+        for name, values in (("case", cases), ("sized", sized), ("row", one_metric)):
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, values, ids=str)
+
+    @pytest.fixture(autouse=True)
+    def _workplace(self, tmp_path: Path) -> Iterator[None]:
+        self.folder, self._opened = tmp_path, []
+        yield
+        for backend in self._opened:
+            backend.close()
+
+    def location(self) -> str:
+        """Where an engine that is no file keeps its index; override it for a server."""
+        return str(self.folder / "index")
+
+    def spec(self, case: Case) -> IndexSpec:
+        """Return the spec of a case."""
+        row = case.support
+        code = code_spec(row.format, case.dim)
+        return IndexSpec(code, case.metric, row.index_type, self.params.get(row.index_type, {}))
+
+    def make(self, case: Case, sample: Codes | None = None) -> Backend:
+        """Return an empty index; `sample` is what it may learn from."""
+        spec = self.spec(case)
+        if sample is None or not len(sample):
+            sample = make_codes(spec.code, 200, seed=9)
+        file = self.backend.capabilities.storage == "file"
+        where = None if file else self.location()
+        return self._kept(self.backend.create(spec, where, sample=sample))
+
+    def filled(self, case: Case, n: int = 300) -> tuple[Backend, Judge]:
+        """Return an index of `n` items, and the judge who knows them."""
+        spec = self.spec(case)
+        return self.holding(case, make_keys(n), make_codes(spec.code, n))
+
+    def holding(self, case: Case, keys: Keys, codes: Codes) -> tuple[Backend, Judge]:
+        """Return an index of these items, and the judge who knows them."""
+        backend = self.make(case, codes)
+        backend.upsert(keys, codes)
+        return backend, Judge(backend.spec, keys, codes)
+
+    def reopened(self, backend: Backend, mmap: bool = False) -> Backend:
+        """Flush, close and open again."""
+        spec, where = backend.spec, self.location()
+        if self.backend.capabilities.storage == "file":
+            digest = publish(Path(where), backend.flush)
+            check_digest(Path(where), digest)
+        else:
+            backend.flush()
+        backend.close()
+        return self._kept(self.backend.open(spec, where, mmap=mmap))
+
+    def approve(self, backend: Backend, judge: Judge, queries: Codes, k: int = 10) -> None:
+        """Assert the right answers: exact ones where they are declared, else recall."""
+        self.approve_found(judge, queries, k, backend.search(queries, k))
+
+    def approve_found(
+        self, judge: Judge, queries: Codes, k: int, found: Candidates, among: Keys | None = None
+    ) -> None:
+        """Assert that an answer is right."""
+        row = self.backend.capabilities.find(judge.spec.code.format, judge.spec.index_type)
+        if row is not None and row.exact:
+            judge.is_exact(found, queries, k, among)
+        else:
+            recall = judge.rules(found, queries, k, among)
+            assert recall >= self.floor, f"recall {recall:.3f} is below {self.floor}"
+
+    def _kept(self, backend: Backend) -> Backend:
+        self._opened.append(backend)
+        return backend

@@ -1,0 +1,92 @@
+"""Conformance: threads share an index, and a forked child is told that it cannot."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from requant.adapters.errors import ForkedError
+from requant.adapters.protocol import Backend
+from requant.quantizers.arrays import Codes
+from requant.testing.bench import Bench, Case
+from requant.testing.data import make_codes, make_keys, make_queries
+from requant.testing.judge import Judge
+
+
+class Sharing(Bench):
+    """Threads and processes."""
+
+    def test_threads(self, row: Case) -> None:
+        """Searches beside upserts and deletes answer right, and nothing is lost."""
+        code, spec = self.spec(row).code, self.spec(row)
+        whole = Judge(spec, make_keys(600), make_codes(code, 600))
+        backend, _ = self.holding(row, whole.keys[:200], whole.codes[:200])
+        started, done = threading.Barrier(3), threading.Event()
+
+        def read() -> int:
+            queries, rounds = make_queries(code, 3), 0
+            started.wait(30)
+            while not done.is_set() or not rounds:
+                self._answers_are_true(backend, whole, queries)
+                rounds += 1
+            return rounds
+
+        with ThreadPoolExecutor(2) as pool:
+            readers = [pool.submit(read) for _ in range(2)]
+            started.wait(30)
+            try:
+                self._write(backend, whole)
+            finally:
+                done.set()
+            assert all(reader.result() for reader in readers)
+        whole.holds(backend)
+        self.approve(backend, whole, make_queries(code, 10))
+
+    def test_fork(self, row: Case) -> None:
+        """A child either works with the index, if that is declared, or gets a ForkedError."""
+        if not hasattr(os, "fork"):
+            pytest.skip("this system has no fork")
+        backend, judge = self.filled(row, 20)
+        queries = make_queries(judge.spec.code, 1)
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forks with threads, which is the point here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            os._exit(_verdict(backend, queries))
+        verdict = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        expected = _WORKED if self.backend.capabilities.survives_fork else _FORKED
+        assert verdict == expected
+        self.approve(backend, judge, queries)
+
+    def _write(self, backend: Backend, judge: Judge) -> None:
+        for part in np.array_split(np.arange(200, 600), 20):
+            backend.upsert(judge.keys[part], judge.codes[part])
+            assert backend.delete(judge.keys[part[:5]]) == 5
+            backend.upsert(judge.keys[part[:5]], judge.codes[part[:5]])
+
+    def _answers_are_true(self, backend: Backend, whole: Judge, queries: Codes) -> None:
+        """Assert what is true of an answer whatever part of `whole` it was made from."""
+        found = backend.search(queries, 150)
+        assert np.isin(found.keys, whole.keys).all()
+        assert (np.diff(found.distances, axis=1) >= 0).all()
+        whole.are_distances(found, queries)
+
+
+_WORKED, _FORKED, _FAILED = 0, 3, 4
+
+
+def _verdict(backend: Backend, queries: Codes) -> int:
+    """Try the index in a child process, which must not return into pytest."""
+    try:
+        backend.search(queries, 1)
+    except ForkedError:
+        return _FORKED
+    except BaseException:
+        return _FAILED
+    return _WORKED

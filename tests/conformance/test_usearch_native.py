@@ -1,0 +1,117 @@
+"""What only usearch has: files for plain usearch and NumPy, threads, headers."""
+
+import numpy as np
+import pytest
+from usearch.index import Index
+
+from requant.adapters.errors import CorruptIndexError
+from requant.adapters.protocol import IndexSpec
+from requant.adapters.usearch import UsearchBackend
+from requant.adapters.usearch.natives import threads
+from requant.quantizers.errors import InputError
+from requant.testing.data import code_spec, make_codes, make_keys, make_queries
+from requant.testing.judge import Judge
+
+
+def spec_of(format, index_type="hnsw", metric="l2", dim=64, **params):
+    return IndexSpec(code_spec(format, dim), metric, index_type, params)
+
+
+def filled(spec, n=300):
+    backend = UsearchBackend.create(spec)
+    backend.upsert(make_keys(n), make_codes(spec.code, n))
+    return backend, Judge(spec, make_keys(n), make_codes(spec.code, n))
+
+
+def test_plain_usearch_opens_a_graph(tmp_path):
+    spec = spec_of("int8")
+    backend, _ = filled(spec)
+    backend.flush(str(tmp_path / "index"))
+    plain = Index.restore(str(tmp_path / "index"))
+    queries = make_queries(spec.code, 3)
+    matches = plain.search(queries, 5, dtype="i8")
+    np.testing.assert_array_equal(matches.distances, backend.search(queries, 5).distances)
+
+
+def test_a_flat_file_is_two_numpy_arrays(tmp_path):
+    backend, judge = filled(spec_of("int8", "flat"))
+    backend.flush(str(tmp_path / "index"))
+    with (tmp_path / "index").open("rb") as file:
+        np.testing.assert_array_equal(np.load(file), judge.keys)
+        np.testing.assert_array_equal(np.load(file), judge.codes)
+        assert not file.read()
+
+
+@pytest.mark.parametrize("index_type", ["flat", "hnsw"])
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_truncated_file_is_refused(tmp_path, index_type, mmap):
+    spec = spec_of("int8", index_type)
+    backend, _ = filled(spec)
+    path = tmp_path / "index"
+    backend.flush(str(path))
+    whole = path.read_bytes()
+    sizes = (0, 3, 50) if index_type == "hnsw" and mmap else (0, 3, 50, 2500, len(whole) - 1)
+    for size in sizes:
+        path.write_bytes(whole[:size])
+        with pytest.raises(CorruptIndexError):
+            UsearchBackend.open(spec, str(path), mmap=mmap)
+
+
+def test_a_flat_file_with_bytes_to_spare_is_refused(tmp_path):
+    spec = spec_of("int8", "flat")
+    backend, _ = filled(spec)
+    backend.flush(str(tmp_path / "index"))
+    with (tmp_path / "index").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(CorruptIndexError, match="bytes"):
+        UsearchBackend.open(spec, str(tmp_path / "index"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [spec_of("int8", metric="ip"), spec_of("uint8"), spec_of("float16"), spec_of("int8", "flat")],
+    ids=lambda spec: f"{spec.code.format}-{spec.index_type}-{spec.metric}",
+)
+def test_a_graph_of_another_kind_is_refused(tmp_path, other):
+    backend, _ = filled(spec_of("int8"))
+    backend.flush(str(tmp_path / "index"))
+    with pytest.raises(CorruptIndexError):
+        UsearchBackend.open(other, str(tmp_path / "index"))
+
+
+def test_threads_follow_the_parameter_then_the_environment(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert threads(spec_of("int8")) == 0
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads(spec_of("int8")) == 1
+    assert threads(spec_of("int8", threads=3)) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    assert threads(spec_of("int8")) == 4
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2.5, "16"])
+def test_bad_parameters_are_refused(bad):
+    with pytest.raises(InputError, match="connectivity"):
+        UsearchBackend.create(spec_of("int8", connectivity=bad))
+
+
+def test_effort_is_for_one_search_only():
+    backend, judge = filled(spec_of("float32", expansion_search=1), 2000)
+    queries = make_queries(judge.spec.code, 30)
+    low = judge.rules(backend.search(queries, 1), queries, 1)
+    high = judge.rules(backend.search(queries, 1, effort=2000), queries, 1)
+    again = judge.rules(backend.search(queries, 1), queries, 1)
+    assert low == again < high
+
+
+@pytest.mark.parametrize("format", ["int8", "binary"])
+def test_a_poor_graph_is_completed_by_an_exact_search(format):
+    """With two links a node, and clumps of equal codes, a walk reaches only a part."""
+    params = {"connectivity": 2, "expansion_add": 1, "expansion_search": 1, "threads": 1}
+    spec = spec_of(format, metric="hamming" if format == "binary" else "l2", **params)
+    codes = np.repeat(make_codes(spec.code, 100), 4, axis=0)
+    backend = UsearchBackend.create(spec)
+    backend.upsert(make_keys(400), codes)
+    judge, queries = Judge(spec, make_keys(400), codes), make_queries(spec.code, 3)
+    judge.is_exact(backend.search(queries, 400), queries, 400)
+    judge.is_exact(backend.search(queries[:1], 400), queries[:1], 400)
