@@ -17,39 +17,48 @@ MAX_KEY = 1 << 62
 
 
 class EngineGuard:
-    """One caller at a time, and only in the process that opened the index.
+    """Many may read or one may write, and only in the process that opened the index.
 
-    >>> with EngineGuard("faiss"):
+    `with guard:` waits until nobody else is inside; `with guard.shared:` only until nobody writes,
+    so that searches of several threads run side by side (engines let go of the interpreter lock).
+    A waiting writer goes before readers that come after it.
+
+    >>> guard = EngineGuard("faiss")
+    >>> with guard.shared, guard.shared:
+    ...     pass
+    >>> with guard:
     ...     pass
     """
 
     def __init__(self, engine: str) -> None:
         """Remember the process that opens `engine`."""
+        self.shared = _Shared(self)
         self._engine = engine
-        self._lock = threading.RLock()
+        self._changed = threading.Condition(threading.Lock())
+        self._readers = 0
+        self._writing = False
+        self._waiting = 0
         self._pid = os.getpid()
         self._closed = False
 
     def close(self) -> None:
         """Let nobody in any more; whoever is inside may finish first. Closing twice is harmless."""
-        if os.getpid() != self._pid:
-            self._closed = True  # the lock may be held by a thread that this child does not have
+        if self._closed or os.getpid() != self._pid:
+            self._closed = True  # a lock may be held by a thread that a forked child does not have
             return
-        with self._lock:
+        with self:
             self._closed = True
 
     def __enter__(self) -> None:
-        """Wait for the turn; raise ForkedError in a child process, EngineError once closed."""
-        if os.getpid() != self._pid:
-            raise ForkedError(
-                f"this {self._engine} index was opened in process {self._pid} and is used in "
-                f"{os.getpid()}: {self._engine} does not survive a fork, open the database again "
-                "in the child"
-            )
-        self._lock.acquire()
-        if self._closed:
-            self._lock.release()
-            raise EngineError(f"this {self._engine} index is closed: open it again")
+        """Wait for the turn to write; raise ForkedError in a child, EngineError once closed."""
+        self._check()
+        with self._changed:
+            self._waiting += 1
+            while self._writing or self._readers:
+                self._changed.wait()
+            self._waiting -= 1
+            self._admit()
+            self._writing = True
 
     def __exit__(
         self,
@@ -58,9 +67,63 @@ class EngineGuard:
         trace: TracebackType | None,
     ) -> None:
         """Let the next one in; what the engine itself raised becomes an EngineError."""
-        self._lock.release()
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
+        self.translate(error)
+
+    def enter_shared(self) -> None:
+        """Wait until nobody writes or waits to."""
+        self._check()
+        with self._changed:
+            while self._writing or self._waiting:
+                self._changed.wait()
+            self._admit()
+            self._readers += 1
+
+    def leave_shared(self) -> None:
+        """Let a writer in if this was the last reader."""
+        with self._changed:
+            self._readers -= 1
+            if not self._readers and self._waiting:
+                self._changed.notify_all()
+
+    def translate(self, error: BaseException | None) -> None:
+        """Raise what an engine raised as an EngineError."""
         if isinstance(error, (RuntimeError, AssertionError)):
             raise EngineError(f"{self._engine} failed: {error}") from error
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise ForkedError(
+                f"this {self._engine} index was opened in process {self._pid} and is used in "
+                f"{os.getpid()}: {self._engine} does not survive a fork, open the database again "
+                "in the child"
+            )
+
+    def _admit(self) -> None:
+        if self._closed:
+            self._changed.notify_all()
+            raise EngineError(f"this {self._engine} index is closed: open it again")
+
+
+class _Shared:
+    """The reader's way through an EngineGuard."""
+
+    def __init__(self, guard: EngineGuard) -> None:
+        self._guard = guard
+
+    def __enter__(self) -> None:
+        self._guard.enter_shared()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._guard.leave_shared()
+        self._guard.translate(error)
 
 
 def check_supported(capabilities: Capabilities, spec: IndexSpec) -> None:

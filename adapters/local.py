@@ -1,4 +1,4 @@
-"""What all engines in memory share: checks before, one caller at a time, whole exports."""
+"""What all engines in memory share: checks before, readers side by side, whole exports."""
 
 from __future__ import annotations
 
@@ -91,17 +91,17 @@ class LocalBackend(Generic[S]):
         if among is not None:
             check_among(among, self.capabilities, self.spec)
             among = check_keys(among)
-        with self._guard:
+        with self._guard.shared:
             return self._structure.search(queries, k, among, effort, codes)
 
     def export(self, batch: int = 65536) -> Iterator[tuple[Keys, Codes]]:
         """Yield everything the index holds, each code byte for byte as it was given."""
         if batch < 1:
             raise InputError(f"a batch holds at least one row, not {batch}")
-        with self._guard:
+        with self._guard.shared:
             writes, chunks = self._writes, self._structure.chunks(batch)
         while True:
-            with self._guard:
+            with self._guard.shared:
                 if self._writes != writes:
                     raise EngineError("the index was written to while it was exported")
                 chunk = next(chunks, None)
@@ -111,14 +111,14 @@ class LocalBackend(Generic[S]):
 
     def __len__(self) -> int:
         """Return how many keys the index holds."""
-        with self._guard:
+        with self._guard.shared:
             return len(self._structure)
 
     def flush(self, location: str | None = None) -> None:
         """Write the index to a new file at `location`; see `requant.adapters.files.publish`."""
         if location is None:
             raise InputError("an index in memory is flushed to a file: give its location")
-        with self._guard:
+        with self._guard.shared:
             self._structure.save(location)
 
     def close(self) -> None:
