@@ -38,7 +38,7 @@ def as_vectors(
     if array.shape[1] == 0:
         raise InputError(f"{name} have no dimensions: shape {array.shape}")
     if dim is not None and array.shape[1] != dim:
-        raise DimensionError(f"{name} have {array.shape[1]} dimensions, expected {dim}")
+        raise DimensionError(f"{name}: {array.shape[1]} dimensions, expected {dim}")
     if array.dtype == np.float32:
         floats: Float32s = np.ascontiguousarray(array)
     else:

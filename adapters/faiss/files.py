@@ -55,20 +55,25 @@ def with_keys(inner: Any, keys: Keys) -> Any:
         whole = faiss.IndexBinaryIDMap(faiss.IndexBinaryFlat(inner.d))
     else:
         whole = faiss.IndexIDMap(faiss.IndexFlat(inner.d, inner.metric_type))
+    owned = inner.this.own()
     whole.index = inner
+    if owned:
+        inner.this.own(True)  # the assignment took it away, and nobody would free the index
     whole.ntotal = inner.ntotal
     faiss.copy_array_to_vector(np.ascontiguousarray(keys), whole.id_map)
     return whole
 
 
 def without_keys(whole: Any, location: str) -> tuple[Any, Keys]:
-    """Take the index and its keys out of an IndexIDMap, which goes away."""
+    """Take the index and its keys out of an IndexIDMap."""
     if not isinstance(whole, (faiss.IndexIDMap, faiss.IndexBinaryIDMap)):
         raise CorruptIndexError(f"{location} holds a {type(whole).__name__}, not an index with ids")
     keys: Keys = faiss.vector_to_array(whole.id_map)
     inner = downcast(whole.index)
-    whole.own_fields = False
-    inner.this.own(True)
+    # The wrapper stays the owner, as an empty shell. Taking the ownership over by `this.own(True)`
+    # drops a reference that SWIG 4.4 never took: a few dozen times, and FAISS's types are gone.
+    whole.id_map.swap(faiss.Int64Vector())
+    inner.referenced_objects = [whole]
     if len(keys) != inner.ntotal:
         raise CorruptIndexError(f"{location} holds {inner.ntotal} codes and {len(keys)} keys")
     return inner, keys

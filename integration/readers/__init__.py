@@ -1,1 +1,12 @@
-"""Files of vectors, one reader a format."""
+"""Files of vectors, one reader a format.
+
+A reader is a `Table` (see `table.py`): columns by name, read a chunk of rows at a time, so that a
+file may be larger than memory. `open_source` chooses the reader by the file's extension and the
+columns by what the caller wants; `store` writes a source into a collection.
+"""
+
+from requant.integration.readers.columns import Wanted
+from requant.integration.readers.load import Tally, store
+from requant.integration.readers.source import EXTENSIONS, Batch, Source, open_source
+
+__all__ = ["EXTENSIONS", "Batch", "Source", "Tally", "Wanted", "open_source", "store"]

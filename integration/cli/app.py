@@ -1,0 +1,62 @@
+"""The application: every command, by name."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import requant
+from requant.integration.cli import demo, importing, indexing, inspecting, searching
+from requant.integration.cli.group import RequantGroup
+
+app = typer.Typer(
+    cls=RequantGroup,
+    name="requant",
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"requant {requant.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _requant(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Quantized vector search in your own database, rescored exactly.
+
+    Begin with `requant demo`, or bring your vectors in with `requant import`.
+
+    Exit codes: 0 done; 1 verify found problems, or an import is incomplete;
+    2 usage or bad input; 130 stopped.
+    REQUANT_TRACEBACK=1 shows where an error came from.
+    """
+
+
+app.command("import")(importing.import_)
+app.command("search")(searching.search)
+app.add_typer(indexing.app, name="index")
+app.command("stats")(inspecting.stats)
+app.command("verify")(inspecting.verify)
+app.command("engines")(inspecting.engines)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line: what the script `requant` calls."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets another, not a UnicodeEncodeError.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="requant")

@@ -1,0 +1,79 @@
+"""Opening what a command names, without making what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+import requant
+from requant.collection import Collection
+from requant.database import Database
+from requant.errors import InputError, StoreError
+
+_MARK = "requant_meta"
+
+
+@contextmanager
+def existing(target: str, folder: str | None) -> Iterator[Database]:
+    """Open a database that is there; raises InputError or StoreError where none is."""
+    _check_exists(target)
+    with requant.open(target, folder=folder) as database:
+        yield database
+
+
+def chosen(database: Database, name: str | None) -> list[Collection]:
+    """Return one collection, or all of them."""
+    names = [name] if name is not None else database.collections()
+    return [database.collection(name) for name in names]
+
+
+def shown(target: str) -> str:
+    """Return a database's name for people: a URL without its password.
+
+    >>> shown("postgresql://ada:secret@host/notes")
+    'postgresql://ada:***@host/notes'
+    """
+    if "://" not in target:
+        return target
+    try:
+        return sa.make_url(target).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return "the database URL"
+
+
+def _check_exists(target: str) -> None:
+    """Raise unless requant's tables are there: opening would make them in silence."""
+    url = _url(target)
+    if url.get_backend_name() == "sqlite":
+        path = Path(url.database or "")
+        if not url.database or not path.is_file():
+            kind = "is a folder" if path.is_dir() and url.database else "does not exist"
+            raise InputError(
+                f"database {shown(target)} {kind}: check the path, or make it with `requant import`"
+            )
+    try:
+        engine = sa.create_engine(url)
+        try:
+            found = sa.inspect(engine).has_table(_MARK)
+        finally:
+            engine.dispose()
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(f"cannot open {shown(target)}: {cause}") from error
+    if not found:
+        raise InputError(
+            f"{shown(target)} is not a requant database: check the path, or fill it with "
+            "`requant import`"
+        )
+
+
+def _url(target: str) -> sa.URL:
+    if "://" not in target:
+        return sa.URL.create("sqlite", database=target)
+    try:
+        return sa.make_url(target)
+    except sa.exc.ArgumentError as error:
+        raise InputError(f"{target.split('://')[0]}://... is no database URL: {error}") from error

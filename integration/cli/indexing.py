@@ -1,0 +1,281 @@
+"""`requant index`: add, list, use, drop and rebuild indexes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from requant.errors import InputError
+from requant.integration.cli.group import RequantGroup
+from requant.integration.cli.options import (
+    AsJson,
+    CollectionName,
+    Database,
+    Folder,
+    IndexName,
+)
+from requant.integration.cli.output import (
+    print_json,
+    print_lines,
+    print_table,
+    ratio,
+    readable,
+    size,
+)
+from requant.integration.cli.progress import progress
+
+if TYPE_CHECKING:
+    from requant.collection import Collection
+    from requant.report import IndexInfo
+
+app = typer.Typer(cls=RequantGroup)
+
+
+@app.callback()
+def _index() -> None:
+    """Add, list, choose, drop and rebuild the indexes of a collection."""
+
+
+@app.command("add")
+def add(
+    database: Database,
+    collection: CollectionName,
+    name: IndexName,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", metavar="ENGINE", help="The engine, see `requant engines`."),
+    ] = "faiss",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            metavar="PRECISION",
+            help="float32, float16, int8, uint8, int4, int2 or binary.",
+        ),
+    ] = "int8",
+    index_type: Annotated[
+        str,
+        typer.Option(
+            "--type", metavar="flat|hnsw|ivf", help="flat (every code is compared), hnsw or ivf."
+        ),
+    ] = "flat",
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            "--bits", metavar="N", help="Bits a dimension of binary codes, 1 to 4; by default 2."
+        ),
+    ] = None,
+    rotate: Annotated[
+        bool | None,
+        typer.Option(
+            "--rotate/--no-rotate",
+            help="Rotate before quantizing; by default binary does, int8 and uint8 do not.",
+            show_default=False,
+        ),
+    ] = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            "--dialect",
+            metavar="DIALECT",
+            help="sentence-transformers, for its int8, uint8 and ubinary codes.",
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param",
+            metavar="KEY=VALUE",
+            help="A parameter of the engine, see `requant engines`; repeat it for more.",
+        ),
+    ] = None,
+    mmap: Annotated[
+        bool,
+        typer.Option("--mmap", help="Map the index file instead of reading it, where it can be."),
+    ] = False,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build an index from the stored vectors; the first one is in use at once.
+
+    Next: `requant search`, or `requant index use` to ask another index.
+
+    --json answers: collection, index (name, engine, precision, index_type,
+    options, params, active, items, bytes, current).
+    """
+    from requant.integration.cli.databases import existing
+
+    params = dict(map(_parameter, param or ()))
+    with existing(database, folder) as opened:
+        target = opened.collection(collection)
+        with progress(f"building {name}") as advance:
+            target.add_index(
+                name,
+                engine=engine,
+                precision=precision,
+                index_type=index_type,
+                bits=bits,
+                rotate=rotate,
+                dialect=dialect,
+                params=params,
+                mmap=mmap,
+                progress=advance,
+            )
+        _tell(target, name, "Built", as_json)
+
+
+@app.command("list")
+def list_(
+    database: Database,
+    collection: CollectionName,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the indexes of a collection; a star marks the one in use.
+
+    `ratio` is the index's size to that of the float32 vectors. An index that
+    is not `current` catches up with what was written at the next search.
+
+    --json answers: collection, indexes (name, engine, precision, index_type,
+    options, params, active, items, bytes, current).
+    """
+    from requant.integration.cli.databases import existing
+
+    with existing(database, folder) as opened:
+        stats = opened.collection(collection).stats()
+    if as_json:
+        indexes = [index_json(info) for info in stats.indexes]
+        print_json({"collection": collection, "indexes": indexes})
+    elif stats.indexes:
+        print_indexes(stats.indexes, stats.vector_bytes)
+    else:
+        print_lines(
+            f"Collection {collection!r} has no index and is searched exactly.",
+            f"Next: requant index add {database} {collection} main",
+        )
+
+
+@app.command("use")
+def use(
+    database: Database,
+    collection: CollectionName,
+    name: IndexName,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an index the one that searches ask.
+
+    --json answers: collection, index (as `requant index add`).
+    """
+    from requant.integration.cli.databases import existing
+
+    with existing(database, folder) as opened:
+        target = opened.collection(collection)
+        target.use_index(name)
+        _tell(target, name, "In use:", as_json)
+
+
+@app.command("drop")
+def drop(
+    database: Database,
+    collection: CollectionName,
+    name: IndexName,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an index and its files; the stored vectors remain.
+
+    --json answers: collection, dropped.
+    """
+    from requant.integration.cli.databases import existing
+
+    with existing(database, folder) as opened:
+        opened.collection(collection).drop_index(name)
+    if as_json:
+        print_json({"collection": collection, "dropped": name})
+    else:
+        print_lines(f"Dropped index {name!r} of collection {collection!r}.")
+
+
+@app.command("rebuild")
+def rebuild(
+    database: Database,
+    collection: CollectionName,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The index; by default the one in use."),
+    ] = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit and encode an index anew from the stored vectors.
+
+    --json answers: collection, index (as `requant index add`).
+    """
+    from requant.integration.cli.databases import existing
+
+    with existing(database, folder) as opened:
+        target = opened.collection(collection)
+        with progress(f"rebuilding {name or 'the index in use'}") as advance:
+            target.rebuild(name, progress=advance)
+        _tell(target, name, "Rebuilt", as_json)
+
+
+def index_json(info: IndexInfo) -> dict[str, Any]:
+    """Return an index as the commands' JSON has it."""
+    return asdict(info)
+
+
+def print_indexes(indexes: list[IndexInfo], vector_bytes: int) -> None:
+    """Write a table of indexes."""
+    rows = (
+        (
+            "*" if info.active else "",
+            info.name,
+            info.engine,
+            info.precision,
+            info.index_type,
+            "" if info.items is None else f"{info.items:,}",
+            size(info.bytes),
+            ratio(info.bytes, vector_bytes),
+            "yes" if info.current else "no",
+        )
+        for info in indexes
+    )
+    headings = ("", "index", "engine", "precision", "type", "items", "bytes", "ratio", "current")
+    print_table(headings, rows, right=("items", "bytes", "ratio"), wrap=("index",))
+    for info in indexes:
+        if options := {**info.options, **info.params}:
+            print_lines(f"  {info.name}: {readable(options)}")
+
+
+def _tell(target: Collection, name: str | None, done: str, as_json: bool) -> None:
+    """Tell of one index, of the one in use if `name` is None."""
+    stats = target.stats()
+    info = next(i for i in stats.indexes if i.name == name or (name is None and i.active))
+    if as_json:
+        print_json({"collection": target.name, "index": index_json(info)})
+        return
+    if info.bytes is None:
+        filled = "it fills when the collection has vectors"
+    else:
+        small = ratio(info.bytes, stats.vector_bytes)
+        filled = f"{info.items:,} vectors in {size(info.bytes)}, {small} of their float32 bytes"
+    used = "searches ask it" if info.active else "`requant index use` makes searches ask it"
+    print_lines(
+        f"{done} index {info.name!r} ({info.engine} {info.precision} {info.index_type}): "
+        f"{filled}; {used}."
+    )
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--param {text!r}: write it as KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

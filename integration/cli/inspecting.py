@@ -1,0 +1,194 @@
+"""`requant stats`, `verify` and `engines`: what is there, and whether it is good."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from requant.errors import IndexWarning
+from requant.integration.cli.group import BAD_ANSWER
+from requant.integration.cli.indexing import index_json, print_indexes
+from requant.integration.cli.options import AnyCollection, AsJson, Database, Folder
+from requant.integration.cli.output import print_json, print_lines, print_table, size
+from requant.integration.cli.progress import waiting
+
+if TYPE_CHECKING:
+    from requant.adapters.registry import EngineStatus
+    from requant.collection import Collection
+    from requant.report import Stats
+
+
+def stats(
+    database: Database,
+    collection: AnyCollection = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the collections of a database: items, sizes, and how far each index has followed.
+
+    --json answers: database, collections (name, dim, metric, items,
+    vector_bytes, indexes (as `requant index list`)).
+    """
+    from requant.integration.cli.databases import chosen, existing, shown
+
+    with existing(database, folder) as opened:
+        found = [each.stats() for each in chosen(opened, collection)]
+    if as_json:
+        print_json({"database": shown(database), "collections": [*map(_stats_json, found)]})
+        return
+    if not found:
+        print_lines(f"{shown(database)} has no collections yet: fill it with `requant import`.")
+    for each in found:
+        print_lines(
+            f"{each.name}: {each.items:,} items, {each.dim} dimensions, {each.metric}, "
+            f"{size(each.vector_bytes)} of float32"
+        )
+        if each.indexes:
+            print_indexes(each.indexes, each.vector_bytes)
+        else:
+            print_lines("  no index: searches are exact")
+
+
+def verify(
+    database: Database,
+    collection: AnyCollection = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Also check every stored vector's checksum, and the database file."
+        ),
+    ] = False,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every index with the store, code by code; exit with 1 if one is wrong.
+
+    Next, if there are problems: `requant index rebuild` makes an index anew
+    from the stored vectors.
+
+    --json answers: database, ok, collections (name, ok, checked, problems).
+    """
+    from requant.integration.cli.databases import chosen, existing, shown
+
+    with existing(database, folder) as opened:
+        reports = [_verified(each, deep) for each in chosen(opened, collection)]
+    ok = all(report["ok"] for report in reports)
+    if as_json:
+        print_json({"database": shown(database), "ok": ok, "collections": reports})
+    else:
+        for report in reports:
+            _tell(report)
+        print_lines("ok" if ok else "not ok")
+    if not ok:
+        raise typer.Exit(BAD_ANSWER)
+
+
+def engines(as_json: AsJson = False) -> None:
+    """Show every engine: usable or why not, and what it can do.
+
+    --json answers: engines (name, usable, version, reason, capabilities
+    (storage, mmap, parallel, survives_fork, params, supports; null where the
+    engine cannot be used)).
+    """
+    from requant.adapters import registry
+
+    found = [registry.status(name) for name in registry.names()]
+    if as_json:
+        print_json({"engines": [*map(_engine_json, found)]})
+        return
+    for status in found:
+        _tell_engine(status)
+
+
+def _stats_json(stats: Stats) -> dict[str, Any]:
+    return {
+        "name": stats.name,
+        "dim": stats.dim,
+        "metric": stats.metric,
+        "items": stats.items,
+        "vector_bytes": stats.vector_bytes,
+        "indexes": [index_json(info) for info in stats.indexes],
+    }
+
+
+def _verified(collection: Collection, deep: bool) -> dict[str, Any]:
+    """Verify a collection; an index that had to be made anew meanwhile is a problem, too."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", IndexWarning)
+        with waiting(f"verifying {collection.name}"):
+            report = collection.verify(deep=deep)
+    remade = [str(w.message) for w in caught if issubclass(w.category, IndexWarning)]
+    problems = [*remade, *report.problems]
+    return {
+        "name": collection.name,
+        "ok": not problems,
+        "checked": report.checked,
+        "problems": problems,
+    }
+
+
+def _tell(report: dict[str, Any]) -> None:
+    print_lines(f"{report['name']}:")
+    print_lines(*(f"  checked {line}" for line in report["checked"]))
+    print_lines(*(f"  problem: {line}" for line in report["problems"]))
+
+
+def _engine_json(status: EngineStatus) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "name": status.name,
+        "usable": status.usable,
+        "version": status.version,
+        "reason": status.reason,
+    }
+    if status.backend is None:
+        return {**answer, "capabilities": None}
+    able = status.backend.capabilities
+    supports = [
+        {
+            "format": row.format,
+            "index_type": row.index_type,
+            "metrics": list(row.metrics),
+            "exact": row.exact,
+            "key_sets": row.key_sets,
+            "deletes": row.deletes,
+        }
+        for row in able.supports
+    ]
+    return {
+        **answer,
+        "capabilities": {
+            "storage": able.storage,
+            "mmap": able.mmap,
+            "parallel": able.parallel,
+            "survives_fork": able.survives_fork,
+            "params": dict(able.params),
+            "supports": supports,
+        },
+    }
+
+
+def _tell_engine(status: EngineStatus) -> None:
+    if status.backend is None:
+        print_lines(f"{status.name}: not usable. {status.reason}", "")
+        return
+    able = status.backend.capabilities
+    traits = {"maps its files": able.mmap, "searches a batch on several cores": able.parallel}
+    said = [f"stores a {able.storage}", *(trait for trait, has in traits.items() if has)]
+    print_lines(f"{status.name} {status.version or ''}: {', '.join(said)}")
+    rows = (
+        (
+            row.format,
+            row.index_type,
+            ", ".join(row.metrics),
+            "yes" if row.exact else "no",
+            "in the engine" if row.key_sets else "after the search",
+            row.deletes,
+        )
+        for row in able.supports
+    )
+    print_table(("precision", "type", "metrics", "exact", "filters", "deletes"), rows)
+    for name, meaning in able.params.items():
+        print_lines(f"  --param {name}=...  {meaning}")
+    print_lines("")

@@ -1,0 +1,222 @@
+"""`requant search`: the nearest items to a vector or a text."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from requant.errors import FilterError, InputError
+from requant.integration.cli.options import AsJson, CollectionName, Database, Folder
+from requant.integration.cli.output import (
+    print_json,
+    print_lines,
+    print_table,
+    readable,
+    shortened,
+)
+from requant.integration.cli.progress import waiting
+
+if TYPE_CHECKING:
+    from requant.results import Hit
+
+_DOCUMENT = 70
+_METADATA = 60
+
+
+def search(
+    database: Database,
+    collection: CollectionName,
+    vector: Annotated[
+        str | None,
+        typer.Option(
+            "--vector",
+            metavar="FILE|LIST",
+            help="The query: a .npy file, or its numbers as a JSON list such as '[0.1, 0.2]'.",
+        ),
+    ] = None,
+    row: Annotated[
+        int | None,
+        typer.Option("--row", metavar="N", help="Which row of the .npy file, from 0."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text", metavar="TEXT", help="The query as text; --model turns it into a vector."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="The sentence-transformers model that made the collection's vectors.",
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many results.")] = 10,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="JSON",
+            help='A filter on the metadata, such as \'{"lang": "en"}\' '
+            'or \'{"year": {"$gte": 2020}}\'.',
+        ),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="NAME", help="The index to ask; by default the one in use."
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Score every vector instead of asking an index.")
+    ] = False,
+    oversample: Annotated[
+        float | None,
+        typer.Option(
+            "--oversample",
+            metavar="FACTOR",
+            help="Candidates of the first pass for each result; by default by precision.",
+        ),
+    ] = None,
+    effort: Annotated[
+        int | None,
+        typer.Option(
+            "--effort",
+            metavar="N",
+            help="What a graph or IVF index may spend (efSearch, nprobe, expansion).",
+        ),
+    ] = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the items nearest to a query, best first, with exact scores.
+
+    A score is the cosine, the inner product, or minus the squared distance:
+    higher is better.
+
+    --json answers: collection, k, hits (id, score, document, metadata).
+    """
+    from requant.integration.cli.databases import existing
+
+    query = _query(vector, row, text, model)
+    condition = _filter(where)
+    with existing(database, folder) as opened:
+        target = opened.collection(collection)
+        with waiting("searching"):
+            found = target.search(
+                query,
+                k,
+                where=condition,
+                oversample=oversample,
+                effort=effort,
+                exact=exact,
+                index=index,
+            )
+    if as_json:
+        print_json({"collection": collection, "k": k, "hits": [*map(hit_json, found)]})
+    else:
+        print_hits(found)
+
+
+def hit_json(hit: Hit) -> dict[str, Any]:
+    """Return a hit as the commands' JSON has it."""
+    return {
+        "id": hit.id,
+        "score": hit.score,
+        "document": hit.document,
+        "metadata": hit.metadata,
+    }
+
+
+def print_hits(found: list[Hit]) -> None:
+    """Write hits as a table."""
+    if not found:
+        print_lines("Nothing found.")
+        return
+    rows = (
+        (
+            rank,
+            f"{hit.score:.4f}",
+            hit.id,
+            shortened(hit.document, _DOCUMENT),
+            shortened(readable(hit.metadata), _METADATA),
+        )
+        for rank, hit in enumerate(found, 1)
+    )
+    print_table(
+        ("rank", "score", "id", "document", "metadata"),
+        rows,
+        right=("rank", "score"),
+        wrap=("id", "document", "metadata"),
+    )
+
+
+def _query(vector: str | None, row: int | None, text: str | None, model: str | None) -> Any:
+    if (vector is None) == (text is None):
+        raise InputError("give the query either as --vector or as --text with --model")
+    if text is not None:
+        if not model:
+            raise InputError("--text needs --model: the model that made the collection's vectors")
+        return _embedded(text, model)
+    assert vector is not None
+    if vector.lstrip().startswith("["):
+        return _listed(vector)
+    return _read(Path(vector), row)
+
+
+def _listed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--vector is no JSON list of numbers: {error}") from error
+
+
+def _read(path: Path, row: int | None) -> Any:
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(
+            f"--vector: there is no file {path}; a list of numbers begins with '['"
+        ) from None
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"--vector: {path} is not a .npy file of numbers: {error}") from error
+    if array.ndim != 2:
+        return array
+    if row is None and len(array) != 1:
+        raise InputError(f"{path} has {len(array)} rows: choose one with --row, from 0")
+    row = row or 0
+    if not 0 <= row < len(array):
+        raise InputError(f"{path} has no row {row}: it has {len(array)}, from 0")
+    return array[row]
+
+
+def _embedded(text: str, model: str) -> Any:
+    from requant.integration.errors import PackageMissingError
+
+    try:
+        package = import_module("sentence_transformers")
+    except ImportError as error:
+        raise PackageMissingError(
+            "--text needs sentence-transformers: pip install 'requant[text]'"
+        ) from error
+    with waiting(f"loading {model}"):
+        encoder = package.SentenceTransformer(model)
+        # Models that prompt queries otherwise than documents have a method of their own for it.
+        encode = getattr(encoder, "encode_query", encoder.encode)
+        return encode([text], show_progress_bar=False)[0]
+
+
+def _filter(where: str | None) -> Any:
+    if where is None:
+        return None
+    try:
+        return json.loads(where)
+    except ValueError as error:
+        raise FilterError(f"--where is not JSON: {error}") from error

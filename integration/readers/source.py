@@ -1,0 +1,227 @@
+"""A file, or a file of vectors and one of items, as batches ready to be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from requant.integration.errors import SourceError
+from requant.integration.readers.arrow import ArrowTable, ParquetTable
+from requant.integration.readers.columns import Chosen, Wanted, choose
+from requant.integration.readers.jsonl import JsonLines
+from requant.integration.readers.numpy_files import NpyFile, NpzFile
+from requant.integration.readers.seen import SeenIds
+from requant.integration.readers.table import Chunk, RowError, Table, Vectors
+
+_READERS: dict[str, Callable[[Path], Table]] = {
+    ".npy": NpyFile,
+    ".npz": NpzFile,
+    ".parquet": ParquetTable,
+    ".arrow": ArrowTable,
+    ".feather": ArrowTable,
+    ".jsonl": JsonLines,
+    ".ndjson": JsonLines,
+    ".jsonl.gz": JsonLines,
+    ".ndjson.gz": JsonLines,
+}
+EXTENSIONS = tuple(_READERS)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to be stored: `vectors (m, d)` belong to the rows that `present (n,) bool` marks.
+
+    `present=None` stands for all rows; `documents` and `metadata` are None if the file has none.
+    `place(row, what)` names the file and the row for a message.
+    """
+
+    ids: list[Any]
+    vectors: NDArray[Any]
+    present: NDArray[np.bool_] | None
+    documents: list[Any] | None
+    metadata: list[Any] | None
+    place: Callable[[int, str], str]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.ids)
+
+
+class Source:
+    """What `open_source` returns: which columns are what, and the rows."""
+
+    def __init__(self, table: Table, chosen: Chosen) -> None:
+        """Stand for `table`, read as `chosen` says."""
+        self.chosen = chosen
+        self._table = table
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._table.path
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield the rows, at most `size` at a time.
+
+        Raises:
+            SourceError: a row cannot be used, or its id occurred before; the text names the row.
+        """
+        chosen, seen, dim = self.chosen, SeenIds(), None
+        for chunk in self._table.chunks(size, self._columns()):
+            vectors = _vectors(chunk, chosen.vector, dim)
+            dim = vectors.floats.shape[1] or None
+            ids = _ids(chunk, chosen.ids)
+            repeated = seen.first_repeated(ids) if chosen.ids is not None else None
+            if repeated is not None:
+                raise SourceError(
+                    f"{chunk.place(repeated, 'ids')}: id {str(ids[repeated])[:80]!r} occurs a "
+                    "second time in this file"
+                )
+            documents = None if chosen.documents is None else chunk.values(chosen.documents)
+            metadata = self._metadata(chunk)
+            yield Batch(ids, vectors.floats, vectors.present, documents, metadata, chunk.place)
+
+    def total(self, rows: int) -> int | None:
+        """Return how many rows there are, or will about be, now that `rows` have been read."""
+        if self._table.rows is not None:
+            return self._table.rows
+        share = self._table.share()
+        return int(rows / share) if share else None
+
+    def _columns(self) -> list[str]:
+        chosen = self.chosen
+        names = (chosen.vector, chosen.ids, chosen.documents, chosen.whole, *chosen.metadata)
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+    def _metadata(self, chunk: Chunk) -> list[Any] | None:
+        chosen = self.chosen
+        if chosen.whole is not None:
+            return chunk.values(chosen.whole)
+        if chosen.rest:
+            taken = [chosen.vector, chosen.ids or "", chosen.documents or ""]
+            return chunk.records(None, taken)
+        return chunk.records(chosen.metadata, ()) if chosen.metadata else None
+
+
+def open_source(path: str | Path, wanted: Wanted, items: str | Path | None = None) -> Source:
+    """Open a file of vectors; the reader is chosen by the extension.
+
+    Args:
+        path: .npy, .npz, .parquet, .arrow, .feather, .jsonl, .ndjson, or the last two with .gz.
+        wanted: which column is what; see `Wanted`.
+        items: JSON lines with the ids, documents and metadata of a .npy or .npz file, row by row.
+
+    Raises:
+        SourceError: a file cannot be read, a column is missing, or the files differ in length.
+        PackageMissingError: the format needs a package that is not installed.
+    """
+    table = _open(Path(path))
+    if items is not None:
+        table = _joined(table, Path(items))
+        return Source(table, choose(table.left, table, wanted))
+    if table.path.suffix.lower() == ".npy" and wanted != Wanted(vector=wanted.vector):
+        raise SourceError(
+            f"{path} holds vectors only: hand over ids, documents and metadata as JSON lines "
+            "with --items"
+        )
+    return Source(table, choose(table, table, wanted))
+
+
+def _open(path: Path) -> Table:
+    if not path.exists():
+        raise SourceError(f"{path} does not exist")
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder: name a file")
+    name = path.name.lower()
+    # The longest extension first, so that .jsonl.gz is not taken for .gz.
+    for extension in sorted(_READERS, key=len, reverse=True):
+        if name.endswith(extension):
+            return _READERS[extension](path)
+    raise SourceError(f"{path}: unknown format, the name must end in one of {' '.join(EXTENSIONS)}")
+
+
+def _vectors(chunk: Chunk, column: str, dim: int | None) -> Vectors:
+    try:
+        return chunk.vectors(column, dim)
+    except RowError as error:
+        raise SourceError(f"{chunk.place(error.row, 'vectors')}: {error.reason}") from error
+
+
+def _ids(chunk: Chunk, column: str | None) -> list[Any]:
+    if column is None:
+        return list(range(chunk.first, chunk.first + len(chunk)))
+    ids = chunk.values(column)
+    if None in ids:
+        raise SourceError(f"{chunk.place(ids.index(None), 'ids')}: no id in column {column!r}")
+    return ids
+
+
+@dataclass(frozen=True)
+class _JoinedChunk:
+    """Vectors of one file, everything else of another."""
+
+    first: int
+    left: Chunk
+    right: Chunk
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def values(self, column: str) -> list[Any]:
+        return self.right.values(column)
+
+    def vectors(self, column: str, dim: int | None) -> Vectors:
+        return self.left.vectors(column, dim)
+
+    def records(self, columns: Sequence[str] | None, without: Collection[str]) -> list[Any]:
+        return self.right.records(columns, without)
+
+    def place(self, row: int, what: str) -> str:
+        return (self.left if what == "vectors" else self.right).place(row, what)
+
+
+class _JoinedTable:
+    """A file of vectors and the JSON lines that belong to it, row by row."""
+
+    def __init__(self, left: Table, right: JsonLines) -> None:
+        self.left, self.right = left, right
+        self.path = left.path
+        self.columns, self.vector_like = right.columns, left.vector_like
+        self.rows = left.rows
+
+    def chunks(self, size: int, columns: Sequence[str]) -> Iterator[Chunk]:
+        lefts = self.left.chunks(size, columns[:1])
+        rights = self.right.chunks(size, columns[1:])
+        first, counted = 0, False
+        for left, right in zip_longest(lefts, rights):
+            if not counted:
+                self._check_lengths()
+                counted = True
+            yield _JoinedChunk(first, left, right)
+            first += len(left)
+
+    def share(self) -> float | None:
+        return None
+
+    def _check_lengths(self) -> None:
+        rows, found = self.left.rows, self.right.count()
+        if rows != found:
+            raise SourceError(
+                f"{self.left.path} has {rows} rows, {self.right.path} has {found}: they belong "
+                "together row by row"
+            )
+
+
+def _joined(left: Table, items: Path) -> _JoinedTable:
+    if left.path.suffix.lower() not in (".npy", ".npz"):
+        raise SourceError(f"--items goes with .npy and .npz: {left.path} has columns of its own")
+    right = _open(items)
+    if not isinstance(right, JsonLines):
+        raise SourceError(f"--items takes JSON lines (.jsonl, .jsonl.gz), not {items}")
+    return _JoinedTable(left, right)
