@@ -63,10 +63,11 @@ def check_finite(floats: Float32s, name: str = "vectors", first_row: int = 0) ->
     `first_row` is the number of the first row, for a caller that checks in parts.
     """
     if floats.size > _SMALL:
-        # A sum is finite only if every term is: one cheap pass, and a second one only on
-        # suspicion (a sum of finite numbers may overflow).
+        # A sum of squares is finite only if every term is, and BLAS is fast at it; a second look
+        # is taken only on suspicion (the sum may overflow).
+        flat = floats.reshape(-1)
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(floats.sum(dtype=np.float32)):
+            if np.isfinite(np.dot(flat, flat)):
                 return
     finite = np.isfinite(floats)
     if not finite.all():

@@ -31,46 +31,36 @@ _LARGEST = float(np.finfo(np.float32).max)
 _FEW = 512
 
 
-class ExactRows:
-    """Stored vectors `(m, d) float32`, ready to be scored against any number of queries.
+def score(query: Float32s, rows: Float32s, metric: Metric) -> Float32s:
+    """Return the scores of `rows (m, d) float32` for one query `(d,) float32`: `(m,) float32`.
 
-    >>> rows = ExactRows(np.eye(2, dtype=np.float32), "cosine")
-    >>> rows.scores(np.array([[2, 0]], np.float32)).tolist()
-    [[1.0, 0.0]]
+    >>> score(np.array([2, 0], np.float32), np.eye(2, dtype=np.float32), "cosine").tolist()
+    [1.0, 0.0]
     """
+    exact_rows, exact_query = rows.astype(np.float64), query.astype(np.float64)
+    if metric == "l2":
+        exact_rows -= exact_query
+        return _round(-np.einsum("ij,ij->i", exact_rows, exact_rows))
+    if metric == "cosine":
+        exact_query /= _lengths(exact_query[None])
+    products = exact_rows @ exact_query
+    if metric == "cosine":
+        products /= _lengths(exact_rows)
+    return _round(products)
 
-    def __init__(self, vectors: Float32s, metric: Metric) -> None:
-        """Convert once what every query needs."""
-        self._metric = metric
-        self._rows = vectors.astype(np.float64)
-        if metric == "cosine":
-            self._lengths = _lengths(self._rows)
 
-    def score(self, query: Float32s, at: NDArray[np.intp] | None = None) -> Float32s:
-        """Return the scores of all rows, or of those `at` these positions: `(m,) float32`."""
-        exact = query.astype(np.float64)
-        if self._metric == "cosine":
-            exact /= _lengths(exact[None])
-        rows = self._rows if at is None else self._rows[at]
-        if self._metric == "l2":
-            apart = rows - exact
-            return _round(-np.einsum("ij,ij->i", apart, apart))
-        products = rows @ exact
-        if self._metric == "cosine":
-            products /= self._lengths if at is None else self._lengths[at]
-        return _round(products)
-
-    def scores(self, queries: Float32s) -> Float32s:
-        """Return the scores of all rows for each of `queries (q, d) float32`: `(q, m) float32`."""
-        if self._metric == "l2":
-            return np.stack([self.score(query) for query in queries])
-        exact = queries.astype(np.float64)
-        if self._metric == "cosine":
-            exact /= _lengths(exact)[:, None]
-        products = exact @ self._rows.T
-        if self._metric == "cosine":
-            products /= self._lengths
-        return _round(products)
+def score_many(queries: Float32s, rows: Float32s, metric: Metric) -> Float32s:
+    """Return the scores of all `rows (m, d)` for each of `queries (q, d)`: `(q, m) float32`."""
+    if metric == "l2":
+        # |a - b|^2 by way of products would lose what tells near neighbours apart.
+        return np.stack([score(query, rows, metric) for query in queries])
+    exact_rows, exact_queries = rows.astype(np.float64), queries.astype(np.float64)
+    if metric == "cosine":
+        exact_queries /= _lengths(exact_queries)[:, None]
+    products = exact_queries @ exact_rows.T
+    if metric == "cosine":
+        products /= _lengths(exact_rows)
+    return _round(products)
 
 
 def best(keys: Keys, scores: Float32s, k: int) -> tuple[Keys, Float32s]:
