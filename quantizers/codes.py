@@ -2,13 +2,13 @@
 
 Codes cross every border in one form, whatever the engine:
 
-| format            | array           | one row                                                     |
-|-------------------|-----------------|-------------------------------------------------------------|
-| float32, float16  | `(n, d)`        | the vector                                                  |
-| int8, uint8       | `(n, d)`        | one integer a dimension                                     |
-| int4              | `(n, w) uint8`  | two 4-bit level indices a byte, low nibble first            |
-| int2              | `(n, w) uint8`  | four 2-bit level indices a byte, lowest bits first          |
-| binary            | `(n, w) uint8`  | bits, most significant first, as `numpy.packbits` lays them |
+| format            | array           | one row                                                   |
+|-------------------|-----------------|-----------------------------------------------------------|
+| float32, float16  | `(n, d)`        | the vector                                                |
+| int8, uint8       | `(n, d)`        | one integer a dimension                                   |
+| int4              | `(n, w) uint8`  | two 4-bit level indices a byte, low nibble first          |
+| int2              | `(n, w) uint8`  | four 2-bit level indices a byte, lowest bits first        |
+| binary            | `(n, w) uint8`  | bits, most significant first, as `np.packbits` lays them |
 
 A query has the form of a document, except for int4 and int2: their query is the float32 vector
 itself, since an engine compares it with the *values* of the levels.

@@ -13,7 +13,7 @@ _POPCOUNT = np.array([bin(i).count("1") for i in range(256)], np.uint16)
 
 
 def code_distances(queries: Codes, codes: Codes, spec: CodeSpec, metric: CodeMetric) -> Float32s:
-    """Distances from encoded queries `(q, w')` to codes `(n, w)`, `(q, n) float32`, lower is nearer.
+    """Distances from queries `(q, w')` to codes `(n, w)`, `(q, n) float32`, lower is nearer.
 
     `ip` gives the negated inner product, `l2` the squared Euclidean distance, `hamming` the number
     of bits that differ. Integer formats are exact while a distance stays below 2**53.

@@ -14,8 +14,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from requant.errors import *  # noqa: F403  the whole tree, under one name
-from requant.errors import __all__ as _errors
+from requant.errors import (
+    CorruptDataError,
+    CorruptIndexError,
+    DimensionError,
+    DuplicateIdError,
+    EngineError,
+    EngineMissingError,
+    ExistsError,
+    FilterError,
+    ForkedError,
+    IndexWarning,
+    InputError,
+    NonFiniteError,
+    RequantError,
+    StoreError,
+    UnknownCollectionError,
+    UnknownEngineError,
+    UnknownIdError,
+    UnknownIndexError,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +57,33 @@ _LAZY = {
     "Item": "requant.store.reader",
 }
 
-__all__ = ["Batch", "Collection", "Database", "Hit", "Item", "open", *_errors]
+__all__ = [
+    "Batch",
+    "Collection",
+    "CorruptDataError",
+    "CorruptIndexError",
+    "Database",
+    "DimensionError",
+    "DuplicateIdError",
+    "EngineError",
+    "EngineMissingError",
+    "ExistsError",
+    "FilterError",
+    "ForkedError",
+    "Hit",
+    "IndexWarning",
+    "InputError",
+    "Item",
+    "NonFiniteError",
+    "RequantError",
+    "StoreError",
+    "UnknownCollectionError",
+    "UnknownEngineError",
+    "UnknownIdError",
+    "UnknownIndexError",
+    "UnsupportedError",
+    "open",
+]
 
 
 def open(target: str | Path | sa.Engine, *, folder: str | Path | None = None) -> Database:
@@ -46,7 +91,8 @@ def open(target: str | Path | sa.Engine, *, folder: str | Path | None = None) ->
 
     Args:
         target: a path (SQLite), `":memory:"` (gone when it is closed), a SQLAlchemy URL of SQLite
-            or PostgreSQL, or an application's own engine.
+            or PostgreSQL, or an application's own engine, whose SQLite file is put into
+            write-ahead mode.
         folder: where index files are kept; by default beside the SQLite file, at
             `<path>.indexes`. To be given for PostgreSQL.
 

@@ -23,7 +23,7 @@ from requant.store.items import ItemWriter
 from requant.store.ledger import IndexConfig
 from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, Metric, key_range
-from requant.validate import check_ids, check_name, check_rows
+from requant.validate import check_ids, check_name, check_params, check_rows
 
 MAX_K = 100_000
 MAX_EFFORT = 1_000_000
@@ -64,6 +64,7 @@ class Collection:
     def __len__(self) -> int:
         """Return how many items are stored."""
         with self._store.reading() as reader:
+            reader.state_of(self._row)
             return reader.count(self._row.id)
 
     # Writing
@@ -153,7 +154,10 @@ class Collection:
         with self._store.reading(connection) as reader:
             keys = reader.keys_of(self._row.id, texts)
             items = reader.items(list(keys.values()))
-        return [items[keys[text]] for text in texts if text in keys]
+            if not items:
+                reader.state_of(self._row)  # which raises if the collection itself is gone
+        found = (items.get(keys.get(text, -1)) for text in texts)
+        return [item for item in found if item is not None]
 
     def vectors(self, ids: Iterable[Id]) -> Float32s:
         """Return `(n, d) float32` in the order asked, exactly the floats that were given.
@@ -163,6 +167,7 @@ class Collection:
         """
         texts, _ = check_ids(ids)
         with self._store.reading() as reader:
+            reader.state_of(self._row)
             by_id = reader.keys_of(self._row.id, texts)
             unknown = next((text for text in texts if text not in by_id), None)
             if unknown is not None:
@@ -182,6 +187,7 @@ class Collection:
         """
         first, end = key_range(self._row.id)
         with self._store.reading() as reader:
+            reader.state_of(self._row)
             yield from reader.iterate(first, end, batch)
 
     def search(
@@ -282,7 +288,7 @@ class Collection:
         """
         given = {"bits": bits, "rotate": rotate, "dialect": dialect}
         options = {option: value for option, value in given.items() if value is not None}
-        config = IndexConfig(engine, precision, index_type, options, dict(params or {}), mmap)
+        config = IndexConfig(engine, precision, index_type, options, check_params(params), mmap)
         self._indexes.add(check_name(name, "index"), config, progress)
 
     def use_index(self, name: str) -> None:
@@ -309,9 +315,11 @@ class Collection:
         """Compare every index with the store: the keys it holds, and every code.
 
         `deep` also checks each stored vector against its checksum, and the database file itself.
-        Returns a report with `.ok`, `.problems` and `.checked`; nothing is repaired.
+        Returns a report with `.ok`, `.problems` and `.checked`. An index is opened and caught up
+        for it as for a search; a damaged file is replaced then, with an IndexWarning.
         """
-        with self._store.reading() as reader:
+        # The snapshot begins when no index can run ahead of it any more.
+        with self._indexes.pinned(), self._store.reading() as reader:
             state = reader.state_of(self._row)
             loaded = self._indexes.every(reader, state)
             return verify_collection(reader, self._row, state, loaded, deep=deep)

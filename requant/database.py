@@ -5,16 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import get_args
 
+import numpy as np
 import sqlalchemy as sa
 
 from requant.collection import Collection
 from requant.errors import ExistsError, InputError
 from requant.store import catalog, ledger
-from requant.store.engine import Store, open_store
+from requant.store.engine import Store, engine_of, open_store
 from requant.store.schema import CollectionRow, Metric
 from requant.validate import check_name
 
@@ -56,12 +58,13 @@ class Database:
             ExistsError: the name is taken; InputError: an argument cannot be used.
         """
         check_name(name, "collection")
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MAX_DIM:
+        whole = isinstance(dim, int | np.integer) and not isinstance(dim, bool)
+        if not whole or not 1 <= dim <= MAX_DIM:
             raise InputError(f"dim must be an integer from 1 to {MAX_DIM}, not {dim!r}")
         if metric not in get_args(Metric):
             raise InputError(f"unknown metric {metric!r}: choose one of {get_args(Metric)}")
         try:
-            return self._stand_for(catalog.create(self._store, name, dim, metric))
+            return self._stand_for(catalog.create(self._store, name, int(dim), metric))
         except ExistsError:
             row = catalog.find(self._store, name)
             if exist_ok and (row.dim, row.metric) == (dim, metric):
@@ -93,11 +96,12 @@ class Database:
         """Publish what indexes in memory hold, and close the connections; again is harmless."""
         with self._lock:
             collections, self._open = list(self._open.values()), {}
-        for collection in collections:
-            collection.close()
-        self._store.close()
-        if self._temporary:
-            shutil.rmtree(self._folder.parent, ignore_errors=True)
+        with ExitStack() as closing:  # the last one first, and all of them whatever one raises
+            if self._temporary:
+                closing.callback(shutil.rmtree, self._folder.parent, ignore_errors=True)
+            closing.callback(self._store.close)
+            for collection in collections:
+                closing.callback(collection.close)
 
     def __enter__(self) -> Database:
         """Return the database itself."""
@@ -128,21 +132,21 @@ def open_database(target: str | Path | sa.Engine, *, folder: str | Path | None =
 
     Args:
         target: a path (SQLite), `":memory:"` (gone when it is closed), a SQLAlchemy URL of SQLite
-            or PostgreSQL, or an application's own engine.
+            or PostgreSQL, or an application's own engine, whose SQLite file is put into
+            write-ahead mode.
         folder: where index files are kept; by default beside the SQLite file, at
             `<path>.indexes`. To be given for PostgreSQL.
 
     Raises:
         StoreError: the database cannot be opened; InputError: `folder` is missing.
     """
-    if target == ":memory:":
+    if isinstance(target, str) and target == ":memory:":
         home = Path(tempfile.mkdtemp(prefix="requant-"))
-        return Database(open_store(home / "store.db"), home / "indexes", temporary=True)
-    store = open_store(target)
+        engine, _ = engine_of(home / "store.db")
+        return Database(open_store(engine, owned=True), home / "indexes", temporary=True)
+    engine, owned = engine_of(target)
     if folder is None:
-        database = store.engine.url.database
-        if store.engine.dialect.name != "sqlite" or not database:
-            store.close()
+        if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
-        folder = f"{database}.indexes"
-    return Database(store, Path(folder).absolute())
+        folder = f"{engine.url.database}.indexes"
+    return Database(open_store(engine, owned=owned), Path(folder).absolute())

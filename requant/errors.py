@@ -12,6 +12,8 @@ RequantError
 ├── UnsupportedError, EngineMissingError(ImportError), EngineError, ForkedError
 ├── CorruptDataError, CorruptIndexError
 └── StoreError                        the database cannot be opened, read or written
+
+IndexWarning(UserWarning)             an index was damaged and made again, or cannot be written
 ```
 """
 
@@ -41,6 +43,7 @@ __all__ = [
     "ExistsError",
     "FilterError",
     "ForkedError",
+    "IndexWarning",
     "InputError",
     "NonFiniteError",
     "RequantError",
@@ -88,4 +91,4 @@ class StoreError(RequantError):
 
 
 class IndexWarning(UserWarning):
-    """An index could not be used as it was and has been made again from the store."""
+    """An index was damaged and is made again from the store, or cannot be published."""

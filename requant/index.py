@@ -8,6 +8,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,13 @@ from requant.adapters import registry
 from requant.adapters.files import check_digest, publish
 from requant.adapters.guards import check_supported
 from requant.adapters.protocol import Backend, IndexSpec, Keys, Support
-from requant.errors import CorruptDataError, CorruptIndexError, IndexWarning
+from requant.errors import (
+    CorruptDataError,
+    CorruptIndexError,
+    EngineError,
+    IndexWarning,
+    StoreError,
+)
 from requant.planning import choose_metric
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
@@ -53,6 +60,7 @@ class Loaded:
     fit_rows: int
     watermark: Watermark
     unpublished: int = 0
+    postponed: int = 0  # what was unpublished when publishing last failed
 
     @property
     def support(self) -> Support:
@@ -84,13 +92,15 @@ class FollowingIndex:
         self._owner = owner
         self._lock = threading.RLock()
         self._loaded: Loaded | None = None
+        self._damaged: set[str] = set()
 
     def sync(
         self, reader: Reader, state: CollectionState, progress: Progress | None = None
     ) -> Loaded | None:
         """Return the index as it is at `state`, the snapshot that `reader` sees.
 
-        None while the collection has no vectors: there is nothing to fit a quantizer on.
+        None while the collection has no vectors: there is nothing to fit a quantizer on. What
+        cannot be published is no reason to fail: it is said in an IndexWarning, and tried later.
         """
         loaded = self._loaded
         if loaded is not None and loaded.watermark.seq >= state.seq:
@@ -98,28 +108,44 @@ class FollowingIndex:
         with self._lock:
             loaded = self._usable(state)
             if loaded is None or self._outgrown(loaded, state):
-                return self._build(reader, state, progress)
+                loaded = self._build(reader, state, progress)
+                self._publish_if_possible()
+                return loaded
             if loaded.watermark.seq < state.seq:
                 self._catch_up(loaded, reader, state, progress)
-            if loaded.unpublished > max(PUBLISH_ROWS, len(loaded.backend) // 10):
-                self.publish()
+            fresh = loaded.unpublished - loaded.postponed
+            if fresh > max(PUBLISH_ROWS, len(loaded.backend) // 10):
+                self._publish_if_possible()
             return loaded
 
     def rebuild(
         self, reader: Reader, state: CollectionState, progress: Progress | None = None
     ) -> Loaded | None:
-        """Fit the quantizer anew and encode every vector again."""
+        """Fit the quantizer anew, encode every vector again, and publish."""
         with self._lock:
-            return self._build(reader, state, progress)
+            loaded = self._build(reader, state, progress)
+            self.publish()
+            return loaded
+
+    def pinned(self) -> AbstractContextManager[object]:
+        """Keep the index from moving on until the end of the block, for other threads as well."""
+        return self._lock
 
     def publish(self) -> None:
-        """Write what the index holds as a new generation, unless that has been done."""
+        """Write what the index holds as a new generation, unless that has been done.
+
+        Raises:
+            StoreError, EngineError: it cannot be written; what was published before is untouched.
+        """
         with self._lock:
             loaded = self._loaded
             if loaded is None or not loaded.unpublished:
                 return
             name = f"{uuid.uuid4().hex}.{self.row.config.engine}"
-            digest = publish(self._folder / name, loaded.backend.flush)
+            try:
+                digest = publish(self._folder / name, loaded.backend.flush)
+            except OSError as error:
+                raise StoreError(f"cannot write index {self.row.name!r}: {error}") from error
             generation = Generation(
                 fingerprint=factory.fingerprint(loaded.quantizer),
                 fit_rows=loaded.fit_rows,
@@ -133,8 +159,9 @@ class FollowingIndex:
                 digest=digest,
             )
             body = factory.to_bytes(loaded.quantizer)
-            useless = ledger.record(self._store, self.row, generation, body)
-            loaded.unpublished = 0
+            useless = ledger.record(self._store, self.row, generation, body, self._damaged)
+            self._damaged = set()
+            loaded.unpublished = loaded.postponed = 0
             _remove(self._folder, useless, keep=ledger.files(self._store, self.row.id))
 
     def close(self) -> None:
@@ -143,6 +170,20 @@ class FollowingIndex:
             if self._loaded is not None:
                 self._loaded.backend.close()
             self._loaded = None
+
+    def _publish_if_possible(self) -> None:
+        if not self._store.is_free(self._owner.id):
+            return  # a search waits for no writer: the next one to catch up tries again
+        try:
+            self.publish()
+        except (StoreError, EngineError) as error:
+            if self._loaded is not None:
+                self._loaded.postponed = self._loaded.unpublished
+            self._warn(f"{error}; it is in memory only, until a later publication succeeds")
+
+    def _warn(self, text: str) -> None:
+        name = f"index {self.row.name!r} of {self._owner.name!r}"
+        warnings.warn(f"{name}: {text}", IndexWarning, stacklevel=2)
 
     def _usable(self, state: CollectionState) -> Loaded | None:
         """Return the index in memory or on disk, unless the log it would need is pruned."""
@@ -165,14 +206,17 @@ class FollowingIndex:
             generation, body = fresh[0]
             tried.add(generation.file)
             try:
-                return self._open(generation, body)
-            except (CorruptIndexError, CorruptDataError) as error:
-                warnings.warn(
-                    f"index {self.row.name!r} of {self._owner.name!r}: {error}; it is made again "
-                    "from an older generation or from the stored vectors",
-                    IndexWarning,
-                    stacklevel=2,
-                )
+                loaded = self._open(generation, body)
+            except (CorruptIndexError, CorruptDataError, OSError) as error:
+                if generation.file in ledger.files(self._store, self.row.id):
+                    self._damaged.add(generation.file)
+                    self._warn(
+                        f"{error}; it is made again from an older generation or from the stored "
+                        "vectors"
+                    )
+                continue
+            loaded.unpublished = len(self._damaged)  # what is damaged is to be replaced
+            return loaded
 
     def _open(self, generation: Generation, body: bytes) -> Loaded:
         config = self.row.config
@@ -202,7 +246,6 @@ class FollowingIndex:
         loaded = Loaded(quantizer, backend, len(sample), Watermark(first, state.seq))
         self._catch_up(loaded, reader, state, progress)
         self._loaded = loaded
-        self.publish()
         return loaded
 
     def _catch_up(
@@ -303,7 +346,10 @@ def _report(progress: Progress | None, done: int, total: int) -> None:
 def _remove(folder: Path, useless: set[str], keep: set[str]) -> None:
     """Delete files that no row names; a stranger's only when it cannot be in the making."""
     long_ago = time.time() - _ORPHAN_SECONDS
-    for path in folder.iterdir():
+    for path in folder.glob("*"):  # nothing, if the folder itself has gone
         with contextlib.suppress(FileNotFoundError):
             if path.name not in keep and (path.name in useless or path.stat().st_mtime < long_ago):
                 path.unlink()
+    if not keep:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from requant.errors import UnknownIndexError
@@ -31,7 +33,8 @@ class IndexSet:
         check_config(config, self._owner)
         row = ledger.add(self._store, self._owner.id, name, config)
         try:
-            self._sync(row, progress)
+            with self._store.reading() as reader:
+                self._follow(row).rebuild(reader, reader.state_of(self._owner), progress)
         except BaseException:
             self.drop(name)
             raise
@@ -76,17 +79,27 @@ class IndexSet:
         rows = ledger.every(self._store, self._owner.id)
         return {row.name: self._follow(row).sync(reader, state) for row in rows}
 
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Keep every index from moving on until the end of the block."""
+        with ExitStack() as pins:
+            for row in ledger.every(self._store, self._owner.id):
+                pins.enter_context(self._follow(row).pinned())
+            yield
+
     def close(self) -> None:
         """Publish what is in memory, and let go of it."""
-        if os.getpid() == self._pid:
-            for following in self._following.values():
-                following.publish()
-                following.close()
-        self._following = {}
+        known, self._following = self._following, {}
+        if os.getpid() != self._pid:
+            return
+        with ExitStack() as closing:  # every one of them, whatever one raises
+            for following in known.values():
+                closing.callback(following.close)
+                closing.callback(following.publish)
 
-    def _sync(self, row: IndexRow, progress: Progress | None = None) -> None:
+    def _sync(self, row: IndexRow) -> None:
         with self._store.reading() as reader:
-            self._follow(row).sync(reader, reader.state_of(self._owner), progress)
+            self._follow(row).sync(reader, reader.state_of(self._owner))
 
     def _named(self, name: str) -> IndexRow:
         return ledger.find(self._store, self._owner.id, name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from requant.adapters.protocol import Keys
 from requant.index import Loaded
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Refining
-from requant.rescore import ExactRows, best, normalise
+from requant.rescore import best, normalise, score, score_many
 from requant.store.reader import CollectionState, Reader
 from requant.store.schema import CollectionRow, key_range
 
@@ -28,8 +28,9 @@ from requant.store.schema import CollectionRow, key_range
 FEW = 1000
 # How far a filter may stretch the first pass before the filter's own key set is used instead.
 STRETCH = 16
-# Queries whose candidates are fetched together; bounds the memory of a batch.
-BLOCK = 256
+# Queries whose candidates are fetched together, at most, and the bytes that these may take.
+BLOCK = 1024
+BLOCK_BYTES = 64 << 20
 SCAN_ROWS = 8192
 # The share of the candidates that keeps nearly all of the recall once a Refining quantizer has
 # looked at their codes; their floats need not be fetched at all.
@@ -72,9 +73,11 @@ class Search:
         if self._loaded is None or not len(self._loaded.backend):
             return self._exact(request.queries, self._allowed)
         count = self._candidate_count(self._loaded)
+        fetched = count * (REFINED_SHARE if self._refines(self._loaded) else 1)
+        block = max(1, min(BLOCK, int(BLOCK_BYTES / (fetched * self._owner.dim * 4))))
         results: list[Found] = []
-        for start in range(0, len(request.queries), BLOCK):
-            results += self._block(self._loaded, request.queries[start : start + BLOCK], count)
+        for start in range(0, len(request.queries), block):
+            results += self._block(self._loaded, request.queries[start : start + block], count)
         return results
 
     def _block(self, loaded: Loaded, queries: Float32s, count: int) -> list[Found]:
@@ -119,7 +122,7 @@ class Search:
 
         The second result is how many met it.
         """
-        refines = loaded.refines and self._owner.metric != "l2"
+        refines = self._refines(loaded)
         answer = loaded.backend.search(
             asked.encoded,
             min(ask, len(loaded.backend)),
@@ -154,8 +157,7 @@ class Search:
         keep = max(self._request.k, int(len(keys) * REFINED_SHARE))
         if keep >= len(keys):
             return keys
-        assert isinstance(loaded.quantizer, Refining)
-        estimates = loaded.quantizer.estimate(query, codes)
+        estimates = cast("Refining", loaded.quantizer).estimate(query, codes)
         return keys[np.argpartition(estimates, len(keys) - keep)[-keep:]]
 
     def _rescored(self, queries: Float32s, rows: list[Keys]) -> list[Found]:
@@ -164,15 +166,15 @@ class Search:
             return []
         unique = np.sort(rows[0]) if len(rows) == 1 else np.unique(np.concatenate(rows))
         found, vectors = self._reader.vectors(unique, self._owner.dim)
-        exact = ExactRows(vectors, self._owner.metric)
+        k, metric = self._request.k, self._owner.metric
         if len(rows) == 1:
-            return [best(found, exact.score(queries[0]), self._request.k)]
+            return [best(found, score(queries[0], vectors, metric), k)]
         results = []
         for query, row in zip(queries, rows, strict=True):
             # An item deleted after the engine answered, or not yet in this snapshot, has no floats.
             row = row[np.isin(row, found)] if len(found) < len(unique) else row
             at = np.searchsorted(found, row)
-            results.append(best(row, exact.score(query, at), self._request.k))
+            results.append(best(row, score(query, vectors[at], metric), k))
         return results
 
     def _completed(
@@ -193,9 +195,10 @@ class Search:
         empty: Found = (np.empty(0, np.int64), np.empty(0, np.float32))
         results = [empty] * len(queries)
         for keys, vectors in self._batches(allowed):
-            exact = ExactRows(vectors, self._owner.metric)
             for start in range(0, len(queries), BLOCK):
-                for i, scores in enumerate(exact.scores(queries[start : start + BLOCK]), start):
+                part = queries[start : start + BLOCK]
+                all_scores = score_many(part, vectors, self._owner.metric)
+                for i, scores in enumerate(all_scores, start):
                     results[i] = self._merged(results[i], keys, scores)
         return results
 
@@ -220,6 +223,10 @@ class Search:
             return None
         first, end = key_range(self._owner.id)
         return self._reader.matching(first, end, condition)
+
+    def _refines(self, loaded: Loaded) -> bool:
+        # The estimate is one of inner products.
+        return loaded.refines and self._owner.metric != "l2"
 
     def _candidate_count(self, loaded: Loaded) -> int:
         factor = self._request.oversample or loaded.quantizer.oversample

@@ -53,6 +53,25 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def check_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return an engine's parameters as plain JSON; raise InputError where they are none.
+
+    >>> check_params({"M": np.int64(8)})
+    {'M': 8}
+    """
+    if params is not None and not isinstance(params, Mapping):
+        raise InputError(f"params must be a dict, not {type(params).__name__}")
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in (params or {}).items()
+    }
+    try:
+        _encode_json(plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"params are not JSON: {error}") from error
+    return plain
+
+
 def check_rows(
     ids: Iterable[Any],
     vectors: ArrayLike | None,
@@ -89,7 +108,8 @@ def check_ids(ids: Iterable[Any]) -> tuple[list[str], list[int]]:
     >>> check_ids(["a", 7])
     (['a', '7'], [0, 1])
     """
-    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+    scalar = isinstance(ids, np.ndarray) and ids.ndim == 0
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable) or scalar:
         raise InputError(f"ids must be a list of ids, not {type(ids).__name__}: wrap one in a list")
     texts: list[str] = []
     kinds: list[int] = []
@@ -107,14 +127,18 @@ def check_ids(ids: Iterable[Any]) -> tuple[list[str], list[int]]:
 
 def _id_text(value: Any, row: int) -> tuple[str, int]:
     if isinstance(value, str):
-        return str(value), 0
+        return str.__str__(value), 0  # of an enum too, the text itself
     if isinstance(value, UUID):
         return str(value), 2
     if not isinstance(value, bool | np.bool_):
         try:
-            return str(operator.index(value)), 1
+            number = operator.index(value)
         except TypeError:
             pass
+        else:
+            if number.bit_length() > 4 * MAX_ID:  # str() refuses what is longer still
+                raise InputError(f"ids row {row} is a number of more than {MAX_ID} characters")
+            return str(number), 1
     raise InputError(f"ids row {row} is a {type(value).__name__}: ids are text, integers or UUIDs")
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+# Before an engine is imported: the threads of several workers would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import requant
+from requant.database import Database
+from tests.databases import fresh_schema
 from tests.postgres import find_binaries, running_server
 
 
@@ -24,3 +31,30 @@ def postgres_url() -> Iterator[str]:
         )
     with running_server(binaries) as url:
         yield url
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """An empty database in a SQLite file."""
+    with requant.open(tmp_path / "notes.requant") as database:
+        yield database
+
+
+@pytest.fixture
+def empty_postgres(postgres_url: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database without a table, before and after."""
+    fresh_schema(postgres_url)
+    yield postgres_url
+    fresh_schema(postgres_url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database, once in SQLite and once in PostgreSQL."""
+    if request.param == "sqlite":
+        opened = requant.open(tmp_path / "notes.requant")
+    else:
+        url = request.getfixturevalue("empty_postgres")
+        opened = requant.open(url, folder=tmp_path / "indexes")
+    with opened as database:
+        yield database

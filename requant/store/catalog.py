@@ -45,7 +45,7 @@ def every(store: Store) -> list[CollectionRow]:
     """Return all collections by name."""
     table = store.tables.collections
     columns = (table.c.id, table.c.name, table.c.dim, table.c.metric)
-    with store.engine.connect() as connection:
+    with store.connected() as connection:
         rows = connection.execute(sa.select(*columns).order_by(table.c.name))
         return [CollectionRow(*row) for row in rows]
 
@@ -54,11 +54,15 @@ def drop(store: Store, row: CollectionRow) -> None:
     """Remove a collection with everything in it."""
     t = store.tables
     first, end = key_range(row.id)
-    indexes = sa.select(t.indexes.c.id).where(t.indexes.c.collection_id == row.id)
+    of_collection = t.indexes.c.collection_id == row.id
+    indexes = sa.delete(t.indexes).where(of_collection).returning(t.indexes.c.id)
     with store.writing() as connection:
+        # The rows in the order in which a publication takes them, so that neither waits for the
+        # other; and once more for an index that was added while we waited for the collection.
+        gone = list(connection.execute(indexes).scalars())
         connection.execute(sa.delete(t.collections).where(t.collections.c.id == row.id))
-        connection.execute(sa.delete(t.generations).where(t.generations.c.index_id.in_(indexes)))
-        connection.execute(sa.delete(t.indexes).where(t.indexes.c.collection_id == row.id))
+        gone += connection.execute(indexes).scalars()
+        connection.execute(sa.delete(t.generations).where(t.generations.c.index_id.in_(gone)))
         connection.execute(sa.delete(t.changes).where(t.changes.c.collection_id == row.id))
         for table in (t.vectors, t.items):
             connection.execute(sa.delete(table).where(table.c.key >= first, table.c.key < end))

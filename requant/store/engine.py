@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from requant.errors import StoreError
+from requant.errors import InputError, StoreError
 from requant.store.dialects import hot_sql
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
@@ -25,6 +27,7 @@ _PRAGMAS = (
     "PRAGMA mmap_size = 0",
 )
 _BUSY_SECONDS = 60.0
+_CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
 _NO_LIMIT = -1  # kept readers must not use up the connections of writers
 
 
@@ -38,6 +41,7 @@ class Store:
         self.tables: Tables = build_tables()
         self._owned = owned
         self._pid = os.getpid()
+        self._inherited: list[object] = []
         self._snapshots = Snapshots(engine, self.sql, self.tables, keep=owned)
         with self.errors(f"open {engine.url!r}"):
             self._prepare()
@@ -77,18 +81,41 @@ class Store:
         """Yield a transaction that is on the disk when it has committed, whatever the pragmas."""
         self._check_process()
         with self.errors("write"), self.engine.connect() as connection:
-            sqlite = self.sql.name == "sqlite"
-            before = connection.exec_driver_sql("PRAGMA synchronous").scalar() if sqlite else None
-            if sqlite:
-                connection.rollback()
-                connection.exec_driver_sql("PRAGMA synchronous = FULL")
-                connection.rollback()
+            if self.sql.name != "sqlite":
+                with connection.begin():
+                    yield connection
+                return
+            # Past SQLAlchemy, whose transaction would begin first and lock the pragma.
+            raw: Any = connection.connection.driver_connection
+            (before,) = raw.execute("PRAGMA synchronous").fetchone()
+            raw.execute("PRAGMA synchronous = FULL")
             try:
                 with connection.begin():
                     yield connection
             finally:
-                if sqlite:
-                    connection.exec_driver_sql(f"PRAGMA synchronous = {int(before or 1)}")
+                raw.rollback()  # a commit that failed leaves its transaction open
+                raw.execute(f"PRAGMA synchronous = {before:d}")
+
+    def is_free(self, collection: int) -> bool:
+        """Whether nobody is writing to a collection just now, so that we need not wait."""
+        with self.connected() as connection:
+            try:
+                if self.sql.name == "sqlite":
+                    _try_to_lock(connection.connection.driver_connection)
+                else:
+                    table = self.tables.collections
+                    row = sa.select(table.c.id).where(table.c.id == collection)
+                    connection.execute(row.with_for_update(nowait=True))
+            except self._snapshots.failures:
+                return False
+        return True
+
+    @contextmanager
+    def connected(self) -> Iterator[sa.Connection]:
+        """Yield a connection for a read that needs no snapshot."""
+        self._check_process()
+        with self.errors("read"), self.engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def errors(self, action: str) -> Iterator[None]:
@@ -109,60 +136,154 @@ class Store:
         # SQLite and PostgreSQL connections must not cross a fork; the child starts with new ones.
         if os.getpid() != self._pid:
             self._snapshots.forget()
+            # Kept, since SQLite must not even close what the parent opened.
+            self._inherited.append(self.engine.pool)
             self.engine.dispose(close=False)
             self._pid = os.getpid()
 
     def _prepare(self) -> None:
-        inspector = sa.inspect(self.engine)
-        if not inspector.has_table("requant_meta"):
-            self.tables.metadata.create_all(self.engine)
+        if self.sql.name == "sqlite" and not self._owned:
+            self._write_ahead()
         meta = self.tables.meta
-        with self.engine.begin() as connection:
-            connection.execute(_keep_first(self.engine, meta, "schema", str(SCHEMA_VERSION)))
-            found = connection.execute(sa.select(meta.c.value).filter_by(name="schema")).scalar()
-        if int(found or 0) != SCHEMA_VERSION:
+        schema = sa.select(meta.c.value).where(meta.c.name == "schema")
+        if not sa.inspect(self.engine).has_table(meta.name):
+            self._create()
+        with self.engine.connect() as connection:
+            found = connection.execute(schema).scalar()
+        if found is None:  # an application made the tables with its own
+            self._create()
+        elif found != str(SCHEMA_VERSION):
             raise StoreError(
                 f"{self.engine.url!r} has schema {found}, this requant reads {SCHEMA_VERSION}: "
                 "upgrade requant"
             )
 
+    def _write_ahead(self) -> None:
+        """Turn an application's file to the write-ahead log: else a search could not publish."""
+        with self.engine.connect() as connection:
+            raw: Any = connection.connection.driver_connection
+            (mode,) = raw.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreError(f"{self.engine.url!r} has no write-ahead log: its journal is {mode}")
 
-def open_store(target: str | Path | sa.Engine) -> Store:
-    """Open a SQLite file, a database URL, or an application's own engine.
+    def _create(self) -> None:
+        """Create all tables or none, though several processes may try at the same time."""
+        with self.engine.begin() as connection:
+            raw: Any = connection.connection.driver_connection
+            if self.sql.name != "sqlite":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
+            elif not raw.in_transaction:
+                raw.execute("BEGIN IMMEDIATE")
+            self.tables.metadata.create_all(connection)
+            insert = insert_into(self.engine, self.tables.meta)
+            values = {"name": "schema", "value": str(SCHEMA_VERSION)}
+            connection.execute(insert.values(values).on_conflict_do_nothing())
+
+
+def open_store(engine: sa.Engine, *, owned: bool) -> Store:
+    """Open the store in `engine`, which is disposed of if that fails and it is `owned`.
 
     Raises:
         StoreError: the database cannot be opened; the driver's error is the cause.
         UnsupportedError: neither SQLite nor PostgreSQL.
     """
+    try:
+        return Store(engine, owned=owned)
+    except BaseException:
+        if owned:
+            engine.dispose()
+        raise
+
+
+def engine_of(target: str | os.PathLike[str] | sa.Engine) -> tuple[sa.Engine, bool]:
+    """Return the engine of a SQLite file, a URL, or an application; and whether it is ours.
+
+    Raises:
+        InputError: not one of these, or SQLite in memory, which has one connection only.
+        StoreError: no such folder, or no driver for the URL.
+    """
     if isinstance(target, sa.Engine):
-        return Store(target, owned=False)
+        _refuse_memory(target.url)
+        return target, False
+    if not isinstance(target, str | os.PathLike) or not str(target):
+        raise InputError(f"open takes a path, a URL or a SQLAlchemy engine, not {target!r}")
     if "://" in str(target):
-        try:
-            engine = sa.create_engine(str(target), max_overflow=_NO_LIMIT)
-        except (sa.exc.SQLAlchemyError, ImportError) as error:
-            raise StoreError(f"cannot open {target}: {error}") from error
-        if engine.dialect.name == "sqlite":
-            sa.event.listen(engine, "connect", _set_up_sqlite)
-        return Store(engine, owned=True)
+        return _engine_of_url(str(target)), True
     path = Path(target)
     if not path.parent.is_dir():
         raise StoreError(f"cannot open {path}: the folder {path.parent} does not exist")
-    url = sa.URL.create("sqlite", database=str(path))
+    return _sqlite_engine(sa.URL.create("sqlite", database=str(path))), True
+
+
+def _engine_of_url(text: str) -> sa.Engine:
+    # What is shown never holds the password.
+    shown = text.partition("://")[0]
+    try:
+        url = sa.make_url(text)
+        shown = repr(url)
+        if url.get_backend_name() == "sqlite":
+            _refuse_memory(url)
+            return _sqlite_engine(url)
+        # Readers are kept outside the pool, so the ping costs writes alone.
+        return sa.create_engine(url, max_overflow=_NO_LIMIT, pool_pre_ping=True)
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise StoreError(f"cannot open {shown}: {error}") from error
+    except InputError:
+        raise
+    except ValueError as error:  # a port that is no number
+        raise StoreError(f"cannot open {shown}: not a database URL") from error
+
+
+def _refuse_memory(url: sa.URL) -> None:
+    if url.get_backend_name() == "sqlite" and (
+        url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
+    ):
+        raise InputError(
+            "a SQLite database in memory cannot be shared by readers and writers: "
+            'use requant.open(":memory:")'
+        )
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, max_overflow=_NO_LIMIT)
     sa.event.listen(engine, "connect", _set_up_sqlite)
-    return Store(engine, owned=True)
+    return engine
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     for pragma in _PRAGMAS:
-        cursor.execute(pragma)
+        _execute_patiently(cursor, pragma)
     cursor.close()
 
 
-def _keep_first(engine: sa.Engine, table: sa.Table, name: str, value: str) -> sa.Insert:
+def _execute_patiently(cursor: Any, pragma: str) -> None:
+    """Execute a pragma; SQLite's own patience ends where several turn to the write-ahead log."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute(pragma)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _try_to_lock(raw: Any) -> None:
+    (before,) = raw.execute("PRAGMA busy_timeout").fetchone()
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+    finally:
+        raw.rollback()
+        raw.execute(f"PRAGMA busy_timeout = {before:d}")
+
+
+def insert_into(engine: sa.Engine, table: sa.Table) -> Any:
+    """Return the INSERT of the engine's dialect, which knows ON CONFLICT."""
     if engine.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert
     else:
         from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
-    return insert(table).values(name=name, value=value).on_conflict_do_nothing()
+    return insert(table)

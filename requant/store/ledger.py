@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from requant.adapters.files import Digest
 from requant.errors import ExistsError, StoreError, UnknownIndexError
-from requant.store.engine import Store
+from requant.store.engine import Store, insert_into
 
 # The newest, and one to fall back on.
 KEPT_GENERATIONS = 2
@@ -88,7 +88,7 @@ def every(store: Store, collection: int) -> list[IndexRow]:
     t = store.tables.indexes
     columns = (t.c.id, t.c.collection_id, t.c.name, t.c.config)
     statement = sa.select(*columns).where(t.c.collection_id == collection).order_by(t.c.id)
-    with store.errors("read"), store.engine.connect() as connection:
+    with store.connected() as connection:
         return [
             IndexRow(number, owner, name, IndexConfig(**json.loads(config)))
             for number, owner, name, config in connection.execute(statement)
@@ -119,8 +119,8 @@ def drop(store: Store, row: IndexRow) -> None:
     at = t.collections.c.id == row.collection
     rest = sa.select(sa.func.min(t.indexes.c.id)).where(t.indexes.c.collection_id == row.collection)
     with store.writing() as connection:
-        connection.execute(sa.delete(t.generations).where(t.generations.c.index_id == row.id))
         connection.execute(sa.delete(t.indexes).where(t.indexes.c.id == row.id))
+        connection.execute(sa.delete(t.generations).where(t.generations.c.index_id == row.id))
         oldest = connection.execute(rest).scalar()
         values = {"logging": oldest is not None}
         connection.execute(sa.update(t.collections).where(at).values(values))
@@ -144,7 +144,7 @@ def generations(store: Store, index: int) -> list[tuple[Generation, bytes]]:
         .where(g.c.index_id == index)
         .order_by(g.c.generation.desc())
     )
-    with store.errors("read"), store.engine.connect() as connection:
+    with store.connected() as connection:
         return [
             (
                 Generation(
@@ -158,8 +158,16 @@ def generations(store: Store, index: int) -> list[tuple[Generation, bytes]]:
         ]  # fmt: skip
 
 
-def record(store: Store, row: IndexRow, generation: Generation, quantizer: bytes) -> set[str]:
+def record(
+    store: Store,
+    row: IndexRow,
+    generation: Generation,
+    quantizer: bytes,
+    damaged: Collection[str] = (),
+) -> set[str]:
     """Make a generation count, forget older ones, and return the files that are now useless.
+
+    Generations whose file is `damaged` are forgotten first: they are nothing to fall back on.
 
     If the index is gone, or another process has published a generation that has followed further,
     nothing is recorded and the useless file is that of `generation` itself.
@@ -172,16 +180,17 @@ def record(store: Store, row: IndexRow, generation: Generation, quantizer: bytes
             .values(generation=t.indexes.c.generation + 1)
             .returning(t.indexes.c.generation)
         ).scalar_one_or_none()
-        newest = sa.select(sa.func.max(t.generations.c.applied_seq)).where(
-            t.generations.c.index_id == row.id
-        )
+        of_index = t.generations.c.index_id == row.id
+        useless = sa.and_(of_index, t.generations.c.file.in_(damaged))
+        connection.execute(sa.delete(t.generations).where(useless))
+        newest = sa.select(sa.func.max(t.generations.c.applied_seq)).where(of_index)
         ahead = connection.execute(newest).scalar()
         if number is None or (ahead is not None and ahead > generation.watermark.seq):
             connection.rollback()
             return {generation.file}
         _keep_quantizer(connection, store, generation.fingerprint, quantizer)
         _insert(connection, store, row.id, number, generation)
-        return _prune(connection, store, row)
+        return _prune(connection, store, row).union(damaged)
 
 
 def files(store: Store, index: int) -> set[str]:
@@ -211,9 +220,10 @@ def _insert(
 
 def _keep_quantizer(connection: sa.Connection, store: Store, name: str, body: bytes) -> None:
     table = store.tables.quantizers
-    known = sa.select(table.c.fingerprint).where(table.c.fingerprint == name)
-    if connection.execute(known).first() is None:
-        connection.execute(sa.insert(table).values(fingerprint=name, body=body))
+    insert = insert_into(store.engine, table).values(fingerprint=name, body=body)
+    # Over what is there: it may be damaged, or have come from another process just now.
+    known = insert.on_conflict_do_update(index_elements=["fingerprint"], set_={"body": body})
+    connection.execute(known)
 
 
 def _prune(connection: sa.Connection, store: Store, row: IndexRow) -> set[str]:

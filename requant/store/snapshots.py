@@ -39,13 +39,15 @@ class Snapshots:
         except IndexError:
             connection, reader = self._connect()
         if self._sql.name == "sqlite":
-            reader.begin()
+            self._begin(connection, reader)
         return connection, reader
 
     def end(self, connection: sa.Connection, reader: Reader, failed: bool) -> None:
         """End a snapshot; keep its reader unless the connection may be broken."""
         if failed or not self._keep:
             connection.close()
+            if failed:  # a server that went away has left the others as useless
+                self.close()
             return
         raw: Any = connection.connection.driver_connection
         if connection.in_transaction():
@@ -63,6 +65,20 @@ class Snapshots:
         """Drop the readers of a parent process, without closing what it still uses."""
         self._abandoned += self._idle
         self._idle = []
+
+    def _begin(self, connection: sa.Connection, reader: Reader) -> None:
+        try:
+            if self._keep or not self._begun_by_listener(connection):
+                reader.begin()
+        except BaseException:
+            connection.close()
+            raise
+
+    def _begun_by_listener(self, connection: sa.Connection) -> bool:
+        """Let an application that listens to this event begin in its own way."""
+        connection.begin()
+        raw: Any = connection.connection.driver_connection
+        return bool(raw.in_transaction)
 
     def _connect(self) -> tuple[sa.Connection, Reader]:
         connection = self._engine.connect()

@@ -1,0 +1,127 @@
+"""Filtered searches: never fewer than k when k matches exist, and nothing that does not match."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.databases import brute_force, metadata, vectors
+from tests.test_collection_search import INDEXES, add_index
+
+N = 600
+K = 10
+# Shares of the items, from none to all.
+SHARES = {0: 0.0, 1: 0.001, 9: 0.015, 11: 0.02, 60: 0.1, 300: 0.5, 597: 0.995, 600: 1.0}
+
+
+@pytest.fixture
+def notes(db):
+    collection = db.create_collection("notes", 8)
+    collection.upsert(range(N), vectors(N), metadata=metadata(N))
+    return collection
+
+
+def check(notes, query, where, matching, **options):
+    """Search with a filter, and judge the answer by the rows that match."""
+    hits = notes.search(query, k=K, where=where, **options)
+    ids = [hit.id for hit in hits]
+    assert set(ids) <= set(matching)
+    assert len(ids) == len(set(ids)) == min(K, len(matching))
+    rows, scores = brute_force(query, vectors(N)[matching], "cosine", len(matching))
+    exact = {matching[row]: score for row, score in zip(rows, scores, strict=True)}
+    np.testing.assert_allclose([hit.score for hit in hits], [exact[i] for i in ids], rtol=1e-5)
+    assert sorted(exact[i] for i in ids)[::-1] == [exact[i] for i in ids]
+    return len(set(ids) & {matching[row] for row in rows[:K]})
+
+
+@pytest.mark.parametrize("index", INDEXES, ids="-".join)
+@pytest.mark.parametrize("few", [0, 1000], ids=["engine", "scan"])
+def test_k_results_at_every_share(notes, index, few, monkeypatch):
+    # Below this many matches their floats are scored outright; 0 lets the engine find them all.
+    monkeypatch.setattr("requant.search.FEW", few)
+    add_index(notes, index)
+    queries = vectors(3, seed=1)
+    found = wanted = 0
+    for count in SHARES:
+        matching = list(range(N - count, N))
+        where = {"n": {"$gte": N - count}}
+        for query in queries:
+            found += check(notes, query, where, matching, oversample=4)
+            wanted += min(K, count)
+        batch = notes.search_many(queries, k=K, where=where, oversample=4)
+        assert [len(ids) for ids in batch.ids] == [min(K, count)] * 3
+    # Bits and levels alone are a coarse measure in 8 dimensions, and graphs approximate.
+    floor = 0.75 if index[1] == "binary" else 0.9
+    assert found / wanted >= floor
+
+
+FILTERS = {
+    "a fifth": ({"word": "elk"}, lambda n: n % 5 == 4),
+    "two at once": (
+        {"word": {"$in": ["air", "bay"]}, "even": True},
+        lambda n: n % 5 < 2 and n % 2 == 0,
+    ),
+    "one or the other": ({"$or": [{"n": 3}, {"n": {"$gt": 590}}]}, lambda n: n == 3 or n > 590),
+    "a negation": ({"$not": {"word": "elk"}}, lambda n: n % 5 != 4),
+    "all": ({"missing": {"$exists": False}}, lambda n: True),
+    "none": ({"missing": {"$exists": True}}, lambda n: False),
+    "empty": ({}, lambda n: True),
+}
+
+
+@pytest.mark.parametrize("index", [None, INDEXES[2], INDEXES[5], INDEXES[18]], ids=str)
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters_of_every_kind(notes, index, name):
+    where, rule = FILTERS[name]
+    if index is not None:
+        add_index(notes, index)
+    matching = [n for n in range(N) if rule(n)]
+    check(notes, vectors(1, seed=2)[0], where, matching, oversample=4)
+    check(notes, vectors(1, seed=2)[0], where, matching, exact=True)
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+@pytest.mark.parametrize("index", [INDEXES[2], INDEXES[5], INDEXES[17]], ids="-".join)
+def test_the_matches_farthest_from_the_query_are_found(db, index, few, monkeypatch):
+    monkeypatch.setattr("requant.search.FEW", few)
+    notes = db.create_collection("notes", 8)
+    given = np.repeat([[1.0], [-1.0]], [4000, 12], axis=0) + vectors(4012) * 0.1
+    notes.upsert(range(4012), given, metadata=[{"far": n >= 4000} for n in range(4012)])
+    add_index(notes, index)
+    for k in (1, 10, 12):
+        hits = notes.search(np.ones(8), k=k, where={"far": True})
+        assert len(hits) == k
+        assert all(hit.id >= 4000 for hit in hits)
+    assert len(notes.search(np.ones(8), k=13, where={"far": True})) == 12
+
+
+def test_items_without_vectors_match_and_are_not_found(db, monkeypatch):
+    for few in (0, 1000):
+        monkeypatch.setattr("requant.search.FEW", few)
+        notes = db.create_collection(f"notes{few}", 8)
+        notes.upsert(range(50), vectors(50), metadata=[{"in": n < 5} for n in range(50)])
+        notes.upsert(range(100, 200), metadata=[{"in": True}] * 100)
+        notes.add_index("main", engine="faiss", precision="int8")
+        assert {hit.id for hit in notes.search(np.ones(8), where={"in": True})} == set(range(5))
+
+
+def test_filters_follow_updated_metadata(notes):
+    notes.add_index("main", engine="faiss", precision="int2")
+    query = vectors(1)[0]
+    assert notes.search(query, k=1, where={"word": "air"})[0].id == 0
+    notes.upsert([0], metadata=[{"word": "bay"}])
+    assert notes.search(query, k=1, where={"word": "air"})[0].id != 0
+    assert notes.search(query, k=1, where={"word": "bay"})[0].id == 0
+
+
+def test_filters_on_postgresql_and_sqlite(any_db):
+    notes = any_db.create_collection("notes", 8)
+    notes.upsert(range(N), vectors(N), metadata=metadata(N))
+    query = vectors(1, seed=3)[0]
+    for index in (None, INDEXES[2], INDEXES[6]):
+        if index is not None:
+            add_index(notes, index, "-".join(index))
+            notes.use_index("-".join(index))
+        for count in (0, 5, 60, 597):
+            matching = list(range(N - count, N))
+            check(notes, query, {"n": {"$gte": N - count}}, matching, oversample=8)

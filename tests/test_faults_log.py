@@ -1,0 +1,187 @@
+"""The log of changes: pruned as far as every generation has come, and never trusted beyond."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+import requant
+from requant.errors import IndexWarning
+from tests.databases import expected, held, vectors
+from tests.processes import DIM, IDS, carry_out, choose, pipe, start
+
+CONFIGS = {
+    "flat": {"engine": "faiss", "precision": "int8"},
+    "graph": {"engine": "usearch", "precision": "binary", "index_type": "hnsw"},
+}
+
+
+@pytest.fixture(params=CONFIGS)
+def pair(request, tmp_path):
+    """Two databases on one file, whose indexes are both in memory."""
+    with requant.open(tmp_path / "x") as one, requant.open(tmp_path / "x") as two:
+        first = one.create_collection("notes", 8)
+        first.upsert(range(100), vectors(100))
+        first.add_index("main", **CONFIGS[request.param])
+        second = two.collection("notes")
+        second.search(np.ones(8))
+        yield first, second
+
+
+def logged(collection):
+    """How many changes are logged, and up to where the log is pruned."""
+    with collection._store.connected() as connection:
+        count = connection.execute(sa.text("SELECT count(*) FROM requant_changes")).scalar()
+        floor = connection.execute(sa.text("SELECT log_floor FROM requant_collections")).scalar()
+    return count, floor
+
+
+def test_a_follower_whose_log_was_pruned_opens_anew(pair):
+    first, second = pair
+    watermark = second._indexes._follow(second._indexes._named("main"))._loaded.watermark
+    first.upsert(range(30), vectors(30, seed=1))
+    first.delete(range(30, 60))
+    first.flush()
+    first.upsert([99], vectors(1, seed=2))
+    first.flush()
+    count, floor = logged(first)
+    assert floor > watermark.seq, "the log that the follower needs has not been pruned"
+    assert count == 1
+    assert second.search(vectors(30, seed=1)[7], k=1)[0].id == 7
+    assert held(second) == expected(second)
+    assert 45 not in [hit.id for hit in second.search(vectors(100)[45], k=70)]
+    assert second.verify(deep=True).ok
+
+
+def test_the_same_keys_with_other_vectors_are_not_the_same(pair):
+    """Updates alone: the keys are equal before and after, so only codes can tell."""
+    first, second = pair
+    keys = set(held(second)["main"])
+    for round_ in range(3):
+        first.upsert(range(100), vectors(100, seed=10 + round_))
+        first.flush()
+    assert set(held(second)["main"]) == keys
+    assert held(second) == expected(second)
+    assert second.search(vectors(100, seed=12)[50], k=1)[0].id == 50
+
+
+def test_changes_are_logged_for_followers_only(db):
+    notes = db.create_collection("notes", 8)
+    notes.upsert(range(100), vectors(100))
+    notes.upsert(range(100), vectors(100, seed=1))
+    notes.delete(range(10))
+    assert logged(notes)[0] == 0
+    notes.add_index("main", engine="usearch")
+    notes.upsert(range(200, 300), vectors(100, seed=2))
+    assert logged(notes)[0] == 0, "new items are found by their keys"
+    notes.upsert(range(10, 20), documents=["text"] * 10)
+    assert logged(notes)[0] == 0, "no vector has changed"
+    notes.upsert(range(10, 20), vectors(10, seed=3))
+    notes.delete(range(50, 55))
+    assert logged(notes)[0] == 15
+    assert held(notes) == expected(notes)
+    notes.drop_index("main")
+    assert logged(notes)[0] == 0
+
+
+def test_an_index_added_after_unlogged_changes_misses_none(db):
+    notes = db.create_collection("notes", 8)
+    notes.upsert(range(100), vectors(100))
+    notes.add_index("one", engine="usearch")
+    notes.drop_index("one")
+    notes.upsert(range(50), vectors(50, seed=1))
+    notes.delete([99])
+    notes.add_index("two", engine="faiss", precision="binary")
+    notes.upsert([3], vectors(1, seed=2))
+    assert held(notes) == expected(notes)
+    assert notes.verify().ok
+
+
+def test_a_follower_of_a_dropped_index_does_no_harm(pair):
+    first, second = pair
+    second.upsert([1], vectors(1, seed=1))
+    second.search(np.ones(8))
+    first.drop_index("main")
+    first.upsert([2], vectors(1, seed=2))
+    assert second.search(vectors(1, seed=2)[0], k=1)[0].id == 2
+    second._indexes.close()
+    assert second.indexes == []
+    assert not any(second._indexes._folder.glob("*/*"))
+
+
+def test_a_slow_index_keeps_what_it_needs(db):
+    notes = db.create_collection("notes", 8)
+    notes.upsert(range(100), vectors(100))
+    notes.add_index("fast", engine="usearch")
+    notes.add_index("slow", engine="faiss", precision="binary")
+    fast = notes._indexes._follow(notes._indexes._named("fast"))
+    for seed in range(3):
+        notes.upsert(range(10), vectors(10, seed=seed))
+        notes.search(np.ones(8), index="fast")
+        fast.publish()
+    assert logged(notes)[0] == 30
+    assert held(notes) == expected(notes)
+
+
+def publish_often(path, seed, told):
+    """Write and publish, over and over."""
+    import random
+    import warnings
+
+    warnings.simplefilter("error")
+    chance = random.Random(seed)
+    try:
+        with requant.open(path) as db:
+            notes = db.collection("notes")
+            for _ in range(15):
+                carry_out(notes, choose(chance))
+                notes.search(np.ones(DIM))
+                notes.flush()
+            report = notes.verify()
+        told.send(report.problems)
+    except BaseException as error:
+        told.send([repr(error)])
+
+
+def test_two_processes_publish_at_once(tmp_path):
+    path = tmp_path / "x"
+    with requant.open(path) as db:
+        notes = db.create_collection("notes", DIM)
+        notes.upsert(range(IDS), vectors(IDS, DIM))
+        notes.add_index("main", engine="faiss", precision="int8")
+    ends = []
+    for seed in range(3):
+        receiver, sender = pipe()
+        ends.append((receiver, start(publish_often, str(path), seed, sender)))
+        sender.close()
+    for receiver, process in ends:
+        assert receiver.poll(60)
+        assert receiver.recv() == []
+        process.join()
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        assert held(notes) == expected(notes)
+        assert notes.verify(deep=True).ok
+        folder = db._folder / "1"
+        assert len(list(folder.iterdir())) <= 2 + 3  # two generations, and what just came too late
+
+
+def test_a_generation_that_comes_too_late_is_not_recorded(pair):
+    first, second = pair
+    first.upsert([1], vectors(1, seed=1))
+    first.search(np.ones(8))
+    second.upsert([2], vectors(1, seed=2))
+    second.flush()
+    newest = second.indexes[0]
+    late = first._indexes._follow(first._indexes._named("main"))
+    late.publish()
+    assert second.indexes[0] == newest
+    assert late._loaded.unpublished == 0
+    assert held(first) == expected(first)
+
+
+def test_no_warning_is_lost(pair):
+    """The warning of a rebuild is a class of its own, so that it can be made an error."""
+    assert issubclass(IndexWarning, UserWarning)
+    assert requant.IndexWarning is IndexWarning

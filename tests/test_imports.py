@@ -1,0 +1,259 @@
+"""Who imports whom: one direction, no circle, no engine before it is used; and what is exported."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import requant
+from requant import errors
+
+ROOT = Path(__file__).parent.parent
+ROOMS = {
+    "requant.integration": ROOT / "integration",
+    "requant.adapters": ROOT / "adapters",
+    "requant.quantizers": ROOT / "quantizers",
+    "requant": ROOT / "requant",
+}
+# Whoever stands in a row may import from its own row and from those below.
+HEIGHT = {"requant.integration": 3, "requant": 2, "requant.adapters": 1, "requant.quantizers": 0}
+ENGINES = {
+    "faiss": "requant.adapters.faiss",
+    "usearch": "requant.adapters.usearch",
+    "qdrant_client": "requant.adapters.qdrant",
+    "qdrant_edge": "requant.adapters.qdrant",
+    "lancedb": "requant.adapters.lancedb",
+}
+
+
+def modules():
+    """Every module of the package by its installed name; the links to the rooms are not walked."""
+    found = {}
+    for package, folder in ROOMS.items():
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            if package == "requant" and parts[0] in ("adapters", "quantizers", "integration"):
+                continue
+            name = ".".join([package, *parts]).removesuffix(".__init__")
+            found[name] = path
+    return found
+
+
+MODULES = modules()
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+every_module = pytest.mark.parametrize("module", sorted(MODULES))
+
+
+def room(module):
+    """The room in which a module stands."""
+    return next(name for name in ROOMS if module == name or module.startswith(name + "."))
+
+
+def imports(module, *, at_import):
+    """What a module imports: all of it, or what is imported as soon as it is."""
+    found = set()
+
+    def visit(node, late):
+        if at_import and (late or _for_types(node)):
+            for child in getattr(node, "orelse", []) if not late else []:
+                visit(child, late)
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else node.module)
+        for child in ast.iter_child_nodes(node):
+            visit(child, late or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+    visit(TREES[module], late=False)
+    return found
+
+
+def _for_types(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def test_all_four_rooms_are_there():
+    assert {room(module) for module in MODULES} == set(ROOMS)
+    assert len(MODULES) > 60
+
+
+@every_module
+def test_nothing_points_up(module):
+    for name in imports(module, at_import=False):
+        if name.split(".")[0] == "requant":
+            assert HEIGHT[room(name)] <= HEIGHT[room(module)], f"{module} imports {name}"
+        assert name.split(".")[0] not in ("adapters", "quantizers", "integration", "tests")
+
+
+def test_no_circle():
+    graph = {module: imports(module, at_import=True) & set(MODULES) for module in MODULES}
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module in done:
+            return
+        path.append(module)
+        for needed in sorted(graph[module] - {module}):
+            visit(needed)
+        path.pop()
+        done.add(module)
+
+    for module in graph:
+        visit(module)
+
+
+@every_module
+def test_an_engine_is_imported_in_its_own_adapter_only(module):
+    for name in imports(module, at_import=False):
+        home = ENGINES.get(name.split(".")[0])
+        # A reader of an engine's own files may import it, when it is asked to read one.
+        reads = module.startswith("requant.integration.readers.")
+        assert home is None or module.startswith(home) or reads, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if room(m) == "requant"))
+def test_the_core_names_no_engine(module):
+    """Only as a default of a public argument; docstrings and the testing suite may."""
+    if module.startswith("requant.testing"):
+        return
+    docstrings = {id(node) for node in _docstrings(TREES[module])}
+    defaults = {
+        id(default)
+        for node in ast.walk(TREES[module])
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for default in [*node.args.defaults, *node.args.kw_defaults]
+    }
+    for node in ast.walk(TREES[module]):
+        text = None
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = None if id(node) in docstrings | defaults else node.value
+        elif isinstance(node, (ast.Name, ast.Attribute)):
+            text = node.id if isinstance(node, ast.Name) else node.attr
+        for engine in ("faiss", "usearch", "qdrant", "lancedb"):
+            assert engine not in (text or "").lower(), f"{module}:{node.lineno} names {engine}"
+
+
+def _docstrings(tree):
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node):
+            yield node.body[0].value
+
+
+HEAVY = ["sqlalchemy", "pyarrow", "typer", "rich", "psycopg", "pytest", "torch", *ENGINES]
+LOADED = """
+import json, sys
+{}
+print(json.dumps(sorted(m for m in sys.modules if "." not in m or m.startswith("requant."))))
+"""
+
+
+def loaded_after(code):
+    """The modules that are loaded in a fresh process after running `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED.format(code)], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_import_requant_imports_little():
+    assert loaded_after("import requant").isdisjoint(HEAVY)
+
+
+def test_a_store_without_an_index_imports_no_engine():
+    code = (
+        "import requant\n"
+        "with requant.open(':memory:') as db:\n"
+        "    notes = db.create_collection('notes', 2)\n"
+        "    notes.upsert(['a'], [[1, 0]])\n"
+        "    notes.search([1, 0])"
+    )
+    loaded = loaded_after(code)
+    assert loaded.isdisjoint({*ENGINES, "pyarrow", "typer", "rich", "psycopg"})
+    assert not any(name.startswith(tuple(ENGINES.values())) for name in loaded)
+
+
+def test_one_engine_does_not_import_another():
+    loaded = loaded_after("from requant.adapters import registry; registry.load('usearch')")
+    assert "usearch" in loaded
+    assert "faiss" not in loaded
+
+
+def test_every_adapter_is_registered():
+    registered = {entry.name: entry.value for entry in entry_points(group="requant.backends")}
+    for name in ("faiss", "usearch"):
+        assert registered[name].startswith(f"requant.adapters.{name}:")
+
+
+def test_exports_are_sorted_and_there():
+    assert requant.__all__ == sorted(requant.__all__)
+    assert errors.__all__ == sorted(errors.__all__)
+    for name in requant.__all__:
+        assert getattr(requant, name) is not None
+    assert set(errors.__all__) <= set(requant.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = requant.nothing
+
+
+def test_every_error_is_reachable():
+    lower = ("requant.quantizers", "requant.adapters")
+    defined = {
+        node.name
+        for module, tree in TREES.items()
+        if room(module) in lower or module == "requant.errors"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name.endswith(("Error", "Warning"))
+        if not node.name.startswith("_")
+    }
+    assert defined == set(errors.__all__)
+    for name in errors.__all__:
+        error = getattr(requant, name)
+        if name != "IndexWarning":
+            assert issubclass(error, requant.RequantError)
+        assert name in errors.__doc__ or name == "RequantError"
+
+
+def test_errors_are_also_what_a_caller_would_catch():
+    assert issubclass(requant.InputError, ValueError)
+    assert issubclass(requant.DimensionError, requant.InputError)
+    assert issubclass(requant.NonFiniteError, requant.InputError)
+    assert issubclass(requant.DuplicateIdError, requant.InputError)
+    assert issubclass(requant.FilterError, requant.InputError)
+    assert issubclass(requant.EngineMissingError, ImportError)
+    for error in (
+        requant.UnknownIdError,
+        requant.UnknownIndexError,
+        requant.UnknownCollectionError,
+    ):
+        assert issubclass(error, KeyError)
+        assert str(error("a sentence")) == "a sentence"
+
+
+@every_module
+def test_everything_public_has_a_docstring(module):
+    if module == "requant.integration.cli.__main__":
+        return  # importing it would run it
+    for name, value in vars(import_module(module)).items():
+        if name.startswith("_") or getattr(value, "__module__", None) != module:
+            continue
+        if inspect.isclass(value):
+            assert inspect.getdoc(value), f"{module}.{name}"
+            for inner, member in vars(value).items():
+                public = not inner.startswith("_")
+                if public and (inspect.isfunction(member) or isinstance(member, property)):
+                    assert inspect.getdoc(member), f"{module}.{name}.{inner}"
+        elif inspect.isfunction(value):
+            assert inspect.getdoc(value), f"{module}.{name}"
