@@ -341,8 +341,6 @@ class Collection:
         replace: bool,
     ) -> int:
         rows = check_rows(ids, vectors, documents, metadata, self.dim)
-        if not len(rows):
-            return 0
         with self._store.writing(connection) as open_connection:
             return self._writer(open_connection).upsert(rows, replace=replace)
 

@@ -84,9 +84,11 @@ def check_rows(
     Raises:
         DuplicateIdError: an id occurs twice.
         DimensionError, NonFiniteError: see `requant.quantizers.arrays.as_vectors`.
-        InputError: anything else that cannot be stored, with its row.
+        InputError: an empty batch, or anything else that cannot be stored, with its row.
     """
     texts, kinds = check_ids(ids)
+    if not texts:
+        raise InputError("the batch is empty: there is nothing to store")
     seen: set[str] = set()
     for row, text in enumerate(texts):
         if text in seen:
@@ -96,7 +98,7 @@ def check_rows(
         seen.add(text)
     n = len(texts)
     floats = None
-    if vectors is not None and not (n == 0 and _empty(vectors)):
+    if vectors is not None:
         floats = as_vectors(vectors, dim)
         _check_length("vectors", len(floats), n)
     return Rows(texts, kinds, floats, _documents(documents, n), _metadata(metadata, n))
@@ -218,7 +220,3 @@ def _check_column(name: str, column: Any, n: int) -> None:
 def _check_length(name: str, found: int, n: int) -> None:
     if found != n:
         raise InputError(f"{name} has {found} rows, ids has {n}: give one for each id")
-
-
-def _empty(vectors: Any) -> bool:
-    return hasattr(vectors, "__len__") and len(vectors) == 0

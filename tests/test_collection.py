@@ -7,7 +7,13 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from requant.errors import DuplicateIdError, ExistsError, UnknownCollectionError, UnknownIdError
+from requant.errors import (
+    DuplicateIdError,
+    ExistsError,
+    InputError,
+    UnknownCollectionError,
+    UnknownIdError,
+)
 from tests.databases import dump, vectors
 
 UUID_1 = UUID("12345678-1234-5678-1234-567812345678")
@@ -200,11 +206,16 @@ def test_documents_without_vectors_are_stored_and_not_found(notes):
     assert [hit.id for hit in notes.search([1, 0, 0])] == ["bare", "a"]
 
 
-def test_an_empty_batch_changes_nothing(any_db, notes):
+def test_an_empty_batch_is_refused_and_changes_nothing(any_db, notes):
     before = dump(any_db)
-    assert notes.upsert([]) == 0
-    assert notes.upsert([], vectors=[], documents=[], metadata=[]) == 0
-    assert notes.upsert([], np.empty((0, 3))) == 0
+    empty = ({}, {"vectors": [], "documents": [], "metadata": []}, {"vectors": np.empty((0, 3))})
+    for columns in empty:
+        with pytest.raises(InputError, match="the batch is empty"):
+            notes.upsert([], **columns)
+    assert notes.get([]) == []
+    assert notes.vectors([]).shape == (0, 3)
+    assert notes.delete([]) == 0
+    assert notes.search_many(np.empty((0, 3))).ids == []
     assert dump(any_db) == before
 
 
