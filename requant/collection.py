@@ -138,6 +138,8 @@ class Collection:
             )
         texts = check_ids(ids)[0] if ids is not None else []
         condition = self._condition(where)
+        if condition is None and not texts:
+            return 0
         with self._store.writing(connection) as open_connection:
             writer = self._writer(open_connection)
             if condition is None:
