@@ -13,6 +13,24 @@ from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.quantizers.arrays import Codes
 
 
+def ask(index: Any, vectors: NDArray[Any], k: int, params: Any) -> tuple[NDArray[Any], Keys]:
+    """Search a FAISS index, for a single query on the caller's thread alone.
+
+    FAISS spreads queries over its threads, never one query; but it wakes them all for it, and
+    where processors are busy that takes ten times as long as the search.
+    """
+    threads = faiss.omp_get_max_threads()
+    if len(vectors) > 1 or threads == 1:
+        distances, rows = index.search(vectors, k, params=params)
+        return distances, rows
+    faiss.omp_set_num_threads(1)  # of this thread: OpenMP keeps the number a thread
+    try:
+        distances, rows = index.search(vectors, k, params=params)
+        return distances, rows
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
 def candidates(
     spec: IndexSpec, distances: NDArray[Any], keys: Keys, k: int, codes: Codes | None = None
 ) -> Candidates:

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from requant.adapters.faiss import files
-from requant.adapters.faiss.answers import among_rows, candidates, nothing
+from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
 from requant.adapters.faiss.natives import Native
 from requant.adapters.faiss.rows import FastScanRows, PlainRows, RowStore
 from requant.adapters.keys import KeyColumn
@@ -65,7 +65,7 @@ class FlatIndex:
         if not n or not len(queries):
             return nothing(self._spec, len(queries), k, codes)
         vectors = self._codec.queries(queries)
-        distances, rows = self.inner.search(vectors, min(k, n), params=params)
+        distances, rows = ask(self.inner, vectors, min(k, n), params)
         found = found_codes(self._rows, rows) if codes else None
         return candidates(self._spec, distances, found_keys(self.keys, rows), k, found)
 

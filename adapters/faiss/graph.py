@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from requant.adapters.faiss import files
-from requant.adapters.faiss.answers import among_rows, candidates, nothing
+from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
 from requant.adapters.faiss.flat import found_codes, found_keys, rows_of
 from requant.adapters.faiss.natives import Native
 from requant.adapters.guards import whole_number
@@ -94,7 +94,7 @@ class GraphIndex:
             params = faiss.SearchParametersHNSW(
                 sel=selector, efSearch=effort or self.inner.hnsw.efSearch
             )
-        distances, rows = self.inner.search(vectors, k, params=params)
+        distances, rows = ask(self.inner, vectors, k, params)
         short = rows[:, -1] < 0  # no link leads to the others, or too many dead stand in between
         if short.any():
             distances[short], rows[short] = self._scan(vectors[short], k, selector, None)
@@ -102,8 +102,7 @@ class GraphIndex:
 
     def _scan(self, vectors: Any, k: int, selector: Any, effort: int | None) -> tuple[Any, Any]:
         params = None if selector is None else faiss.SearchParameters(sel=selector)
-        distances, rows = self._storage.search(vectors, k, params=params)
-        return distances, rows
+        return ask(self._storage, vectors, k, params)
 
     def _link(self, graph: Any, codes: Codes) -> None:
         for start in range(0, len(codes), _AT_ONCE):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.faiss import fastscan, files
-from requant.adapters.faiss.answers import candidates, nothing
+from requant.adapters.faiss.answers import ask, candidates, nothing
 from requant.adapters.faiss.natives import LIST_BLOCK, Native
 from requant.adapters.faiss.rows import bytes_at
 from requant.adapters.guards import whole_number
@@ -145,8 +145,7 @@ class ListsIndex:
         params = None
         if selector is not None or effort is not None:
             params = faiss.SearchParametersIVF(nprobe=self._probe(effort), sel=selector)
-        distances, keys = self.inner.search(vectors, k, params=params)
-        return distances, keys
+        return ask(self.inner, vectors, k, params)
 
     def _probe(self, effort: int | None) -> int:
         nlist = int(self.inner.nlist)
