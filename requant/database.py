@@ -128,18 +128,7 @@ class Database:
 
 
 def open_database(target: str | Path | sa.Engine, *, folder: str | Path | None = None) -> Database:
-    """Open a database, and create it if it is not there.
-
-    Args:
-        target: a path (SQLite), `":memory:"` (gone when it is closed), a SQLAlchemy URL of SQLite
-            or PostgreSQL, or an application's own engine, whose SQLite file is put into
-            write-ahead mode.
-        folder: where index files are kept; by default beside the SQLite file, at
-            `<path>.indexes`. To be given for PostgreSQL.
-
-    Raises:
-        StoreError: the database cannot be opened; InputError: `folder` is missing.
-    """
+    """Open a database, as `requant.open` says, whose other half this is."""
     if isinstance(target, str) and target == ":memory:":
         home = Path(tempfile.mkdtemp(prefix="requant-"))
         engine, _ = engine_of(home / "store.db")
