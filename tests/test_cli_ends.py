@@ -221,7 +221,7 @@ def test_progress_is_on_a_terminal_only_and_never_on_stdout(tmp_path):
     assert b"/s" in shown
 
 
-def test_starting_is_cheap():
+def test_help_imports_nothing_heavy():
     code = (
         "import sys\n"
         "from requant.integration.cli import app\n"
@@ -231,13 +231,6 @@ def test_starting_is_cheap():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr == "[]\n"
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert spawn("--help").code == 0
-        times.append(time.perf_counter() - start)
-    # 0.3 s by itself; the bound leaves room for a machine that is busy with other tests.
-    assert min(times) < 1.0
 
 
 def test_an_output_without_unicode_gets_other_characters(db):

@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
@@ -24,9 +23,7 @@ def write(path, table):
     if path.suffix == ".parquet":
         # Row groups of another length than the batches, as files have them.
         pa.parquet.write_table(table, path, row_group_size=3)
-    elif path.suffix == ".feather":
-        pa.feather.write_feather(table, str(path), chunksize=3)
-    else:
+    else:  # Feather is another name for the file format of Arrow
         new = pa.ipc.new_stream if path.stem == "stream" else pa.ipc.new_file
         with new(str(path), table.schema) as writer:
             writer.write_table(table, max_chunksize=3)
@@ -45,7 +42,12 @@ def lists(array, kind):
     return pa.array([pa.array(row, kind.value_type).to_pylist() for row in array], kind)
 
 
-VALUES = [pa.float16(), pa.float32(), pa.float64(), pa.int8()]
+VALUES = {
+    pa.float16(): np.float16,
+    pa.float32(): np.float32,
+    pa.float64(): np.float64,
+    pa.int8(): np.int8,
+}
 KINDS = [
     *(pa.list_(value) for value in VALUES),
     *(pa.list_(value, 3) for value in VALUES),
@@ -56,7 +58,7 @@ KINDS = [
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_every_kind_of_vector(tmp_path, name, kind):
-    array = (floats(10, 3) * 10).astype(kind.value_type.to_pandas_dtype())
+    array = (floats(10, 3) * 10).astype(VALUES[kind.value_type])
     table = pa.table({"id": range(10), "vector": lists(array, kind)})
     batches = everything(write(tmp_path / name, table))
     assert np.concatenate([batch.vectors for batch in batches]).tolist() == array.tolist()
@@ -123,6 +125,12 @@ def test_one_column_of_structs_is_the_metadata(tmp_path, name):
 def test_rows_without_a_vector(tmp_path, name, kind):
     vectors = [None, [1, 2], [3, 4], None, None, None, None, [5, 6]]
     path = write(tmp_path / name, pa.table({"vector": pa.array(vectors, kind)}))
+    try:
+        pa.parquet.read_table(path) if path.suffix == ".parquet" else None
+    except pa.ArrowInvalid:  # Arrow before 26 cannot read its own lists of a fixed size with nulls
+        with pytest.raises(SourceError, match=r"a\.parquet cannot be read beyond row 0"):
+            everything(path, size=3)
+        return
     batches = everything(path, size=3)
     present = [np.ones(len(b), bool) if b.present is None else b.present for b in batches]
     assert np.concatenate(present).tolist() == [vector is not None for vector in vectors]
