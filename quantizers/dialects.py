@@ -1,8 +1,9 @@
 """Codes of other libraries, bit for bit, so that indexes built with them go on being searched.
 
 sentence-transformers (6.x) `quantize_embeddings`: a range [min, max] a dimension, 255 steps,
-`uint8 = clip(floor((x - min) / step), 0, 255)`, `int8 = uint8 - 128`. A step a dimension means that
-a plain inner product of codes ranks wrong; folding the steps into the query repairs that.
+`uint8 = clip(floor((x - min) / step), 0, 255)`, `int8 = uint8 - 128`; releases up to 5.1 cut and
+wrap instead (`requant.quantizers.dialect_codes`). A step a dimension means that a plain inner
+product of codes ranks wrong; folding the steps into the query repairs that.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from requant.quantizers.arrays import Codes, Float32s, as_vectors
-from requant.quantizers.chunks import encode_in_chunks
 from requant.quantizers.codes import CodeMetric, CodeSpec
+from requant.quantizers.dialect_codes import Release, min_max_codes
 from requant.quantizers.errors import InputError
 from requant.quantizers.scalar import fold
 from requant.quantizers.serial import State
@@ -32,18 +33,29 @@ class MinMaxQuantizer:
 
     ranges: Float32s
     format: Literal["int8", "uint8"] = "int8"
+    release: Release = "6"
 
     @classmethod
-    def fit(cls, sample: ArrayLike, format: Literal["int8", "uint8"] = "int8") -> MinMaxQuantizer:
+    def fit(
+        cls,
+        sample: ArrayLike,
+        format: Literal["int8", "uint8"] = "int8",
+        *,
+        release: Release = "6",
+    ) -> MinMaxQuantizer:
         """Take the minima and maxima of `sample (n, d)`; raises InputError on fewer than 2 rows."""
         vectors = as_vectors(sample, name="sample")
         if len(vectors) < 2:
             raise InputError(f"ranges need at least 2 sample rows, not {len(vectors)}")
-        return cls(np.stack([vectors.min(axis=0), vectors.max(axis=0)]), format)
+        return cls(np.stack([vectors.min(axis=0), vectors.max(axis=0)]), format, release)
 
     @classmethod
     def from_ranges(
-        cls, ranges: ArrayLike, format: Literal["int8", "uint8"] = "int8"
+        cls,
+        ranges: ArrayLike,
+        format: Literal["int8", "uint8"] = "int8",
+        *,
+        release: Release = "6",
     ) -> MinMaxQuantizer:
         """Use known ranges, `(2, d)`: the minima and the maxima of each dimension."""
         bounds = as_vectors(ranges, name="ranges")
@@ -52,7 +64,7 @@ class MinMaxQuantizer:
         if (bounds[0] > bounds[1]).any():
             dim = int((bounds[0] > bounds[1]).argmax())
             raise InputError(f"ranges: the minimum of dimension {dim} exceeds its maximum")
-        return cls(bounds, format)
+        return cls(bounds, format, release)
 
     @property
     def dim(self) -> int:
@@ -84,7 +96,7 @@ class MinMaxQuantizer:
     def encode(self, vectors: ArrayLike) -> Codes:
         """Return `(n, d)` int8 or uint8, equal bit for bit to sentence-transformers' codes."""
         floats = as_vectors(vectors, self.dim, finite=False)
-        return encode_in_chunks(floats, self.spec, self._kernel)
+        return min_max_codes(floats, self.ranges, self.format, self.release)
 
     def encode_query(self, vectors: ArrayLike, metric: CodeMetric) -> Codes:
         """Return queries `(q, d)`: under ip with the steps folded in, under l2 as documents."""
@@ -97,26 +109,27 @@ class MinMaxQuantizer:
 
     def decode(self, codes: Codes) -> Float32s:
         """Return the middle of each code's cell, `(n, d) float32`."""
-        offset = 128 if self.format == "int8" else 0
         steps = (self.ranges[1] - self.ranges[0]) / np.float32(255)
-        values: Float32s = self.ranges[0] + (codes.astype(np.float32) + offset + 0.5) * steps
-        return np.clip(values, self.ranges[0], self.ranges[1])
+        values = codes.astype(np.float32)
+        if self.release == "5" and self.format == "int8":
+            # Truncated after the shift: the cell of a negative code lies below it.
+            values += np.sign(values) * np.float32(0.5)
+        else:
+            values += np.float32(0.5)
+        values += 128 if self.format == "int8" else 0
+        values *= steps
+        values += self.ranges[0]
+        return np.clip(values, self.ranges[0], self.ranges[1], out=values)
 
     def state(self) -> State:
         """Return what makes it."""
-        return State("min-max", {"format": self.format}, {"ranges": self.ranges})
+        fields: dict[str, str] = {"format": self.format}
+        if self.release != "6":
+            fields["release"] = self.release
+        return State("min-max", fields, {"ranges": self.ranges})
 
     @classmethod
     def from_state(cls, state: State) -> MinMaxQuantizer:
         """Undo `state`."""
-        return cls(state.arrays["ranges"], state.fields["format"])
-
-    def _kernel(self, rows: Float32s, scratch: Float32s, out: Codes) -> None:
-        np.subtract(rows, self.ranges[0], out=scratch)
-        # A quotient, not a product with 1 / step: their rounding is part of the dialect.
-        np.divide(scratch, self.steps, out=scratch)
-        np.floor(scratch, out=scratch)
-        np.clip(scratch, 0, 255, out=scratch)
-        if self.format == "int8":
-            scratch -= 128
-        np.copyto(out, scratch, casting="unsafe")
+        release = state.fields.get("release", "6")
+        return cls(state.arrays["ranges"], state.fields["format"], release)

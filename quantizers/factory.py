@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from requant.quantizers.arrays import as_vectors
 from requant.quantizers.binary import BinaryQuantizer
+from requant.quantizers.dialect_codes import Release
 from requant.quantizers.dialects import MinMaxQuantizer
 from requant.quantizers.errors import CorruptDataError, InputError
 from requant.quantizers.floats import FloatQuantizer
@@ -21,6 +22,8 @@ from requant.quantizers.serial import State, dumps, loads
 
 Precision = Literal["float32", "float16", "int8", "uint8", "int4", "int2", "binary"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+_DIALECTS: dict[str, Release] = {"sentence-transformers": "6", "sentence-transformers-5": "5"}
 
 _KINDS: dict[str, Callable[[State], Quantizer]] = {
     "float": FloatQuantizer.from_state,
@@ -35,7 +38,8 @@ def fit(precision: Precision, sample: ArrayLike, **options: Any) -> Quantizer:
     """Fit the quantizer of a precision on `sample (n, d)`.
 
     Options: `rotate` (int8, uint8, binary), `bits` and `centre` (binary), `seed`, and
-    `dialect="sentence-transformers"` (int8, uint8, binary).
+    `dialect="sentence-transformers"` (int8, uint8, binary; "sentence-transformers-5" for the
+    codes of its releases up to 5.1).
 
     Raises:
         InputError: unknown precision or option, or an empty sample.
@@ -93,10 +97,10 @@ def _native(precision: Precision, sample: ArrayLike, **options: Any) -> Quantize
 
 
 def _dialect(precision: Precision, sample: ArrayLike, dialect: str, **options: Any) -> Quantizer:
-    if dialect != "sentence-transformers":
-        raise InputError(f"unknown dialect {dialect!r}: choose 'sentence-transformers'")
+    if dialect not in _DIALECTS:
+        raise InputError(f"unknown dialect {dialect!r}: choose one of {', '.join(_DIALECTS)}")
     if precision in ("int8", "uint8"):
-        return MinMaxQuantizer.fit(sample, precision, **options)
+        return MinMaxQuantizer.fit(sample, precision, release=_DIALECTS[dialect], **options)
     if precision == "binary":
         return BinaryQuantizer.signs(as_vectors(sample).shape[1], **options)
     raise InputError(f"sentence-transformers has no {precision} codes: int8, uint8 or binary")

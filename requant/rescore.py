@@ -7,12 +7,16 @@ depend on how many others were computed with it, and equal vectors tie exactly.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.quantizers.arrays import Float32s
-from requant.store.schema import Metric
+
+if TYPE_CHECKING:
+    from requant.store.schema import Metric
 
 
 def normalise(vectors: Float32s) -> Float32s:
@@ -22,7 +26,7 @@ def normalise(vectors: Float32s) -> Float32s:
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     exact = vectors.astype(np.float64)  # where the square of no float32 overflows or vanishes
-    exact /= _lengths(exact)[:, None]
+    exact /= lengths_of(exact)[:, None]
     return exact.astype(np.float32)
 
 
@@ -40,13 +44,13 @@ def score(query: Float32s, rows: Float32s, metric: Metric) -> Float32s:
     exact_rows, exact_query = rows.astype(np.float64), query.astype(np.float64)
     if metric == "l2":
         exact_rows -= exact_query
-        return _round(-np.einsum("ij,ij->i", exact_rows, exact_rows))
+        return rounded(-np.einsum("ij,ij->i", exact_rows, exact_rows))
     if metric == "cosine":
-        exact_query /= _lengths(exact_query[None])
+        exact_query /= lengths_of(exact_query[None])
     products = exact_rows @ exact_query
     if metric == "cosine":
-        products /= _lengths(exact_rows)
-    return _round(products)
+        products /= lengths_of(exact_rows)
+    return rounded(products)
 
 
 def score_many(queries: Float32s, rows: Float32s, metric: Metric) -> Float32s:
@@ -56,11 +60,11 @@ def score_many(queries: Float32s, rows: Float32s, metric: Metric) -> Float32s:
         return np.stack([score(query, rows, metric) for query in queries])
     exact_rows, exact_queries = rows.astype(np.float64), queries.astype(np.float64)
     if metric == "cosine":
-        exact_queries /= _lengths(exact_queries)[:, None]
+        exact_queries /= lengths_of(exact_queries)[:, None]
     products = exact_queries @ exact_rows.T
     if metric == "cosine":
-        products /= _lengths(exact_rows)
-    return _round(products)
+        products /= lengths_of(exact_rows)
+    return rounded(products)
 
 
 def best(keys: Keys, scores: Float32s, k: int) -> tuple[Keys, Float32s]:
@@ -72,13 +76,14 @@ def best(keys: Keys, scores: Float32s, k: int) -> tuple[Keys, Float32s]:
     return keys[order], scores[order]
 
 
-def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Euclidean lengths of `rows (m, d)`, 1 for a zero row: it then scores 0."""
+def lengths_of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Euclidean lengths of `rows (m, d) float64`, 1 for a zero row: it scores 0."""
     lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     lengths[lengths == 0] = 1
     return lengths
 
 
-def _round(values: NDArray[np.float64]) -> Float32s:
+def rounded(values: NDArray[np.float64]) -> Float32s:
+    """Return `values` as float32."""
     # Products of very large vectors overflow float32; the largest one still ranks first.
     return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
