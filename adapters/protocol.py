@@ -168,3 +168,17 @@ class Backend(Protocol):
     def close(self) -> None:
         """Let go of memory, files and connections; closing twice is harmless."""
         ...
+
+
+@runtime_checkable
+class Adopting(Protocol):
+    """A backend of an engine whose own index objects people hold in their hands."""
+
+    @classmethod
+    def adopt(cls, index: Any, *, exact: bool = True) -> Self:
+        """Search an index that another program made; raises InputError if it cannot be told."""
+        ...
+
+    def native(self) -> Any:
+        """Return the engine's own index, which stays shared with this one."""
+        ...

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from requant.adapters.faiss import storage
 from requant.adapters.faiss.capabilities import CAPABILITIES
+from requant.adapters.faiss.foreign import ForeignIndex
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
 from requant.adapters.protocol import Capabilities, IndexSpec
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class FaissBackend(LocalBackend[storage.FaissStructure]):
+class FaissBackend(LocalBackend[storage.FaissStructure | ForeignIndex]):
     """Codes in FAISS's own indexes, in memory; `flush` writes a file that plain FAISS can open.
 
     `effort` is efSearch of a graph and nprobe of lists. FAISS's threads follow `OMP_NUM_THREADS`
@@ -53,8 +54,26 @@ class FaissBackend(LocalBackend[storage.FaissStructure]):
         index._mapped = mmap
         return index
 
-    def _writable(self) -> storage.FaissStructure:
-        if self._mapped:
+    @classmethod
+    def adopt(cls, index: Any, *, exact: bool = True) -> Self:
+        """Search a FAISS index that another program made, as it is; its labels are the keys.
+
+        `spec` tells afterwards what it holds. It cannot be written to. `exact` is of no account:
+        what a FAISS index is decides how it searches.
+
+        Raises:
+            InputError: no FAISS index, or one whose metric or codes cannot be told.
+        """
+        foreign = ForeignIndex(index)
+        return cls(foreign.spec, foreign)
+
+    def native(self) -> Any:
+        """Return FAISS's own index, which stays shared with this one; row i was the i-th upsert."""
+        with self._guard.shared:
+            return self._structure.inner
+
+    def _writable(self) -> storage.FaissStructure | ForeignIndex:
+        if self._mapped and not isinstance(self._structure, ForeignIndex):
             self._structure = storage.private_copy(self.spec, self._structure)
             self._mapped = False
         return self._structure

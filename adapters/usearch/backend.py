@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
 from requant.adapters.protocol import Capabilities, IndexSpec
 from requant.adapters.usearch.capabilities import CAPABILITIES
 from requant.adapters.usearch.flat import FlatIndex
+from requant.adapters.usearch.foreign import ForeignIndex
 from requant.adapters.usearch.graph import GraphIndex
 from requant.quantizers.arrays import Codes
+from requant.quantizers.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,6 +50,27 @@ class UsearchBackend(LocalBackend[FlatIndex | GraphIndex]):
         """
         check_supported(cls.capabilities, spec)
         return cls(spec, _kind(spec).load(spec, location, mmap))
+
+    @classmethod
+    def adopt(cls, index: Any, *, exact: bool = True) -> Self:
+        """Search a usearch index that another program made, as it is.
+
+        `spec` tells afterwards what it holds. It cannot be written to. `exact` searches compare
+        every code, others walk the graph.
+
+        Raises:
+            InputError: no usearch index, one of another dtype or metric, or a graph to walk that
+                has hardly any links.
+        """
+        foreign = ForeignIndex(index, exact)
+        return cls(foreign.spec, foreign)
+
+    def native(self) -> Any:
+        """Return usearch's own index, shared with this one; raises UnsupportedError if flat."""
+        with self._guard.shared:
+            if isinstance(self._structure, FlatIndex):
+                raise UnsupportedError("a flat index is a table that usearch scans, not an index")
+            return self._structure.inner
 
 
 def _kind(spec: IndexSpec) -> type[FlatIndex] | type[GraphIndex]:

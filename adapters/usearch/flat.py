@@ -7,11 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 from usearch.index import search as exact_search
 
-from requant.adapters.keys import KeyColumn
+from requant.adapters.keys import KeyColumn, Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.adapters.usearch import table
 from requant.adapters.usearch.natives import distances_of, kind_of, metric_of, padded, threads
-from requant.quantizers.arrays import Codes
+from requant.quantizers.arrays import Codes, Float32s
+
+# usearch keeps 16 bytes of every pair of a query and a code until the scan is over: 16 MB at once,
+# but no fewer queries than keep its threads busy.
+_PAIRS = 1 << 20
+_LEAST = 8
 
 
 class FlatIndex:
@@ -53,18 +58,24 @@ class FlatIndex:
             none = np.empty((q, 0), np.int64)
             handed = np.empty((q, 0, self._spec.code.width), self._spec.code.dtype)
             return padded(self._spec, none, none, k, handed if codes else None)
+        step = max(_LEAST, _PAIRS // len(stored))
+        parts = [self._scan(stored, queries[i : i + step], want) for i in range(0, q, step)]
+        rows = np.concatenate([part[0] for part in parts])
+        distances = np.concatenate([part[1] for part in parts])
+        return padded(self._spec, keys[rows], distances, k, stored[rows] if codes else None)
+
+    def _scan(self, stored: Codes, queries: Codes, k: int) -> tuple[Rows, Float32s]:
         matches = exact_search(
             stored,
             queries,
-            want,
+            k,
             metric_of(self._spec),
             exact=True,
             threads=threads(self._spec),
             dtype=kind_of(self._spec),
         )
-        rows = np.asarray(matches.keys).astype(np.int64).reshape(q, want)
-        distances = distances_of(self._spec, matches.distances, q)
-        return padded(self._spec, keys[rows], distances, k, stored[rows] if codes else None)
+        rows = np.asarray(matches.keys).astype(np.int64).reshape(len(queries), k)
+        return rows, distances_of(self._spec, matches.distances, len(queries))
 
     def chunks(self, batch: int) -> Iterator[tuple[Keys, Codes]]:
         """Yield everything, at most `batch` rows at a time."""

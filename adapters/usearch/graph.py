@@ -83,7 +83,12 @@ class GraphIndex:
         short = keys[:, -1] < 0 if want else np.zeros(0, bool)
         if short.any():
             keys[short], distances[short] = self._matches(queries[short], want, exact=True)
-        return padded(self._spec, keys, distances, k, self._codes(keys) if codes else None)
+        return self._answer(keys, distances, k, codes)
+
+    @property
+    def inner(self) -> Index:
+        """The usearch index itself."""
+        return self._inner
 
     def chunks(self, batch: int) -> Iterator[tuple[Keys, Codes]]:
         """Yield everything, at most `batch` rows at a time."""
@@ -122,6 +127,9 @@ class GraphIndex:
         near = distances_of(self._spec, found.distances, n)
         distances[:, :width] = np.where(true, near, np.inf)
         return keys, distances
+
+    def _answer(self, keys: Keys, distances: Any, k: int, codes: bool) -> Candidates:
+        return padded(self._spec, keys, distances, k, self._codes(keys) if codes else None)
 
     def _codes(self, keys: Keys) -> Codes:
         """Return the codes of `keys` of any shape, zeros where a key is -1."""
