@@ -41,9 +41,11 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from requant.calibration import Calibration
     from requant.collection import Collection
     from requant.database import Database
     from requant.results import Batch, Hit
+    from requant.similarities import pairwise_similarity, similarity
     from requant.store.reader import Item
 
 __version__ = "0.1.0"
@@ -51,14 +53,18 @@ __version__ = "0.1.0"
 # SQLAlchemy takes longer to import than all of requant: it waits for the first use.
 _LAZY = {
     "Batch": "requant.results",
+    "Calibration": "requant.calibration",
     "Collection": "requant.collection",
     "Database": "requant.database",
     "Hit": "requant.results",
     "Item": "requant.store.reader",
+    "pairwise_similarity": "requant.similarities",
+    "similarity": "requant.similarities",
 }
 
 __all__ = [
     "Batch",
+    "Calibration",
     "Collection",
     "CorruptDataError",
     "CorruptIndexError",
@@ -83,6 +89,8 @@ __all__ = [
     "UnknownIndexError",
     "UnsupportedError",
     "open",
+    "pairwise_similarity",
+    "similarity",
 ]
 
 

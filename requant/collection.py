@@ -23,6 +23,7 @@ from requant.store.items import ItemWriter
 from requant.store.ledger import IndexConfig
 from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, Metric, key_range
+from requant.texts import embed
 from requant.validate import check_ids, check_name, check_params, check_rows
 
 MAX_K = 100_000
@@ -41,6 +42,7 @@ class Collection:
         self._store = store
         self._row = row
         self._indexes = IndexSet(store, folder, row)
+        self._model: Any = None  # the last one that embedded texts
 
     @property
     def name(self) -> str:
@@ -119,6 +121,38 @@ class Collection:
     ) -> int:
         """Store new items, as `upsert` does; raises DuplicateIdError if an id is stored already."""
         return self._write(ids, vectors, documents, metadata, connection, replace=False)
+
+    def upsert_texts(
+        self,
+        ids: Iterable[Id],
+        texts: Sequence[str],
+        model: Any = None,
+        *,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        encode: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        connection: sa.Connection | None = None,
+    ) -> int:
+        """Embed texts and store them as documents with their vectors, as `upsert` does.
+
+        Args:
+            ids: one for each text.
+            texts: documents; all are embedded before the first is stored.
+            model: a SentenceTransformer, anything with `encode(texts)`, or a function from texts
+                to vectors; default: the model of the last call on this object.
+            metadata: a JSON-like dict or None for each text.
+            encode: options of the model's `encode`: `prompt_name`, `prompt`, `batch_size`...
+            progress: called with (done, total); default: a bar where stderr is a terminal.
+            connection: as in `upsert`.
+
+        Raises:
+            InputError: no model, or one that gives codes; else as `upsert`.
+        """
+        ids = list(ids) if isinstance(ids, Iterator) else ids
+        check_rows(ids, None, texts, metadata, self.dim)  # before an hour of embedding
+        model = self._known_model(model)
+        vectors = embed(model, texts, "document", self.dim, options=encode, progress=progress)
+        return self.upsert(ids, vectors, texts, metadata, connection=connection)
 
     def delete(
         self,
@@ -249,6 +283,32 @@ class Collection:
             names = reader.ids(sorted(keys))
         return batch_of(found, names, k)
 
+    def search_text(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        model: Any = None,
+        encode: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[Hit]:
+        """Embed one query text and search for it; `options` are those of `search`.
+
+        `model` and `encode` are as in `upsert_texts`; a model that has `encode_query` is asked by
+        that, so that its prompt for queries is used.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> lengths = lambda texts: [[len(text), text.count(" ")] for text in texts]
+        >>> notes.upsert_texts(["a", "b"], ["one", "i am not one"], model=lengths)
+        2
+        >>> notes.search_text("word", k=1)[0].document
+        'one'
+        """
+        model = self._known_model(model)
+        query = embed(model, [text], "query", self.dim, options=encode)[0]
+        return self.search(query, k, **options)
+
     # Indexes
 
     @property
@@ -279,7 +339,8 @@ class Collection:
             index_type: flat (exact over the codes), hnsw or ivf.
             bits: bits a dimension of binary codes, 1 to 4 (default 2).
             rotate: rotate before quantizing (binary: on by default; int8, uint8: off).
-            dialect: "sentence-transformers" for its int8, uint8 and ubinary codes.
+            dialect: "sentence-transformers" for its int8, uint8 and ubinary codes,
+                "sentence-transformers-5" for those of its releases up to 5.1.
             params: the engine's own parameters, see `requant engines`.
             mmap: let the engine map the index file instead of reading it, where it can.
             progress: called with (done, total) rows while the index is built.
@@ -331,6 +392,15 @@ class Collection:
         self._indexes.close()
 
     # Within
+
+    def _known_model(self, model: Any) -> Any:
+        if model is None and self._model is None:
+            raise InputError(
+                "pass model=: a SentenceTransformer, anything with encode(texts), or a function "
+                "from texts to vectors"
+            )
+        self._model = self._model if model is None else model
+        return self._model
 
     def _write(
         self,

@@ -1,0 +1,112 @@
+"""Texts to vectors by whatever model the caller has; nothing here imports one.
+
+A model is an object with `encode_document` and `encode_query`, or with `encode`, as
+sentence-transformers' are, or a function from a list of texts to vectors. A name is refused: to
+load a model is the business of the library that it belongs to.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+
+from requant.errors import InputError
+from requant.quantizers.arrays import Float32s, as_vectors
+from requant.tensors import as_array
+
+# Texts that are handed to the model at once, in its batches: it sorts them by length.
+_BATCHES = 32
+_BATCH = 32
+
+Progress = Callable[[int, int], object]
+
+
+def embed(
+    model: Any,
+    texts: Sequence[str],
+    kind: Literal["document", "query"],
+    dim: int,
+    *,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Float32s:
+    """Return the vectors of `texts`, `(n, dim) float32`.
+
+    `options` go to the model (`prompt_name`, `prompt`, `batch_size`, `normalize_embeddings`...).
+    Without `progress`, a bar is shown where stderr is a terminal.
+
+    Raises:
+        InputError: no model, no texts, or a model that gives codes; DimensionError, NonFiniteError.
+
+    >>> embed(lambda texts: [[len(text), 1] for text in texts], ["a", "bcd"], "document", 2)
+    array([[1., 1.],
+           [3., 1.]], dtype=float32)
+    """
+    encode = _encoder(model, kind)
+    if isinstance(texts, str):
+        raise InputError("texts must be a list of texts, not one: wrap it in a list")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"texts row {row} is {type(text).__name__}, not text")
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    vectors = np.empty((len(texts), dim), np.float32)
+    step = _BATCHES * int(given.get("batch_size", _BATCH))
+    with _shown(len(texts), step, progress) as report:
+        for start in range(0, len(texts), step):
+            part = list(texts[start : start + step])
+            vectors[start : start + step] = _checked(encode(part, **given), len(part), dim)
+            report(start + len(part), len(texts))
+    return vectors
+
+
+def _encoder(model: Any, kind: str) -> Callable[..., Any]:
+    if isinstance(model, str):
+        raise InputError(
+            f"pass the model itself, not its name: SentenceTransformer({model!r}), or any object "
+            "with encode(texts)"
+        )
+    for name in (f"encode_{kind}", "encode"):
+        found = getattr(model, name, None)
+        if callable(found):
+            encode: Callable[..., Any] = found
+            return encode
+    if not callable(model):
+        raise InputError(
+            f"a {type(model).__name__} is no model: it has neither encode(texts) nor is it a "
+            "function from texts to vectors"
+        )
+    function: Callable[..., Any] = model
+    return function
+
+
+def _checked(embeddings: Any, n: int, dim: int) -> Float32s:
+    array = as_array(embeddings)
+    if array.dtype in (np.int8, np.uint8):
+        raise InputError(
+            f"the model gave {array.dtype} codes: a collection keeps floats and quantizes them "
+            "itself, so ask the model for float32"
+        )
+    if array.shape[:1] != (n,):
+        raise InputError(f"the model gave an array of shape {array.shape} for {n} texts")
+    return as_vectors(array, dim, "embeddings")
+
+
+@contextmanager
+def _shown(total: int, step: int, progress: Progress | None) -> Iterator[Progress]:
+    """Yield the caller's `progress`, or a bar if there is somebody to see it."""
+    if progress is not None:
+        yield progress
+        return
+    if total <= step or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("embedding", total=total)
+        yield lambda done, _total: bar.update(task, completed=done)
