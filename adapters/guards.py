@@ -54,9 +54,12 @@ class EngineGuard:
         self._check()
         with self._changed:
             self._waiting += 1
-            while self._writing or self._readers:
-                self._changed.wait()
-            self._waiting -= 1
+            try:
+                while self._writing or self._readers:
+                    self._changed.wait()
+            finally:
+                self._waiting -= 1
+                self._changed.notify_all()  # an interrupted writer must not hold readers back
             self._admit()
             self._writing = True
 
@@ -103,7 +106,6 @@ class EngineGuard:
 
     def _admit(self) -> None:
         if self._closed:
-            self._changed.notify_all()
             raise EngineError(f"this {self._engine} index is closed: open it again")
 
 

@@ -128,10 +128,13 @@ class KeyColumn:
     def _sorted_rows(self) -> Rows | None:
         if self._ascending:
             return None
-        if not self._sorted:
-            keys = self.view
-            # The old order followed by the new rows is nearly sorted: a merge sort flies over it.
-            nearly = np.concatenate([self._order, np.arange(len(self._order), len(keys))])
-            self._order = nearly[np.argsort(keys[nearly], kind="stable")]
-            self._sorted = True
-        return self._order
+        # Several readers may find the same order at the same time: the flag is set last, and the
+        # unsorted order is read once.
+        if self._sorted:
+            return self._order
+        keys, order = self.view, self._order
+        # The old order followed by the new rows is nearly sorted: a merge sort flies over it.
+        nearly = np.concatenate([order, np.arange(len(order), len(keys))])
+        self._order = order = nearly[np.argsort(keys[nearly], kind="stable")]
+        self._sorted = True
+        return order

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -26,7 +26,10 @@ from requant.store.schema import CollectionRow, Metric, key_range
 from requant.texts import embed
 from requant.validate import check_ids, check_name, check_params, check_rows
 
+T = TypeVar("T")
+
 MAX_K = 100_000
+_TRIES = 3
 MAX_EFFORT = 1_000_000
 
 
@@ -89,9 +92,10 @@ class Collection:
             documents: a text or None for each id.
             metadata: a JSON-like dict or None for each id.
             connection: an open SQLAlchemy connection to the same database; its transaction then
-                decides whether the items come to stay.
+                decides whether the items come to stay, and what its driver raises is not wrapped.
 
-        A column that is not given stays as it was.
+        A column that is not given stays as it was. `7` and `"7"` are one id, and it comes back as
+        it was first given.
 
         Returns:
             How many of the ids are new.
@@ -254,10 +258,11 @@ class Collection:
         """
         query = as_vector(vector, self.dim)
         request = self._request(query, k, where, oversample, effort)
-        with self._store.reading() as reader:
-            found = self._found(reader, request, exact, index)[0]
-            items = reader.items(found[0].tolist())
-        return hits(found, items)
+
+        def join(reader: Reader, found: list[Found]) -> list[Hit]:
+            return hits(found[0], reader.items(found[0][0].tolist()))
+
+        return self._answer(request, exact, index, join)
 
     def search_many(
         self,
@@ -277,11 +282,12 @@ class Collection:
         """
         queries = as_vectors(vectors, self.dim, "queries")
         request = self._request(queries, k, where, oversample, effort)
-        with self._store.reading() as reader:
-            found = self._found(reader, request, exact, index)
+
+        def join(reader: Reader, found: list[Found]) -> Batch:
             keys = {key for row, _ in found for key in row.tolist()}
-            names = reader.ids(sorted(keys))
-        return batch_of(found, names, k)
+            return batch_of(found, reader.ids(sorted(keys)), k)
+
+        return self._answer(request, exact, index, join)
 
     def search_text(
         self,
@@ -444,9 +450,30 @@ class Collection:
             raise InputError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
         return Request(queries, int(k), oversample, effort, self._condition(where))
 
+    def _answer(
+        self,
+        request: Request,
+        exact: bool,
+        index: str | None,
+        join: Callable[[Reader, list[Found]], T],
+    ) -> T:
+        """Search, and join the results with their items, in one snapshot.
+
+        An index that another thread caught up further meanwhile has answered from another time
+        than the snapshot's: the search is then done again, in the end with the index held still.
+        """
+        for _ in range(_TRIES):
+            with self._store.reading() as reader:
+                found, ahead = self._found(reader, request, exact, index)
+                if not ahead:
+                    return join(reader, found)
+        with self._indexes.pinned(), self._store.reading() as reader:
+            return join(reader, self._found(reader, request, exact, index)[0])
+
     def _found(
         self, reader: Reader, request: Request, exact: bool, index: str | None
-    ) -> list[Found]:
+    ) -> tuple[list[Found], bool]:
         state = reader.state_of(self._row)
         loaded = None if exact else self._indexes.current(reader, state, index)
-        return Search(reader, self._row, state, loaded, request).run()
+        found = Search(reader, self._row, state, loaded, request).run()
+        return found, loaded is not None and loaded.reaching > state.seq

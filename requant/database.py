@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import weakref
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -132,7 +133,9 @@ def open_database(target: str | Path | sa.Engine, *, folder: str | Path | None =
     if isinstance(target, str) and target == ":memory:":
         home = Path(tempfile.mkdtemp(prefix="requant-"))
         engine, _ = engine_of(home / "store.db")
-        return Database(open_store(engine, owned=True), home / "indexes", temporary=True)
+        store = open_store(engine, owned=True)
+        weakref.finalize(store, shutil.rmtree, home, ignore_errors=True)
+        return Database(store, home / "indexes", temporary=True)
     engine, owned = engine_of(target)
     if folder is None:
         if engine.dialect.name != "sqlite":

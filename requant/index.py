@@ -41,10 +41,12 @@ from requant.store.schema import CollectionRow, key_range
 
 Progress = Callable[[int, int], None]
 
-# Thresholds and scales settle with a few hundred rows; more cost time and change nothing.
+# Thresholds and scales settle with a thousand rows, if these are like those to come: a quantizer
+# fitted on fewer than SAMPLE_ROWS is fitted again when there are four times as many.
 SAMPLE_ROWS = 10_000
-# A quantizer fitted on fewer rows is fitted again when there are four times as many.
 ENOUGH_ROWS = 1_000
+# How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
+_UNEQUAL = 0.3
 # Catching up on this many rows is worth a new generation, so that it is not done again.
 PUBLISH_ROWS = 10_000
 _BATCH = 8192
@@ -59,6 +61,7 @@ class Loaded:
     backend: Backend
     fit_rows: int
     watermark: Watermark
+    reaching: int = 0  # the seq that it is being caught up with; its watermark once it is
     unpublished: int = 0
     postponed: int = 0  # what was unpublished when publishing last failed
 
@@ -112,7 +115,12 @@ class FollowingIndex:
                 self._publish_if_possible()
                 return loaded
             if loaded.watermark.seq < state.seq:
-                self._catch_up(loaded, reader, state, progress)
+                try:
+                    self._catch_up(loaded, reader, state, progress)
+                except BaseException:
+                    # Half of a write may be in the engine: it is opened or built again.
+                    self._loaded = None
+                    raise
             fresh = loaded.unpublished - loaded.postponed
             if fresh > max(PUBLISH_ROWS, len(loaded.backend) // 10):
                 self._publish_if_possible()
@@ -120,19 +128,30 @@ class FollowingIndex:
 
     def rebuild(
         self, reader: Reader, state: CollectionState, progress: Progress | None = None
-    ) -> Loaded | None:
-        """Fit the quantizer anew, encode every vector again, and publish."""
+    ) -> bool:
+        """Fit the quantizer anew, encode every vector again, and publish.
+
+        Returns False if that was refused: catch up, and publish again.
+        """
         with self._lock:
             loaded = self._build(reader, state, progress)
-            self.publish()
-            return loaded
+            recorded = self.publish()
+            if loaded is not None and not recorded:
+                loaded.unpublished = 1  # else nothing would tell that it is still to be done
+            return recorded
+
+    def let_go(self) -> None:
+        """Forget the index without closing it: a search may still be inside."""
+        self._loaded = None
 
     def pinned(self) -> AbstractContextManager[object]:
         """Keep the index from moving on until the end of the block, for other threads as well."""
         return self._lock
 
-    def publish(self) -> None:
+    def publish(self) -> bool:
         """Write what the index holds as a new generation, unless that has been done.
+
+        Returns False if it was refused: another process has published one that followed further.
 
         Raises:
             StoreError, EngineError: it cannot be written; what was published before is untouched.
@@ -140,7 +159,7 @@ class FollowingIndex:
         with self._lock:
             loaded = self._loaded
             if loaded is None or not loaded.unpublished:
-                return
+                return True
             name = f"{uuid.uuid4().hex}.{self.row.config.engine}"
             try:
                 digest = publish(self._folder / name, loaded.backend.flush)
@@ -163,17 +182,22 @@ class FollowingIndex:
             self._damaged = set()
             loaded.unpublished = loaded.postponed = 0
             _remove(self._folder, useless, keep=ledger.files(self._store, self.row.id))
+            return name not in useless
 
     def close(self) -> None:
-        """Let go of the engine's memory."""
+        """Publish what is to be published, if that is possible, and let go of the memory."""
         with self._lock:
+            self._publish_or_warn()
             if self._loaded is not None:
                 self._loaded.backend.close()
             self._loaded = None
 
     def _publish_if_possible(self) -> None:
-        if not self._store.is_free(self._owner.id):
-            return  # a search waits for no writer: the next one to catch up tries again
+        # A search waits for no writer: the next one to catch up tries again.
+        if self._store.is_free(self._owner.id):
+            self._publish_or_warn()
+
+    def _publish_or_warn(self) -> None:
         try:
             self.publish()
         except (StoreError, EngineError) as error:
@@ -231,19 +255,21 @@ class FollowingIndex:
             raise CorruptIndexError(
                 f"{path} holds {len(backend)} items, {generation.items} were written"
             )
-        return Loaded(quantizer, backend, generation.fit_rows, generation.watermark)
+        mark = generation.watermark
+        return Loaded(quantizer, backend, generation.fit_rows, mark, mark.seq)
 
     def _build(
         self, reader: Reader, state: CollectionState, progress: Progress | None
     ) -> Loaded | None:
         sample = self._sample(reader, state)
-        if not len(sample):
+        if len(sample) < 2:  # one vector has no spread to learn, and is found without an index
             return None
+        self._tell_of_norms(sample)
         quantizer = fit_quantizer(self.row.config, sample)
         first, _ = key_range(self._owner.id)
         expected = state.next_key - first
         backend = new_backend(self.row.config, self._owner, quantizer, expected, sample)
-        loaded = Loaded(quantizer, backend, len(sample), Watermark(first, state.seq))
+        loaded = Loaded(quantizer, backend, len(sample), Watermark(first, state.seq), state.seq)
         self._catch_up(loaded, reader, state, progress)
         self._loaded = loaded
         return loaded
@@ -253,6 +279,7 @@ class FollowingIndex:
     ) -> None:
         """Apply what was written since; safe to repeat if it is interrupted."""
         mark, dim = loaded.watermark, self._owner.dim
+        loaded.reaching = state.seq
         changed = reader.changed(self._owner.id, mark.seq, mark.key)
         total = len(changed) + max(state.next_key - mark.key, 0)
         done = 0
@@ -273,12 +300,23 @@ class FollowingIndex:
             loaded.backend.upsert(keys, loaded.quantizer.encode(self._prepared(vectors)))
         return len(keys)
 
+    def _tell_of_norms(self, sample: Float32s) -> None:
+        if self._owner.metric == "cosine" or self.row.config.precision != "binary":
+            return
+        norms = np.linalg.norm(sample.astype(np.float64), axis=1)
+        if norms.std() > _UNEQUAL * norms.mean():
+            self._warn(
+                f"the vectors have unequal norms, which binary codes forget and metric "
+                f"{self._owner.metric!r} needs: the first pass will miss results; use precision "
+                "'int8' or 'float32', or a much larger oversample"
+            )
+
     def _prepared(self, vectors: Float32s) -> Float32s:
         return normalise(vectors) if self._owner.metric == "cosine" else vectors
 
     def _outgrown(self, loaded: Loaded, state: CollectionState) -> bool:
         size = len(loaded.backend) + max(state.next_key - loaded.watermark.key, 0)
-        return loaded.fit_rows < ENOUGH_ROWS and size >= 4 * loaded.fit_rows
+        return loaded.fit_rows < SAMPLE_ROWS and size >= 4 * loaded.fit_rows
 
     def _sample(self, reader: Reader, state: CollectionState) -> Float32s:
         first, _ = key_range(self._owner.id)

@@ -16,6 +16,9 @@ from requant.store.ledger import IndexConfig, IndexRow
 from requant.store.reader import CollectionState, Reader
 from requant.store.schema import CollectionRow
 
+# How often to catch up with other processes that publish while an index is rebuilt.
+_TRIES = 5
+
 
 class IndexSet:
     """What `Collection` does with its indexes; names are the user's, numbers the ledger's."""
@@ -35,6 +38,8 @@ class IndexSet:
         try:
             with self._store.reading() as reader:
                 self._follow(row).rebuild(reader, reader.state_of(self._owner), progress)
+            # Not before: searches, here and in other processes, would wait for it or build it too.
+            ledger.activate(self._store, row)
         except BaseException:
             self.drop(name)
             raise
@@ -47,8 +52,7 @@ class IndexSet:
         """Remove an index and its files."""
         row = self._named(name)
         ledger.drop(self._store, row)
-        self._follow(row).close()
-        self._following.pop(row.id, None)
+        self._forget(row.id)
         shutil.rmtree(self._folder / str(row.id), ignore_errors=True)
 
     def rebuild(self, name: str | None, progress: Progress | None) -> None:
@@ -61,7 +65,13 @@ class IndexSet:
                 )
             following = self._named_or_active(reader, state, name)
             assert following is not None
-            following.rebuild(reader, state, progress)
+            recorded = following.rebuild(reader, state, progress)
+        for _ in range(_TRIES):
+            if recorded:
+                return
+            with self._store.reading() as reader:
+                following.sync(reader, reader.state_of(self._owner))
+            recorded = following.publish()
 
     def flush(self) -> None:
         """Bring every index up to date and publish it."""
@@ -95,7 +105,6 @@ class IndexSet:
         with ExitStack() as closing:  # every one of them, whatever one raises
             for following in known.values():
                 closing.callback(following.close)
-                closing.callback(following.publish)
 
     def _sync(self, row: IndexRow) -> None:
         with self._store.reading() as reader:
@@ -113,7 +122,14 @@ class IndexSet:
         if name is not None:
             return self._follow(self._named(name))
         rows = ledger.every(self._store, self._owner.id)
+        for gone in set(self._following) - {row.id for row in rows}:
+            self._forget(gone)  # dropped by another process
         return next((self._follow(row) for row in rows if row.id == number), None)
+
+    def _forget(self, number: int) -> None:
+        following = self._following.pop(number, None)
+        if following is not None:
+            following.let_go()
 
     def _follow(self, row: IndexRow) -> FollowingIndex:
         if os.getpid() != self._pid:

@@ -45,7 +45,7 @@ class IndexInfo:
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts and sizes of a collection; `vector_bytes` is what the float32 vectors take."""
+    """Counts and sizes of a collection; `vector_bytes`: float32, a vector each."""
 
     name: str
     dim: int

@@ -26,6 +26,9 @@ from requant.store.schema import CollectionRow, key_range
 
 # Up to this many matches of a filter are scored outright: as cheap as a search, and exact.
 FEW = 1000
+# Candidates of a search that names no oversampling, at least: for small k, and while a quantizer
+# knows only the first few items of a collection.
+MIN_CANDIDATES = 30
 # How far a filter may stretch the first pass before the filter's own key set is used instead.
 STRETCH = 16
 # Queries whose candidates are fetched together, at most, and the bytes that these may take.
@@ -66,11 +69,13 @@ class Search:
         self._state = state
         self._loaded = loaded
         self._request = request
+        # Read once: another thread may be writing to the index.
+        self._size = len(loaded.backend) if loaded is not None else 0
 
     def run(self) -> list[Found]:
         """Return keys and scores of each query's results, best first."""
         request = self._request
-        if self._loaded is None or not len(self._loaded.backend):
+        if self._loaded is None or not self._size:
             return self._exact(request.queries, self._allowed)
         count = self._candidate_count(self._loaded)
         fetched = count * (REFINED_SHARE if self._refines(self._loaded) else 1)
@@ -87,14 +92,14 @@ class Search:
         if self._request.condition is not None:
             return self._filtered(loaded, asked, count)
         rows, _ = self._first_pass(loaded, asked, count, count)
-        wanted = min(self._request.k, len(loaded.backend))
+        wanted = min(self._request.k, self._size)
         return self._completed(queries, self._rescored(queries, rows), wanted, None)
 
     def _filtered(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
         """Filter the candidates, of more and more if few pass; then search among what passes."""
         results: dict[int, Found] = {}
         pending, stretched = np.arange(len(asked.queries)), count
-        while len(pending) and stretched < min(len(loaded.backend), STRETCH * count + 1):
+        while len(pending) and stretched < min(self._size, STRETCH * count + 1):
             part = asked.take(pending)
             rows, survivors = self._first_pass(loaded, part, stretched, count)
             full = np.flatnonzero(survivors >= count)
@@ -125,7 +130,7 @@ class Search:
         refines = self._refines(loaded)
         answer = loaded.backend.search(
             asked.encoded,
-            min(ask, len(loaded.backend)),
+            min(ask, self._size),
             among=among,
             effort=self._request.effort,
             codes=refines,
@@ -229,9 +234,10 @@ class Search:
         return loaded.refines and self._owner.metric != "l2"
 
     def _candidate_count(self, loaded: Loaded) -> int:
-        factor = self._request.oversample or loaded.quantizer.oversample
-        wish = max(self._request.k, math.ceil(self._request.k * factor))
-        return min(wish, len(loaded.backend))  # engines allot memory for all that is asked
+        asked = self._request.oversample
+        wish = math.ceil(self._request.k * (asked or loaded.quantizer.oversample))
+        wish = max(wish, self._request.k, 0 if asked else MIN_CANDIDATES)
+        return min(wish, self._size)  # engines allot memory for all that is asked
 
 
 class _Asked(NamedTuple):

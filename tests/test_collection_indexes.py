@@ -135,7 +135,7 @@ def files_of(collection):
     return files(collection._indexes._folder)
 
 
-def test_an_index_of_an_empty_collection_begins_with_the_first_vector(any_db):
+def test_an_index_of_an_empty_collection_begins_with_the_second_vector(any_db):
     notes = any_db.create_collection("notes", 8)
     notes.add_index("main", engine="faiss", precision="int2")
     assert newest(notes, "main").items is None
@@ -146,8 +146,12 @@ def test_an_index_of_an_empty_collection_begins_with_the_first_vector(any_db):
     notes.upsert(["a"], vectors(1))
     assert [hit.id for hit in notes.search(np.ones(8))] == ["a"]
     notes.flush()
-    assert newest(notes, "main").items == 1
-    notes.delete(["a"])
+    assert newest(notes, "main").items is None
+    notes.upsert(["z"], vectors(1, seed=9))
+    assert {hit.id for hit in notes.search(np.ones(8))} == {"a", "z"}
+    notes.flush()
+    assert newest(notes, "main").items == 2
+    notes.delete(["a", "z"])
     assert notes.search(np.ones(8)) == []
     assert notes.verify(deep=True).ok
     notes.upsert(["b"], vectors(1, seed=1))

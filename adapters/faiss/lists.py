@@ -159,9 +159,9 @@ def new_lists(spec: IndexSpec, native: Native, sample: Codes | None) -> Any:
         raise InputError("a faiss ivf index learns its lists: create it with a sample of codes")
     items = max(spec.expected, len(sample))
     most = max(1, len(sample) // SAMPLE_PER_LIST)
-    nlist = whole_number(spec, "nlist", max(1, min(int(4 * math.sqrt(items)), most)))
-    if nlist > len(sample):
-        raise InputError(f"{nlist} lists need at least as many rows of sample, not {len(sample)}")
+    wish = whole_number(spec, "nlist", max(1, min(int(4 * math.sqrt(items)), most)))
+    # No more lists than rows to learn them from; a larger sample comes with a larger index.
+    nlist = min(wish, len(sample))
     return native.ivf(nlist, native.codec.vectors(sample))
 
 

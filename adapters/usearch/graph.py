@@ -9,7 +9,7 @@ import numpy as np
 from usearch.index import Index
 
 from requant.adapters.errors import CorruptIndexError
-from requant.adapters.guards import whole_number
+from requant.adapters.guards import EngineGuard, whole_number
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.adapters.usearch.natives import (
     dimensions,
@@ -32,6 +32,7 @@ class GraphIndex:
         self._threads = threads(spec)
         self._inner = _new(spec) if inner is None else inner
         self._mapped = mapped
+        self._tuning = EngineGuard("usearch")
 
     @classmethod
     def load(cls, spec: IndexSpec, location: str, mmap: bool) -> GraphIndex:
@@ -105,13 +106,16 @@ class GraphIndex:
         if not k:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         if effort is None:
-            return self._matches(queries, k)
-        usual = self._inner.expansion_search
-        self._inner.expansion_search = effort
-        try:
-            return self._matches(queries, k)
-        finally:
-            self._inner.expansion_search = usual
+            with self._tuning.shared:
+                return self._matches(queries, k)
+        # usearch keeps the effort in the index, where searches of other threads would meet it.
+        with self._tuning:
+            usual = self._inner.expansion_search
+            self._inner.expansion_search = effort
+            try:
+                return self._matches(queries, k)
+            finally:
+                self._inner.expansion_search = usual
 
     def _matches(self, queries: Codes, k: int, exact: bool = False) -> tuple[Keys, Any]:
         """Search, and cut each row at its count: usearch pads with key 0 and NaN."""

@@ -9,11 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from requant.errors import DuplicateIdError, UnknownCollectionError
+from requant.errors import DuplicateIdError, InputError, UnknownCollectionError
 from requant.store.dialects import HotSql
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import Tables
 from requant.validate import Rows
+
+# The log is looked at every so many writes, and may have as many rows as items, or this many.
+_LOG_EVERY = 64
+_LOG_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,31 @@ class ItemWriter:
         row = self._connection.execute(statement).one_or_none()
         if row is None:
             raise UnknownCollectionError(f"collection {name!r} has been dropped")
+        self._check_transaction()
         return Turn(*row)
+
+    def _check_transaction(self) -> None:
+        """Refuse to go on where every statement commits by itself: a write could be torn."""
+        raw: Any = self._connection.connection.driver_connection
+        begun = raw.in_transaction if self._sql.name == "sqlite" else not raw.autocommit
+        if not begun:
+            raise InputError(
+                "this connection commits every statement by itself (AUTOCOMMIT): requant writes "
+                "in transactions, give it an engine or connection that has them"
+            )
+
+    def _bound_log(self) -> None:
+        """Cut a log that no index has read for long; whoever is behind it builds anew."""
+        t = self._tables
+        changes, items = t.changes.c, t.items.c
+        log = changes.collection_id == self._collection
+        count = sa.select(sa.func.count())
+        stored = self._connection.scalar(count.where(items.collection_id == self._collection))
+        logged = self._connection.scalar(count.select_from(t.changes).where(log)) or 0
+        if logged > max(stored or 0, _LOG_ROWS):
+            floor = self._turn.seq - _LOG_EVERY
+            self._connection.execute(sa.delete(t.changes).where(log, changes.seq <= floor))
+            self._set(log_floor=floor)
 
     def _existing(self, ids: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -138,6 +166,8 @@ class ItemWriter:
         if self._turn.logging and keys:
             seq, collection = self._turn.seq, self._collection
             self._many(self._sql.log_change, ((collection, seq, key) for key in keys))
+            if seq % _LOG_EVERY == 0:
+                self._bound_log()
 
     def _set(self, **values: int) -> None:
         table = self._tables.collections

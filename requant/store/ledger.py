@@ -74,8 +74,6 @@ def add(store: Store, collection: int, name: str, config: IndexConfig) -> IndexR
             connection.execute(sa.update(t.collections).where(at).values(logging=True))
             insert = sa.insert(t.indexes).values(values).returning(t.indexes.c.id)
             number = connection.execute(insert).scalar_one()
-            unset = t.collections.c.active.is_(None)
-            connection.execute(sa.update(t.collections).where(at, unset).values(active=number))
     except StoreError as error:
         if isinstance(error.__cause__, sa.exc.IntegrityError):
             raise ExistsError(f"index {name!r} already exists in this collection") from error
@@ -105,6 +103,14 @@ def find(store: Store, collection: int, name: str) -> IndexRow:
     raise UnknownIndexError(f"no index {name!r} in this collection; there is: {have}")
 
 
+def activate(store: Store, row: IndexRow) -> None:
+    """Let searches use an index, if they use none."""
+    table = store.tables.collections
+    unset = sa.and_(table.c.id == row.collection, table.c.active.is_(None))
+    with store.writing() as connection:
+        connection.execute(sa.update(table).where(unset).values(active=row.id))
+
+
 def use(store: Store, row: IndexRow) -> None:
     """Make an index the one that searches use."""
     table = store.tables.collections
@@ -121,6 +127,9 @@ def drop(store: Store, row: IndexRow) -> None:
     with store.writing() as connection:
         connection.execute(sa.delete(t.indexes).where(t.indexes.c.id == row.id))
         connection.execute(sa.delete(t.generations).where(t.generations.c.index_id == row.id))
+        # Wait for the collection's turn before looking at what is left: somebody may be adding.
+        same = {"logging": t.collections.c.logging}
+        connection.execute(sa.update(t.collections).where(at).values(same))
         oldest = connection.execute(rest).scalar()
         values = {"logging": oldest is not None}
         connection.execute(sa.update(t.collections).where(at).values(values))
