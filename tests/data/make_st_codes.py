@@ -12,13 +12,15 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
-from sentence_transformers.util import quantization
 
 from tests.st_cases import RECORDED, code_cases, make_inputs, old_cases, search_cases
 
 
 def main(old_module):
     """Write st_codes.npz beside this script."""
+    # Here, since pytest imports every file of the tests, on machines without the library too.
+    from sentence_transformers.util import quantization
+
     inputs = make_inputs()
     recorded = {f"input/{name}": array for name, array in inputs.items()}
     for name, codes in code_cases(quantization.quantize_embeddings, inputs).items():
