@@ -85,5 +85,5 @@ def lengths_of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def rounded(values: NDArray[np.float64]) -> Float32s:
     """Return `values` as float32."""
-    # Products of very large vectors overflow float32; the largest one still ranks first.
+    # Beyond float32 scores tie at its largest value, which at least stays above all others.
     return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)

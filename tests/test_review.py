@@ -251,3 +251,20 @@ def test_what_another_process_dropped_is_let_go(tmp_path):
         notes.add_index("main", engine="faiss")
         other.search(np.ones(8))
         assert len(other._indexes._following) == 1
+
+
+def test_a_connection_to_another_database_is_refused(tmp_path):
+    with requant.open(tmp_path / "a") as one, requant.open(tmp_path / "b") as two:
+        notes = one.create_collection("notes", 2)
+        strangers = two.create_collection("notes", 2)
+        with two.engine.begin() as connection:
+            with pytest.raises(InputError, match="connection= is one to"):
+                notes.upsert(["a"], [[1, 0]], connection=connection)
+            strangers.upsert(["b"], [[1, 0]], connection=connection)
+            with pytest.raises(InputError, match="connection= is one to"):
+                notes.get(["b"], connection=connection)
+        same = sa.create_engine(f"sqlite:///{tmp_path}/../{tmp_path.name}/a")
+        with same.begin() as connection:
+            notes.upsert(["c"], [[0, 1]], connection=connection)
+        same.dispose()
+        assert (len(notes), len(strangers)) == (1, 1)

@@ -60,6 +60,7 @@ class Store:
 
     def reader_of(self, connection: sa.Connection) -> Reader:
         """Return a reader within the transaction of `connection`."""
+        self._check_same(connection)
         raw: Any = connection.connection.driver_connection
         return Reader(connection, raw.cursor(), self.sql, self.tables)
 
@@ -71,6 +72,7 @@ class Store:
         """
         self._check_process()
         if connection is not None:
+            self._check_same(connection)
             yield connection
             return
         with self.errors("write"), self.engine.begin() as own:
@@ -131,6 +133,20 @@ class Store:
         self._snapshots.close()
         if self._owned:
             self.engine.dispose()
+
+    def _check_same(self, connection: sa.Connection) -> None:
+        """Refuse a connection to another database: the ids would be stored where nobody looks."""
+        ours, theirs = self.engine.url, connection.engine.url
+        if ours == theirs or not (ours.database and theirs.database):
+            return
+        places = [
+            Path(url.database or "").resolve()
+            if url.get_backend_name() == "sqlite"
+            else (url.database, url.host, url.port)
+            for url in (ours, theirs)
+        ]
+        if places[0] != places[1]:
+            raise InputError(f"connection= is one to {theirs!r}, this database is {ours!r}")
 
     def _check_process(self) -> None:
         # SQLite and PostgreSQL connections must not cross a fork; the child starts with new ones.
