@@ -127,7 +127,7 @@ class Search:
 
         The second result is how many met it.
         """
-        refines = self._refines(loaded)
+        refines = self._refines(loaded) and self._kept(keep) < keep
         answer = loaded.backend.search(
             asked.encoded,
             min(ask, self._size),
@@ -159,7 +159,7 @@ class Search:
 
     def _refined(self, loaded: Loaded, query: Float32s, keys: Keys, codes: Codes) -> Keys:
         """Keep the candidates that the quantizer, which has seen floats and codes, finds best."""
-        keep = max(self._request.k, int(len(keys) * REFINED_SHARE))
+        keep = self._kept(len(keys))
         if keep >= len(keys):
             return keys
         estimates = cast("Refining", loaded.quantizer).estimate(query, codes)
@@ -228,6 +228,10 @@ class Search:
             return None
         first, end = key_range(self._owner.id)
         return self._reader.matching(first, end, condition)
+
+    def _kept(self, count: int) -> int:
+        """Return how many of `count` candidates are worth fetching once they are refined."""
+        return max(self._request.k, int(count * REFINED_SHARE))
 
     def _refines(self, loaded: Loaded) -> bool:
         # The estimate is one of inner products.
