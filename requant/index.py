@@ -141,8 +141,12 @@ class FollowingIndex:
             return recorded
 
     def let_go(self) -> None:
-        """Forget the index without closing it: a search may still be inside."""
-        self._loaded = None
+        """Forget the index without closing it: a search may still be inside.
+
+        Whoever is publishing it finishes first, so that its files can be removed afterwards.
+        """
+        with self._lock:
+            self._loaded = None
 
     def pinned(self) -> AbstractContextManager[object]:
         """Keep the index from moving on until the end of the block, for other threads as well."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from usearch.index import Index
 
 from requant.adapters.errors import CorruptIndexError
-from requant.adapters.guards import EngineGuard, whole_number
+from requant.adapters.guards import whole_number
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.adapters.usearch.natives import (
     dimensions,
@@ -32,7 +33,8 @@ class GraphIndex:
         self._threads = threads(spec)
         self._inner = _new(spec) if inner is None else inner
         self._mapped = mapped
-        self._tuning = EngineGuard("usearch")
+        # One search at a time: usearch gives the first thread of every call the same scratch space.
+        self._turn = threading.RLock()
 
     @classmethod
     def load(cls, spec: IndexSpec, location: str, mmap: bool) -> GraphIndex:
@@ -106,10 +108,9 @@ class GraphIndex:
         if not k:
             return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         if effort is None:
-            with self._tuning.shared:
-                return self._matches(queries, k)
+            return self._matches(queries, k)
         # usearch keeps the effort in the index, where searches of other threads would meet it.
-        with self._tuning:
+        with self._turn:
             usual = self._inner.expansion_search
             self._inner.expansion_search = effort
             try:
@@ -119,7 +120,10 @@ class GraphIndex:
 
     def _matches(self, queries: Codes, k: int, exact: bool = False) -> tuple[Keys, Any]:
         """Search, and cut each row at its count: usearch pads with key 0 and NaN."""
-        found = self._inner.search(queries, k, exact=exact, threads=self._threads, dtype=self._kind)
+        with self._turn:
+            found = self._inner.search(
+                queries, k, exact=exact, threads=self._threads, dtype=self._kind
+            )
         n = len(queries)
         counts = np.asarray(found.counts) if n > 1 else np.array([len(found)])
         keys = np.full((n, k), -1, np.int64)
