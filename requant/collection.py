@@ -18,6 +18,7 @@ from requant.quantizers.arrays import Float32s, as_vector, as_vectors
 from requant.report import IndexInfo, Report, Stats, collect_stats, verify_collection
 from requant.results import Batch, Hit, batch_of, hits
 from requant.search import Found, Request, Search
+from requant.store import ledger
 from requant.store.engine import Store
 from requant.store.items import ItemWriter
 from requant.store.ledger import IndexConfig
@@ -474,6 +475,8 @@ class Collection:
         self, reader: Reader, request: Request, exact: bool, index: str | None
     ) -> tuple[list[Found], bool]:
         state = reader.state_of(self._row)
+        if exact and index is not None:
+            ledger.find(self._store, self._row.id, index)  # not asked, but it has to exist
         loaded = None if exact else self._indexes.current(reader, state, index)
         found = Search(reader, self._row, state, loaded, request).run()
         return found, loaded is not None and loaded.reaching > state.seq

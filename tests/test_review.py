@@ -270,3 +270,10 @@ def test_a_connection_to_another_database_is_refused(tmp_path):
             notes.upsert(["c"], [[0, 1]], connection=connection)
         same.dispose()
         assert (len(notes), len(strangers)) == (1, 1)
+
+
+def test_an_unknown_index_is_an_error_in_an_exact_search_too(db):
+    notes = db.create_collection("notes", 2)
+    notes.upsert(["a"], [[1, 0]])
+    with pytest.raises(requant.UnknownIndexError, match="no index 'nope'"):
+        notes.search([1, 0], exact=True, index="nope")
