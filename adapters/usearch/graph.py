@@ -33,7 +33,8 @@ class GraphIndex:
         self._threads = threads(spec)
         self._inner = _new(spec) if inner is None else inner
         self._mapped = mapped
-        # One search at a time: usearch gives the first thread of every call the same scratch space.
+        # One search at a time. No race was seen without it, but usearch does not promise that calls
+        # with explicit threads may overlap, and the effort below is shared in any case.
         self._turn = threading.RLock()
 
     @classmethod
