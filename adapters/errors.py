@@ -5,6 +5,7 @@ RequantError
 ├── EngineMissingError(ImportError)   the engine is not installed; the text names the extra
 ├── UnknownEngineError                no engine is registered under that name
 ├── CorruptIndexError                 an index file whose digest or content is not what was written
+├── LocationTakenError                something stands where an index is to be created
 ├── ForkedError                       an index that was opened before a fork is used after it
 └── EngineError                       an engine refused or failed; its own error is the cause
 ```
@@ -23,6 +24,10 @@ class UnknownEngineError(InputError):
 
 class CorruptIndexError(RequantError):
     """An index file is not what was written."""
+
+
+class LocationTakenError(RequantError):
+    """Something stands where an index is to be created; it is not touched without `overwrite`."""
 
 
 class ForkedError(RequantError):

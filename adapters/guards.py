@@ -140,7 +140,7 @@ def check_supported(capabilities: Capabilities, spec: IndexSpec) -> None:
             f"{engine} cannot rank {wish}/{spec.index_type} codes by {spec.metric}; "
             f"it can by: {', '.join(row.metrics)}"
         )
-    unknown = sorted(set(spec.params) - set(capabilities.params))
+    unknown = sorted(set(spec.params) - set(capabilities.params) - set(capabilities.secrets))
     if unknown:
         raise UnsupportedError(
             f"{engine} has no parameter {unknown[0]!r}; it has: "

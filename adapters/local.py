@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from requant.adapters.errors import EngineError
@@ -60,6 +61,11 @@ class LocalBackend(Generic[S]):
         self._structure = structure
         self._writes = 0
         self._guard = EngineGuard(self.capabilities.engine)
+
+    @classmethod
+    def drop(cls, spec: IndexSpec, location: str) -> None:
+        """Remove the file at `location`."""
+        Path(location).unlink(missing_ok=True)
 
     def upsert(self, keys: Keys, codes: Codes) -> None:
         """Store `codes (n, w)` under `keys (n,)`, replacing what is there."""

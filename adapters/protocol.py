@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Keys: TypeAlias = NDArray[np.int64]
 IndexType = Literal["flat", "hnsw", "ivf"]
-Storage = Literal["file", "folder", "server"]
+Storage = Literal["file", "live"]
+Place = Literal["memory", "folder", "server"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class Support:
 
     `exact`: the order is that of the codes, ties aside. `key_sets`: `search(among=...)` is pushed
     down into the engine. `codes`: `search(codes=True)` hands back the candidates' codes as well.
-    `deletes`: "in place", or "tombstones" until a rebuild.
+    `lossy`: the engine compresses what it is given, so that `export` yields approximations and
+    distances are estimates (native formats only). `deletes`: "in place", or "tombstones" until a
+    rebuild.
     """
 
     format: Format
@@ -50,6 +53,7 @@ class Support:
     exact: bool = False
     key_sets: bool = False
     codes: bool = False
+    lossy: bool = False
     deletes: Literal["in place", "tombstones"] = "in place"
 
 
@@ -57,20 +61,24 @@ class Support:
 class Capabilities:
     """What an engine declares: the documentation, the core and the conformance suite read it.
 
-    `storage`: a "file" engine lives in memory and `flush` writes one file; a "folder" or "server"
-    engine keeps its own. `mmap`: `open(mmap=True)` maps the file instead of reading it.
+    `storage`: a "file" engine lives in memory and `flush` writes one file; a "live" engine keeps
+    its own at the location where it was created. `places`: where that can be. `mmap`:
+    `open(mmap=True)` maps the file instead of reading it.
     `parallel`: a batch of queries uses several cores inside the engine.
     `survives_fork`: an open index can be used in a forked child; else it raises ForkedError there.
     `params`: the names that `IndexSpec.params` may hold, each with a line of explanation.
+    `secrets`: more such names, whose values are passed on opening and never stored.
     """
 
     engine: str
     storage: Storage
+    places: tuple[Place, ...]
     supports: tuple[Support, ...]
     mmap: bool = False
     parallel: bool = False
     survives_fork: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, format: Format, index_type: IndexType) -> Support | None:
         """Return the row of a code format and an index type, None if the engine has none."""
@@ -107,17 +115,34 @@ class Backend(Protocol):
 
     @classmethod
     def create(
-        cls, spec: IndexSpec, location: str | None = None, *, sample: Codes | None = None
+        cls,
+        spec: IndexSpec,
+        location: str | None = None,
+        *,
+        sample: Codes | None = None,
+        overwrite: bool = False,
     ) -> Self:
         """Return an empty index; `sample` holds codes to learn a coarse structure (IVF) from.
 
-        Raises UnsupportedError where `spec` wishes for what `capabilities` do not offer.
+        A "live" engine keeps it at `location`, a path or a URL whose last part is its name. What
+        stands there already is refused with LocationTakenError, unless `overwrite` says that it
+        may be replaced. Raises UnsupportedError where `spec` wishes for what `capabilities` do
+        not offer.
         """
         ...
 
     @classmethod
     def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
-        """Return the index that `flush` left at `location`; raises CorruptIndexError."""
+        """Return the index that `flush` left at `location`.
+
+        Raises CorruptIndexError where nothing stands there, or not what `spec` says, and
+        EngineError where a server cannot be reached or another process has locked the folder.
+        """
+        ...
+
+    @classmethod
+    def drop(cls, spec: IndexSpec, location: str) -> None:
+        """Remove the index at `location` for good; nothing there is no error."""
         ...
 
     def upsert(self, keys: Keys, codes: Codes) -> None:
@@ -161,7 +186,7 @@ class Backend(Protocol):
         """Make what was accepted durable.
 
         A "file" engine writes a new file at `location`; the caller makes it durable and whole by
-        `requant.adapters.files.publish(path, backend.flush)`.
+        `requant.adapters.files.publish(path, backend.flush)`. A "live" engine has its location.
         """
         ...
 

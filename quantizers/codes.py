@@ -5,6 +5,7 @@ Codes cross every border in one form, whatever the engine:
 | format            | array           | one row                                                   |
 |-------------------|-----------------|-----------------------------------------------------------|
 | float32, float16  | `(n, d)`        | the vector                                                |
+| native            | `(n, d) float32`| the vector, which the engine compresses in its own way    |
 | int8, uint8       | `(n, d)`        | one integer a dimension                                   |
 | int4              | `(n, w) uint8`  | two 4-bit level indices a byte, low nibble first          |
 | int2              | `(n, w) uint8`  | four 2-bit level indices a byte, lowest bits first        |
@@ -25,13 +26,16 @@ from numpy.typing import NDArray
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.errors import InputError
 
-Format = Literal["float32", "float16", "int8", "uint8", "int4", "int2", "binary"]
+Format = Literal["float32", "float16", "int8", "uint8", "int4", "int2", "binary", "native"]
 CodeMetric = Literal["ip", "l2", "hamming"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_DTYPES: dict[Format, type] = {"float32": np.float32, "float16": np.float16, "int8": np.int8}
+_DTYPES: dict[Format, type] = {
+    "float32": np.float32, "native": np.float32, "float16": np.float16, "int8": np.int8,
+}  # fmt: skip
 _BITS: dict[Format, int] = {
     "float32": 32, "float16": 16, "int8": 8, "uint8": 8, "int4": 4, "int2": 2, "binary": 1,
+    "native": 32,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from requant.quantizers.protocol import Quantizer
 from requant.quantizers.scalar import ScalarQuantizer
 from requant.quantizers.serial import State, dumps, loads
 
-Precision = Literal["float32", "float16", "int8", "uint8", "int4", "int2", "binary"]
+Precision = Literal["float32", "float16", "int8", "uint8", "int4", "int2", "binary", "native"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _DIALECTS: dict[str, Release] = {"sentence-transformers": "6", "sentence-transformers-5": "5"}
@@ -74,7 +74,11 @@ def from_bytes(data: bytes) -> Quantizer:
         raise CorruptDataError(f"unknown kind of quantizer {state.kind!r}: upgrade requant")
     try:
         quantizer = _KINDS[state.kind](state)
-        quantizer.encode(np.zeros((1, quantizer.dim), np.float32))  # what cannot be shows here
+        if quantizer.encode(np.zeros((1, quantizer.dim), np.float32)).shape != (
+            1,
+            quantizer.spec.width,
+        ):
+            raise ValueError("its codes have another width than it says")
         return quantizer
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise CorruptDataError(f"the {state.kind} quantizer is incomplete: {error!r}") from error
@@ -87,7 +91,7 @@ def fingerprint(quantizer: Quantizer) -> str:
 
 def _native(precision: Precision, sample: ArrayLike, **options: Any) -> Quantizer:
     vectors = as_vectors(sample)
-    if precision in ("float32", "float16"):
+    if precision in ("float32", "float16", "native"):
         return FloatQuantizer(vectors.shape[1], precision, **options)
     if precision in ("int8", "uint8"):
         return ScalarQuantizer.fit(vectors, precision, **options)

@@ -10,7 +10,7 @@ RequantError
 ├── UnknownIndexError(KeyError)       no index of that name
 ├── ExistsError                       a collection or index of that name is already there
 ├── UnsupportedError, EngineMissingError(ImportError), EngineError, ForkedError
-├── CorruptDataError, CorruptIndexError
+├── CorruptDataError, CorruptIndexError, LocationTakenError
 └── StoreError                        the database cannot be opened, read or written
 
 IndexWarning(UserWarning)             an index was damaged and made again, or cannot be written
@@ -22,6 +22,7 @@ from requant.adapters.errors import (
     EngineError,
     EngineMissingError,
     ForkedError,
+    LocationTakenError,
     UnknownEngineError,
 )
 from requant.quantizers.errors import (
@@ -45,6 +46,7 @@ __all__ = [
     "ForkedError",
     "IndexWarning",
     "InputError",
+    "LocationTakenError",
     "NonFiniteError",
     "RequantError",
     "StoreError",

@@ -92,7 +92,7 @@ def test_what_is_no_matrix_of_real_numbers(case):
         fit("int8", gaussian(20, 2)).encode(values)
 
 
-@pytest.mark.parametrize("precision", ["int3", "INT8", "", None, 8, "native"])
+@pytest.mark.parametrize("precision", ["int3", "INT8", "", None, 8, "natives"])
 def test_an_unknown_precision(precision):
     with pytest.raises(InputError, match=r"unknown precision .*int8"):
         quantizers.fit(precision, gaussian(20, 2))

@@ -35,7 +35,12 @@ class FaissBackend(LocalBackend[storage.FaissStructure | ForeignIndex]):
 
     @classmethod
     def create(
-        cls, spec: IndexSpec, location: str | None = None, *, sample: Codes | None = None
+        cls,
+        spec: IndexSpec,
+        location: str | None = None,
+        *,
+        sample: Codes | None = None,
+        overwrite: bool = False,
     ) -> Self:
         """Return an empty index in memory; an ivf index is trained on `sample (n, w)`."""
         check_supported(cls.capabilities, spec)

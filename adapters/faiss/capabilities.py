@@ -34,6 +34,7 @@ def _level_rows(format: Format) -> tuple[Support, ...]:
 CAPABILITIES = Capabilities(
     engine="faiss",
     storage="file",
+    places=("memory",),
     supports=(
         *(row for format, metrics in _NUMBERS.items() for row in _number_rows(format, metrics)),
         *_level_rows("int4"),

@@ -33,7 +33,12 @@ class UsearchBackend(LocalBackend[FlatIndex | GraphIndex]):
 
     @classmethod
     def create(
-        cls, spec: IndexSpec, location: str | None = None, *, sample: Codes | None = None
+        cls,
+        spec: IndexSpec,
+        location: str | None = None,
+        *,
+        sample: Codes | None = None,
+        overwrite: bool = False,
     ) -> Self:
         """Return an empty index in memory; nothing is learned from `sample`."""
         check_supported(cls.capabilities, spec)

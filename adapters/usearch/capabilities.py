@@ -19,6 +19,7 @@ _GRAPH_METRICS = _METRICS | {"uint8": ("l2",)}
 CAPABILITIES = Capabilities(
     engine="usearch",
     storage="file",
+    places=("memory",),
     supports=(
         # usearch knows no filter; its exact scan reads the rows that it is given.
         *(

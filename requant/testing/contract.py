@@ -8,7 +8,7 @@ from typing import Any
 from requant.adapters.protocol import Backend
 from requant.testing.bench import Bench, Case
 
-_METHODS = ("create", "open", "upsert", "delete", "search", "export", "flush", "close", "__len__")
+_METHODS = ("create", "open", "drop", "upsert", "delete", "search", "export", "flush", "close")
 
 
 class Contract(Bench):
@@ -16,7 +16,7 @@ class Contract(Bench):
 
     def test_signatures_equal_the_protocols(self) -> None:
         """Names, order, kinds and defaults of all parameters are those of the protocol."""
-        for name in _METHODS:
+        for name in (*_METHODS, "__len__"):
             assert _parameters(self.backend, name) == _parameters(Backend, name), name
 
     def test_instances_are_backends(self, row: Case) -> None:

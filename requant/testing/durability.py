@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from requant.adapters.errors import CorruptIndexError, EngineError
+from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.protocol import Backend
 from requant.testing.bench import Bench, Case
 from requant.testing.data import make_codes, make_keys, make_queries
@@ -54,6 +54,32 @@ class Durability(Bench):
         other = self.spec(Case(case.support, case.metric, 8 * case.dim))
         with pytest.raises(CorruptIndexError):
             self.backend.open(other, self.location())
+
+    def test_what_stands_there_is_not_touched(self, live: Case) -> None:
+        """A live index is not created over another one, unless that may be replaced."""
+        backend, judge = self.filled(live, 20)
+        self.reopened(backend).close()
+        where, spec = self.location(), self.spec(live)
+        sample = make_codes(spec.code, 200)
+        with pytest.raises(LocationTakenError):
+            self.backend.create(spec, where, sample=sample)
+        kept = self.backend.open(spec, where)
+        judge.holds(kept)
+        kept.close()
+        fresh = self._kept(self.backend.create(spec, where, sample=sample, overwrite=True))
+        assert len(fresh) == 0
+        fresh.upsert(judge.keys, judge.codes)
+        judge.holds(fresh)
+
+    def test_dropped_index_is_gone(self, row: Case) -> None:
+        """What was dropped cannot be opened; dropping nothing is harmless."""
+        backend, _ = self.filled(row, 20)
+        self.reopened(backend).close()
+        spec, where = self.spec(row), self.location()
+        self.backend.drop(spec, where)
+        self.backend.drop(spec, where)
+        with pytest.raises(CorruptIndexError):
+            self.backend.open(spec, where)
 
     def test_closed_index_is_refused(self, case: Case) -> None:
         """A closed index says so; closing twice is harmless."""

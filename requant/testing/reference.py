@@ -88,6 +88,7 @@ class ReferenceBackend(LocalBackend[Rows]):
     capabilities: ClassVar[Capabilities] = Capabilities(
         engine="reference",
         storage="file",
+        places=("memory",),
         supports=tuple(
             Support(
                 format,
@@ -103,7 +104,12 @@ class ReferenceBackend(LocalBackend[Rows]):
 
     @classmethod
     def create(
-        cls, spec: IndexSpec, location: str | None = None, *, sample: Codes | None = None
+        cls,
+        spec: IndexSpec,
+        location: str | None = None,
+        *,
+        sample: Codes | None = None,
+        overwrite: bool = False,
     ) -> Self:
         """Return an empty index."""
         check_supported(cls.capabilities, spec)

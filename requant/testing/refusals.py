@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from requant.adapters.protocol import Backend, IndexSpec
+from requant.quantizers.codes import FORMATS
 from requant.quantizers.errors import InputError, UnsupportedError
 from requant.testing.bench import Bench, Case
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
@@ -86,7 +87,7 @@ class Refusals(Bench):
     def test_what_is_not_declared_is_unsupported(self) -> None:
         """A combination that the capabilities lack names the engine and what there is instead."""
         declared = self.backend.capabilities
-        for format in ("float32", "float16", "int8", "uint8", "int4", "int2", "binary"):
+        for format in FORMATS:
             for index_type in ("flat", "hnsw", "ivf"):
                 row = declared.find(format, index_type)
                 for metric in ("ip", "l2", "hamming"):
