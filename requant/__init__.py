@@ -38,6 +38,7 @@ from requant.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -96,7 +97,12 @@ __all__ = [
 ]
 
 
-def open(target: str | Path | sa.Engine, *, folder: str | Path | None = None) -> Database:
+def open(
+    target: str | Path | sa.Engine,
+    *,
+    folder: str | Path | None = None,
+    secrets: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Database:
     """Open a database, and create it if it is not there.
 
     Args:
@@ -105,13 +111,15 @@ def open(target: str | Path | sa.Engine, *, folder: str | Path | None = None) ->
             write-ahead mode.
         folder: where index files are kept; by default beside the SQLite file, at
             `<path>.indexes`. To be given for PostgreSQL.
+        secrets: parameters of engines that are never stored, by engine:
+            `{"qdrant": {"api_key": "..."}}`. See `requant engines` for their names.
 
     Raises:
         StoreError: the database cannot be opened; InputError: `folder` is missing.
     """
     from requant.database import open_database
 
-    return open_database(target, folder=folder)
+    return open_database(target, folder=folder, secrets=secrets)
 
 
 def __getattr__(name: str) -> Any:

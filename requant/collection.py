@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from requant.errors import InputError, UnknownIdError
 from requant.filters import compile_where
+from requant.homes import Premises
 from requant.index import Progress
 from requant.indexes import IndexSet
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
@@ -19,7 +19,6 @@ from requant.report import IndexInfo, Report, Stats, collect_stats, verify_colle
 from requant.results import Batch, Hit, batch_of, hits
 from requant.search import Found, Request, Search
 from requant.store import ledger
-from requant.store.engine import Store
 from requant.store.items import ItemWriter
 from requant.store.ledger import IndexConfig
 from requant.store.reader import Id, Item, Reader
@@ -41,11 +40,11 @@ class Collection:
     process or another.
     """
 
-    def __init__(self, store: Store, folder: Path, row: CollectionRow) -> None:
-        """Stand for the collection `row` of `store`, its index files below `folder`."""
-        self._store = store
+    def __init__(self, premises: Premises, row: CollectionRow) -> None:
+        """Stand for the collection `row`."""
+        self._store = premises.store
         self._row = row
-        self._indexes = IndexSet(store, folder, row)
+        self._indexes = IndexSet(premises, row)
         self._model: Any = None  # the last one that embedded texts
 
     @property
@@ -335,14 +334,18 @@ class Collection:
         dialect: str | None = None,
         params: Mapping[str, Any] | None = None,
         mmap: bool = False,
+        url: str | None = None,
+        remote_name: str | None = None,
+        overwrite: bool = False,
         progress: Progress | None = None,
     ) -> None:
         """Build an index from the stored vectors; the first one is used by searches at once.
 
         Args:
             name: for `use_index`, `drop_index` and `search(index=...)`.
-            engine: "faiss", "usearch", or another registered backend.
-            precision: float32, float16, int8, uint8, int4, int2 or binary.
+            engine: "faiss", "usearch", "qdrant", "lancedb" or another registered backend.
+            precision: float32, float16, int8, uint8, int4, int2 or binary; or native, the engine's
+                own compression of float32.
             index_type: flat (exact over the codes), hnsw or ivf.
             bits: bits a dimension of binary codes, 1 to 4 (default 2).
             rotate: rotate before quantizing (binary: on by default; int8, uint8: off).
@@ -350,16 +353,22 @@ class Collection:
                 "sentence-transformers-5" for those of its releases up to 5.1.
             params: the engine's own parameters, see `requant engines`.
             mmap: let the engine map the index file instead of reading it, where it can.
+            url: the server or object storage that keeps the index ("http://localhost:6333",
+                "s3://bucket/indexes"); by default it is kept in the database's own folder.
+            remote_name: what the index is called there; by default a name is made up.
+            overwrite: replace what stands at `url` under `remote_name`, whoever made it.
             progress: called with (done, total) rows while the index is built.
 
         Raises:
-            ExistsError: the name is taken.
+            ExistsError: the name is taken; LocationTakenError: `remote_name` is.
             EngineMissingError, UnsupportedError, InputError: it cannot be built; nothing remains.
         """
         given = {"bits": bits, "rotate": rotate, "dialect": dialect}
         options = {option: value for option, value in given.items() if value is not None}
-        config = IndexConfig(engine, precision, index_type, options, check_params(params), mmap)
-        self._indexes.add(check_name(name, "index"), config, progress)
+        config = IndexConfig(
+            engine, precision, index_type, options, check_params(params), mmap, url, remote_name
+        )
+        self._indexes.add(check_name(name, "index"), config, progress, overwrite=overwrite)
 
     def use_index(self, name: str) -> None:
         """Make an index the one that searches use; raises UnknownIndexError."""
@@ -399,6 +408,10 @@ class Collection:
         self._indexes.close()
 
     # Within
+
+    def let_go(self) -> None:
+        """Forget the indexes without publishing them: the collection has been dropped."""
+        self._indexes.let_go()
 
     def _known_model(self, model: Any) -> Any:
         if model is None and self._model is None:
@@ -479,4 +492,4 @@ class Collection:
             ledger.find(self._store, self._row.id, index)  # not asked, but it has to exist
         loaded = None if exact else self._indexes.current(reader, state, index)
         found = Search(reader, self._row, state, loaded, request).run()
-        return found, loaded is not None and loaded.reaching > state.seq
+        return found, loaded is not None and loaded.is_ahead_of(state.seq)

@@ -16,10 +16,12 @@ import sqlalchemy as sa
 
 from requant.collection import Collection
 from requant.errors import ExistsError, InputError
+from requant.homes import Premises, sweep
+from requant.planning import Secrets
 from requant.store import catalog, ledger
-from requant.store.engine import Store, engine_of, open_store
+from requant.store.engine import engine_of, open_store
 from requant.store.schema import CollectionRow, Metric
-from requant.validate import check_name
+from requant.validate import check_name, check_secrets
 
 MAX_DIM = 65_536
 
@@ -31,10 +33,11 @@ class Database:
     at a time, and nobody who reads waits.
     """
 
-    def __init__(self, store: Store, folder: Path, temporary: bool = False) -> None:
-        """Stand for `store` with its index files in `folder`; see `requant.open`."""
-        self._store = store
-        self._folder = folder
+    def __init__(self, premises: Premises, temporary: bool = False) -> None:
+        """Stand for a store and a folder of index files; see `requant.open`."""
+        self._premises = premises
+        self._store = premises.store
+        self._folder = premises.folder
         self._temporary = temporary
         self._lock = threading.Lock()
         self._open: dict[int, Collection] = {}
@@ -89,9 +92,10 @@ class Database:
         indexes = ledger.every(self._store, row.id)
         catalog.drop(self._store, row)
         with self._lock:
-            self._open.pop(row.id, None)
-        for index in indexes:
-            shutil.rmtree(self._folder / str(index.id), ignore_errors=True)
+            known = self._open.pop(row.id, None)
+        if known is not None:
+            known.let_go()
+        sweep(self._premises, [index.id for index in indexes])
 
     def close(self) -> None:
         """Publish what indexes in memory hold, and close the connections; again is harmless."""
@@ -124,21 +128,28 @@ class Database:
     def _stand_for(self, row: CollectionRow) -> Collection:
         with self._lock:
             # One object a collection, so that an index is in memory once.
-            fresh = Collection(self._store, self._folder, row)
+            fresh = Collection(self._premises, row)
             return self._open.setdefault(row.id, fresh)
 
 
-def open_database(target: str | Path | sa.Engine, *, folder: str | Path | None = None) -> Database:
+def open_database(
+    target: str | Path | sa.Engine,
+    *,
+    folder: str | Path | None = None,
+    secrets: Secrets | None = None,
+) -> Database:
     """Open a database, as `requant.open` says, whose other half this is."""
+    secrets = check_secrets(secrets)
     if isinstance(target, str) and target == ":memory:":
         home = Path(tempfile.mkdtemp(prefix="requant-"))
         engine, _ = engine_of(home / "store.db")
         store = open_store(engine, owned=True)
         weakref.finalize(store, shutil.rmtree, home, ignore_errors=True)
-        return Database(store, home / "indexes", temporary=True)
+        return Database(Premises(store, home / "indexes", secrets), temporary=True)
     engine, owned = engine_of(target)
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
         folder = f"{engine.url.database}.indexes"
-    return Database(open_store(engine, owned=owned), Path(folder).absolute())
+    store = open_store(engine, owned=owned)
+    return Database(Premises(store, Path(folder).absolute(), secrets))

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
-import uuid
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from requant.adapters import registry
-from requant.adapters.files import check_digest, publish
-from requant.adapters.guards import check_supported
-from requant.adapters.protocol import Backend, IndexSpec, Keys, Support
+from requant.adapters.protocol import Keys
 from requant.errors import (
     CorruptDataError,
     CorruptIndexError,
@@ -27,16 +18,15 @@ from requant.errors import (
     IndexWarning,
     StoreError,
 )
-from requant.planning import choose_metric
+from requant.homes import Home, Premises, home_of
+from requant.loaded import Loaded
+from requant.planning import fit_quantizer, index_spec, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
-from requant.quantizers.codes import CodeMetric
-from requant.quantizers.protocol import Quantizer, Refining
 from requant.rescore import normalise
 from requant.store import ledger
-from requant.store.engine import Store
-from requant.store.ledger import Generation, IndexConfig, IndexRow, Watermark
-from requant.store.reader import CollectionState, Reader
+from requant.store.ledger import Generation, IndexRow, Watermark
+from requant.store.reader import CollectionState, Head, Reader
 from requant.store.schema import CollectionRow, key_range
 
 Progress = Callable[[int, int], None]
@@ -50,66 +40,49 @@ _UNEQUAL = 0.3
 # Catching up on this many rows is worth a new generation, so that it is not done again.
 PUBLISH_ROWS = 10_000
 _BATCH = 8192
-_ORPHAN_SECONDS = 3600.0
-
-
-@dataclass
-class Loaded:
-    """An index in use: a quantizer, the backend that holds its codes, and how far it has come."""
-
-    quantizer: Quantizer
-    backend: Backend
-    fit_rows: int
-    watermark: Watermark
-    reaching: int = 0  # the seq that it is being caught up with; its watermark once it is
-    unpublished: int = 0
-    postponed: int = 0  # what was unpublished when publishing last failed
-
-    @property
-    def support(self) -> Support:
-        """What the engine declares for this kind of index."""
-        spec = self.backend.spec
-        row = self.backend.capabilities.find(spec.code.format, spec.index_type)
-        assert row is not None
-        return row
-
-    @cached_property
-    def takes_key_sets(self) -> bool:
-        """Whether the engine can search among given keys."""
-        return self.support.key_sets
-
-    @cached_property
-    def refines(self) -> bool:
-        """Whether candidates come with their codes, and the quantizer makes something of them."""
-        return self.support.codes and isinstance(self.quantizer, Refining)
 
 
 class FollowingIndex:
     """Keeps one index of a collection in step with the store, for all threads of a process."""
 
-    def __init__(self, store: Store, folder: Path, owner: CollectionRow, row: IndexRow) -> None:
+    def __init__(self, premises: Premises, owner: CollectionRow, row: IndexRow) -> None:
         """Follow nothing yet: the index is loaded or built on the first `sync`."""
         self.row = row
-        self._store = store
-        self._folder = folder / str(row.id)
+        self._premises = premises
+        self._store = premises.store
         self._owner = owner
         self._lock = threading.RLock()
         self._loaded: Loaded | None = None
+        self._old: list[Loaded] = []  # live ones whose place is not removed yet
         self._damaged: set[str] = set()
 
+    @cached_property
+    def _home(self) -> Home:
+        return home_of(self._premises, self._owner, self.row)
+
     def sync(
-        self, reader: Reader, state: CollectionState, progress: Progress | None = None
+        self,
+        reader: Reader,
+        state: CollectionState,
+        progress: Progress | None = None,
+        *,
+        wait: bool = False,
     ) -> Loaded | None:
         """Return the index as it is at `state`, the snapshot that `reader` sees.
 
         None while the collection has no vectors: there is nothing to fit a quantizer on. What
         cannot be published is no reason to fail: it is said in an IndexWarning, and tried later.
+
+        A live index that another process is writing to is returned as far as it has come, unless
+        the turn is to be waited for.
         """
         loaded = self._loaded
-        if loaded is not None and loaded.watermark.seq >= state.seq:
+        if loaded is not None and self._is_current(loaded, reader, state):
             return loaded
-        with self._lock:
+        with self._lock, self._home.turn(wait) as ours:
             loaded = self._usable(state)
+            if not ours:
+                return loaded
             if loaded is None or self._outgrown(loaded, state):
                 loaded = self._build(reader, state, progress)
                 self._publish_if_possible()
@@ -119,22 +92,28 @@ class FollowingIndex:
                     self._catch_up(loaded, reader, state, progress)
                 except BaseException:
                     # Half of a write may be in the engine: it is opened or built again.
-                    self._loaded = None
+                    self._let_go_of(loaded)
                     raise
             fresh = loaded.unpublished - loaded.postponed
-            if fresh > max(PUBLISH_ROWS, len(loaded.backend) // 10):
+            if fresh > max(PUBLISH_ROWS, loaded.size // 10):
                 self._publish_if_possible()
             return loaded
 
     def rebuild(
-        self, reader: Reader, state: CollectionState, progress: Progress | None = None
+        self,
+        reader: Reader,
+        state: CollectionState,
+        progress: Progress | None = None,
+        *,
+        overwrite: bool = False,
     ) -> bool:
         """Fit the quantizer anew, encode every vector again, and publish.
 
+        `overwrite` lets a live engine replace what stands under the name that was asked for.
         Returns False if that was refused: catch up, and publish again.
         """
-        with self._lock:
-            loaded = self._build(reader, state, progress)
+        with self._lock, self._home.turn(wait=True):
+            loaded = self._build(reader, state, progress, overwrite)
             recorded = self.publish()
             if loaded is not None and not recorded:
                 loaded.unpublished = 1  # else nothing would tell that it is still to be done
@@ -143,19 +122,25 @@ class FollowingIndex:
     def let_go(self) -> None:
         """Forget the index without closing it: a search may still be inside.
 
-        Whoever is publishing it finishes first, so that its files can be removed afterwards.
+        Whoever is publishing it finishes first, so that its files can be removed afterwards. Live
+        engines are closed, since nothing may be open where something is removed.
         """
         with self._lock:
-            self._loaded = None
+            self._close_old(keep=set())
+            if self._loaded is not None:
+                self._let_go_of(self._loaded)
 
-    def pinned(self) -> AbstractContextManager[object]:
-        """Keep the index from moving on until the end of the block, for other threads as well."""
-        return self._lock
+    @contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Keep the index from moving on until the end of the block, by whomever."""
+        with self._lock, self._home.turn(wait=True):
+            yield
 
-    def publish(self) -> bool:
-        """Write what the index holds as a new generation, unless that has been done.
+    def publish(self, *, wait: bool = True) -> bool:
+        """Record what the index holds as a new generation, unless that has been done.
 
-        Returns False if it was refused: another process has published one that followed further.
+        Returns False if it was refused: another process has published one that followed further,
+        or, unless that is to be waited for, is writing just now.
 
         Raises:
             StoreError, EngineError: it cannot be written; what was published before is untouched.
@@ -164,37 +149,44 @@ class FollowingIndex:
             loaded = self._loaded
             if loaded is None or not loaded.unpublished:
                 return True
-            name = f"{uuid.uuid4().hex}.{self.row.config.engine}"
-            try:
-                digest = publish(self._folder / name, loaded.backend.flush)
-            except OSError as error:
-                raise StoreError(f"cannot write index {self.row.name!r}: {error}") from error
-            generation = Generation(
-                fingerprint=factory.fingerprint(loaded.quantizer),
-                fit_rows=loaded.fit_rows,
-                spec={
-                    "metric": loaded.backend.spec.metric,
-                    "expected": loaded.backend.spec.expected,
-                },
-                watermark=loaded.watermark,
-                items=len(loaded.backend),
-                file=name,
-                digest=digest,
-            )
-            body = factory.to_bytes(loaded.quantizer)
-            useless = ledger.record(self._store, self.row, generation, body, self._damaged)
-            self._damaged = set()
-            loaded.unpublished = loaded.postponed = 0
-            _remove(self._folder, useless, keep=ledger.files(self._store, self.row.id))
-            return name not in useless
+            with self._home.turn(wait) as ours:
+                return ours and self._publish(loaded)
 
     def close(self) -> None:
         """Publish what is to be published, if that is possible, and let go of the memory."""
         with self._lock:
             self._publish_or_warn()
+            self._close_old(keep=set())
             if self._loaded is not None:
                 self._loaded.backend.close()
             self._loaded = None
+
+    def _publish(self, loaded: Loaded) -> bool:
+        try:
+            name, digest = self._home.write(loaded.name, loaded.backend)
+        except OSError as error:
+            raise StoreError(f"cannot write index {self.row.name!r}: {error}") from error
+        spec = loaded.backend.spec
+        generation = Generation(
+            fingerprint=factory.fingerprint(loaded.quantizer),
+            fit_rows=loaded.fit_rows,
+            spec={"metric": spec.metric, "expected": spec.expected},
+            watermark=loaded.watermark,
+            items=loaded.size,
+            file=name,
+            digest=digest,
+        )
+        body = factory.to_bytes(loaded.quantizer)
+        useless = ledger.record(self._store, self.row, generation, body, self._damaged)
+        self._damaged = set()
+        loaded.unpublished = loaded.postponed = 0
+        keep = ledger.files(self._store, self.row.id)
+        recorded = name in keep
+        # A place that was not recorded for being behind is in use all the same.
+        keep |= {loaded.name} if loaded.name else set()
+        self._close_old(keep)
+        self._home.clear(useless, keep)
+        return recorded
 
     def _publish_if_possible(self) -> None:
         # A search waits for no writer: the next one to catch up tries again.
@@ -203,11 +195,36 @@ class FollowingIndex:
 
     def _publish_or_warn(self) -> None:
         try:
-            self.publish()
+            self.publish(wait=False)
         except (StoreError, EngineError) as error:
             if self._loaded is not None:
                 self._loaded.postponed = self._loaded.unpublished
-            self._warn(f"{error}; it is in memory only, until a later publication succeeds")
+            self._warn(f"{error}; it is not on disk until a later publication succeeds")
+
+    def _let_go_of(self, loaded: Loaded) -> None:
+        self._loaded = None
+        if loaded.name:
+            loaded.backend.close()
+
+    def _close_old(self, keep: set[str]) -> None:
+        for old in [old for old in self._old if old.name not in keep]:
+            old.backend.close()
+            self._old.remove(old)
+
+    def _replace(self, loaded: Loaded | None) -> None:
+        if self._loaded is not None and self._loaded.name:
+            self._old.append(self._loaded)  # a search may still be inside
+        self._loaded = loaded
+
+    def _is_current(self, loaded: Loaded, reader: Reader, state: CollectionState) -> bool:
+        if loaded.name:
+            head = self._home.head(reader)
+            if head is not None and head.name != loaded.name:
+                return False  # another process has built it anew
+            if head is not None and head.seq > loaded.watermark.seq:
+                with self._lock:
+                    loaded.heed(head)
+        return loaded.watermark.seq >= state.seq
 
     def _warn(self, text: str) -> None:
         name = f"index {self.row.name!r} of {self._owner.name!r}"
@@ -215,12 +232,19 @@ class FollowingIndex:
 
     def _usable(self, state: CollectionState) -> Loaded | None:
         """Return the index in memory or on disk, unless the log it would need is pruned."""
+        head = self._home.head(None)
+        if head is not None and self._loaded is not None:
+            if self._loaded.name == head.name:
+                self._loaded.heed(head)
+            else:
+                self._replace(None)
         loaded = self._loaded
         if loaded is None or loaded.watermark.seq < state.log_floor:
-            self._loaded = loaded = self._open_newest(state.log_floor)
+            self._replace(None)
+            self._loaded = loaded = self._open_newest(state.log_floor, head)
         return loaded
 
-    def _open_newest(self, log_floor: int) -> Loaded | None:
+    def _open_newest(self, log_floor: int, head: Head | None) -> Loaded | None:
         tried: set[str] = set()
         while True:
             # Another process may publish, and remove what we were told of, while we open it.
@@ -229,13 +253,15 @@ class FollowingIndex:
                 for generation, body in ledger.generations(self._store, self.row.id)
                 if generation.watermark.seq >= log_floor and generation.file not in tried
             ]
+            if self._home.live:  # what stood in an older place is not looked after any more
+                fresh = [one for one in fresh if head is not None and one[0].file == head.name]
             if not fresh:
                 return None
             generation, body = fresh[0]
             tried.add(generation.file)
             try:
-                loaded = self._open(generation, body)
-            except (CorruptIndexError, CorruptDataError, OSError) as error:
+                loaded = self._open(generation, body, head)
+            except (CorruptIndexError, CorruptDataError) as error:
                 if generation.file in ledger.files(self._store, self.row.id):
                     self._damaged.add(generation.file)
                     self._warn(
@@ -246,37 +272,53 @@ class FollowingIndex:
             loaded.unpublished = len(self._damaged)  # what is damaged is to be replaced
             return loaded
 
-    def _open(self, generation: Generation, body: bytes) -> Loaded:
+    def _open(self, generation: Generation, body: bytes, head: Head | None) -> Loaded:
         config = self.row.config
         quantizer = factory.from_bytes(body)
         if factory.fingerprint(quantizer) != generation.fingerprint:
             raise CorruptIndexError("its quantizer is not the one that made its codes")
-        path = self._folder / generation.file
-        check_digest(path, generation.digest)
-        spec = index_spec(config, quantizer, **generation.spec)
-        backend = registry.load(config.engine).open(spec, str(path), mmap=config.mmap)
-        if len(backend) != generation.items:
-            raise CorruptIndexError(
-                f"{path} holds {len(backend)} items, {generation.items} were written"
-            )
-        mark = generation.watermark
-        return Loaded(quantizer, backend, generation.fit_rows, mark, mark.seq)
+        spec = index_spec(config, self._premises.secrets, quantizer, **generation.spec)
+        backend = self._home.open(generation, spec)
+        mark, rows = generation.watermark, generation.fit_rows
+        loaded = Loaded(quantizer, backend, rows, mark, self._home, reaching=mark.seq)
+        if head is not None:
+            loaded.name, loaded.heard, loaded.items = head.name, head.seq, head.items
+            loaded.reaching = max(mark.seq, head.reaching)
+        return loaded
 
     def _build(
-        self, reader: Reader, state: CollectionState, progress: Progress | None
+        self,
+        reader: Reader,
+        state: CollectionState,
+        progress: Progress | None,
+        overwrite: bool = False,
     ) -> Loaded | None:
         sample = self._sample(reader, state)
         if len(sample) < 2:  # one vector has no spread to learn, and is found without an index
             return None
         self._tell_of_norms(sample)
-        quantizer = fit_quantizer(self.row.config, sample)
+        config, secrets = self.row.config, self._premises.secrets
+        quantizer = fit_quantizer(config, sample)
         first, _ = key_range(self._owner.id)
-        expected = state.next_key - first
-        backend = new_backend(self.row.config, self._owner, quantizer, expected, sample)
-        loaded = Loaded(quantizer, backend, len(sample), Watermark(first, state.seq), state.seq)
-        self._catch_up(loaded, reader, state, progress)
-        self._loaded = loaded
+        metric, expected = self._owner.metric, state.next_key - first
+        spec = planned_spec(config, secrets, metric, quantizer, expected)
+        mark = Watermark(first, state.seq)
+        name, backend = self._home.create(spec, quantizer.encode(sample), mark, overwrite)
+        loaded = Loaded(quantizer, backend, len(sample), mark, self._home, name, state.seq)
+        try:
+            self._catch_up(loaded, reader, state, progress)
+        except BaseException:
+            self._abandon(loaded)
+            raise
+        self._replace(loaded)
         return loaded
+
+    def _abandon(self, loaded: Loaded) -> None:
+        if loaded.name:
+            loaded.backend.close()
+            kept = ledger.files(self._store, self.row.id)
+            used = [*self._old, self._loaded] if self._loaded is not None else self._old
+            self._home.clear({loaded.name}, kept | {one.name for one in used})
 
     def _catch_up(
         self, loaded: Loaded, reader: Reader, state: CollectionState, progress: Progress | None
@@ -284,6 +326,7 @@ class FollowingIndex:
         """Apply what was written since; safe to repeat if it is interrupted."""
         mark, dim = loaded.watermark, self._owner.dim
         loaded.reaching = state.seq
+        self._home.announce(loaded.name, state.seq)
         changed = reader.changed(self._owner.id, mark.seq, mark.key)
         total = len(changed) + max(state.next_key - mark.key, 0)
         done = 0
@@ -297,7 +340,10 @@ class FollowingIndex:
             done += self._put(loaded, keys, vectors)
             _report(progress, done, total)
         loaded.unpublished += max(done, len(changed))
-        loaded.watermark = Watermark(max(mark.key, state.next_key), max(mark.seq, state.seq))
+        loaded.items = len(loaded.backend)
+        mark = Watermark(max(mark.key, state.next_key), max(mark.seq, state.seq))
+        self._home.advance(loaded.name, mark, loaded.items)
+        loaded.watermark = mark
 
     def _put(self, loaded: Loaded, keys: Keys, vectors: Float32s) -> int:
         if len(keys):
@@ -319,7 +365,7 @@ class FollowingIndex:
         return normalise(vectors) if self._owner.metric == "cosine" else vectors
 
     def _outgrown(self, loaded: Loaded, state: CollectionState) -> bool:
-        size = len(loaded.backend) + max(state.next_key - loaded.watermark.key, 0)
+        size = loaded.size + max(state.next_key - loaded.watermark.key, 0)
         return loaded.fit_rows < SAMPLE_ROWS and size >= 4 * loaded.fit_rows
 
     def _sample(self, reader: Reader, state: CollectionState) -> Float32s:
@@ -336,62 +382,6 @@ class FollowingIndex:
         return np.empty((0, dim), np.float32)
 
 
-def index_spec(
-    config: IndexConfig, quantizer: Quantizer, metric: CodeMetric, expected: int
-) -> IndexSpec:
-    """Return what a backend is told of an index."""
-    index_type: Any = config.index_type
-    return IndexSpec(quantizer.spec, metric, index_type, config.params, expected)
-
-
-def fit_quantizer(config: IndexConfig, sample: Float32s) -> Quantizer:
-    """Fit the quantizer that `config` asks for on `sample (n, d) float32`."""
-    precision: Any = config.precision
-    return factory.fit(precision, sample, **config.options)
-
-
-def check_config(config: IndexConfig, owner: CollectionRow) -> None:
-    """Try an index of `config` on two made-up vectors, so that what cannot be is never recorded.
-
-    Raises EngineMissingError, UnknownEngineError, UnsupportedError or InputError.
-    """
-    sample = np.eye(2, owner.dim, dtype=np.float32)
-    new_backend(config, owner, fit_quantizer(config, sample), 2, sample).close()
-
-
-def new_backend(
-    config: IndexConfig,
-    owner: CollectionRow,
-    quantizer: Quantizer,
-    expected: int,
-    sample: Float32s,
-) -> Backend:
-    """Create an empty backend for `quantizer`; raises UnsupportedError, naming alternatives."""
-    backend = registry.load(config.engine)
-    index_type: Any = config.index_type
-    support = backend.capabilities.find(quantizer.spec.format, index_type)
-    metric = (
-        choose_metric(owner.metric, quantizer, support, config.engine)
-        if support
-        else quantizer.metrics[0]  # check_supported refuses below, and lists alternatives
-    )
-    spec = index_spec(config, quantizer, metric, expected)
-    check_supported(backend.capabilities, spec)
-    return backend.create(spec, sample=quantizer.encode(sample))
-
-
 def _report(progress: Progress | None, done: int, total: int) -> None:
     if progress is not None:
         progress(done, max(done, total))
-
-
-def _remove(folder: Path, useless: set[str], keep: set[str]) -> None:
-    """Delete files that no row names; a stranger's only when it cannot be in the making."""
-    long_ago = time.time() - _ORPHAN_SECONDS
-    for path in folder.glob("*"):  # nothing, if the folder itself has gone
-        with contextlib.suppress(FileNotFoundError):
-            if path.name not in keep and (path.name in useless or path.stat().st_mtime < long_ago):
-                path.unlink()
-    if not keep:
-        with contextlib.suppress(OSError):
-            folder.rmdir()

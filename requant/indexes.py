@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from requant.errors import UnknownIndexError
-from requant.index import FollowingIndex, Loaded, Progress, check_config
+from requant.homes import Premises, sweep
+from requant.index import FollowingIndex, Progress
+from requant.loaded import Loaded
+from requant.planning import check_config
 from requant.store import ledger
-from requant.store.engine import Store
 from requant.store.ledger import IndexConfig, IndexRow
 from requant.store.reader import CollectionState, Reader
 from requant.store.schema import CollectionRow
@@ -23,21 +23,24 @@ _TRIES = 5
 class IndexSet:
     """What `Collection` does with its indexes; names are the user's, numbers the ledger's."""
 
-    def __init__(self, store: Store, folder: Path, owner: CollectionRow) -> None:
-        """Stand for the indexes of `owner`, their files below `folder`."""
-        self._store = store
-        self._folder = folder
+    def __init__(self, premises: Premises, owner: CollectionRow) -> None:
+        """Stand for the indexes of `owner`."""
+        self._premises = premises
+        self._store = premises.store
         self._owner = owner
         self._following: dict[int, FollowingIndex] = {}
         self._pid = os.getpid()
 
-    def add(self, name: str, config: IndexConfig, progress: Progress | None) -> None:
+    def add(
+        self, name: str, config: IndexConfig, progress: Progress | None, *, overwrite: bool
+    ) -> None:
         """Record an index and build it; whatever goes wrong, nothing of it remains."""
-        check_config(config, self._owner)
+        check_config(config, self._premises.secrets, self._owner)
         row = ledger.add(self._store, self._owner.id, name, config)
         try:
             with self._store.reading() as reader:
-                self._follow(row).rebuild(reader, reader.state_of(self._owner), progress)
+                state = reader.state_of(self._owner)
+                self._follow(row).rebuild(reader, state, progress, overwrite=overwrite)
             # Not before: searches, here and in other processes, would wait for it or build it too.
             ledger.activate(self._store, row)
         except BaseException:
@@ -53,7 +56,7 @@ class IndexSet:
         row = self._named(name)
         ledger.drop(self._store, row)
         self._forget(row.id)
-        shutil.rmtree(self._folder / str(row.id), ignore_errors=True)
+        sweep(self._premises, [row.id])
 
     def rebuild(self, name: str | None, progress: Progress | None) -> None:
         """Fit and encode an index anew; None stands for the one in use."""
@@ -70,7 +73,7 @@ class IndexSet:
             if recorded:
                 return
             with self._store.reading() as reader:
-                following.sync(reader, reader.state_of(self._owner))
+                following.sync(reader, reader.state_of(self._owner), wait=True)
             recorded = following.publish()
 
     def flush(self) -> None:
@@ -87,7 +90,7 @@ class IndexSet:
     def every(self, reader: Reader, state: CollectionState) -> dict[str, Loaded | None]:
         """Return all indexes by name, caught up; None for one that has nothing to hold yet."""
         rows = ledger.every(self._store, self._owner.id)
-        return {row.name: self._follow(row).sync(reader, state) for row in rows}
+        return {row.name: self._follow(row).sync(reader, state, wait=True) for row in rows}
 
     @contextmanager
     def pinned(self) -> Iterator[None]:
@@ -106,9 +109,14 @@ class IndexSet:
             for following in known.values():
                 closing.callback(following.close)
 
+    def let_go(self) -> None:
+        """Forget all indexes: the collection is gone."""
+        for number in list(self._following):
+            self._forget(number)
+
     def _sync(self, row: IndexRow) -> None:
         with self._store.reading() as reader:
-            self._follow(row).sync(reader, reader.state_of(self._owner))
+            self._follow(row).sync(reader, reader.state_of(self._owner), wait=True)
 
     def _named(self, name: str) -> IndexRow:
         return ledger.find(self._store, self._owner.id, name)
@@ -135,5 +143,5 @@ class IndexSet:
         if os.getpid() != self._pid:
             # Engines and locks of the parent process are of no use in this one.
             self._following, self._pid = {}, os.getpid()
-        fresh = FollowingIndex(self._store, self._folder, self._owner, row)
+        fresh = FollowingIndex(self._premises, self._owner, row)
         return self._following.setdefault(row.id, fresh)

@@ -1,12 +1,24 @@
-"""Which metric on codes ranks as a collection's metric does, for a quantizer and an engine."""
+"""What a backend is told of an index: the quantizer's codes, and the metric to rank them by."""
 
 from __future__ import annotations
 
-from requant.adapters.protocol import IndexType, Support
-from requant.errors import UnsupportedError
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from requant.adapters import registry
+from requant.adapters.guards import check_supported
+from requant.adapters.protocol import IndexSpec, IndexType, Support
+from requant.errors import InputError, UnsupportedError
+from requant.quantizers import factory
+from requant.quantizers.arrays import Float32s
 from requant.quantizers.codes import CodeMetric
 from requant.quantizers.protocol import Quantizer
-from requant.store.schema import Metric
+from requant.store.ledger import IndexConfig
+from requant.store.schema import CollectionRow, Metric
+
+Secrets = Mapping[str, Mapping[str, Any]]
 
 
 def wanted_metrics(metric: Metric, index_type: IndexType) -> tuple[CodeMetric, ...]:
@@ -34,3 +46,74 @@ def choose_metric(
         f"does: the codes can be compared by {', '.join(quantizer.metrics)}, the engine compares "
         f"by {', '.join(support.metrics)}; use precision 'int8' or 'float32'"
     )
+
+
+def fit_quantizer(config: IndexConfig, sample: Float32s) -> Quantizer:
+    """Fit the quantizer that `config` asks for on `sample (n, d) float32`."""
+    precision: Any = config.precision
+    return factory.fit(precision, sample, **config.options)
+
+
+def index_spec(
+    config: IndexConfig,
+    secrets: Secrets,
+    quantizer: Quantizer,
+    metric: CodeMetric,
+    expected: int,
+) -> IndexSpec:
+    """Return what a backend is told of an index, what is told to no store included."""
+    index_type: Any = config.index_type
+    params = {**config.params, **secrets.get(config.engine, {})}
+    return IndexSpec(quantizer.spec, metric, index_type, params, expected)
+
+
+def planned_spec(
+    config: IndexConfig,
+    secrets: Secrets,
+    metric: Metric,
+    quantizer: Quantizer,
+    expected: int,
+) -> IndexSpec:
+    """Return the spec of a new index; raises UnsupportedError, naming alternatives."""
+    capabilities = registry.load(config.engine).capabilities
+    index_type: Any = config.index_type
+    support = capabilities.find(quantizer.spec.format, index_type)
+    choice = (
+        choose_metric(metric, quantizer, support, config.engine)
+        if support
+        else quantizer.metrics[0]  # check_supported refuses below, and lists alternatives
+    )
+    spec = index_spec(config, secrets, quantizer, choice, expected)
+    check_supported(capabilities, spec)
+    return spec
+
+
+def trial_spec(config: IndexConfig, secrets: Secrets) -> IndexSpec:
+    """Return a spec of the engine, parameters and secrets of `config`, whatever it would hold."""
+    quantizer = fit_quantizer(config, np.eye(2, 8, dtype=np.float32))
+    return index_spec(config, secrets, quantizer, quantizer.metrics[0], 0)
+
+
+def check_config(config: IndexConfig, secrets: Secrets, owner: CollectionRow) -> None:
+    """Try an index of `config` on two made-up vectors, so that what cannot be is never recorded.
+
+    Raises EngineMissingError, UnknownEngineError, UnsupportedError or InputError.
+    """
+    sample = np.eye(2, owner.dim, dtype=np.float32)
+    quantizer = fit_quantizer(config, sample)
+    spec = planned_spec(config, secrets, owner.metric, quantizer, 2)
+    backend = registry.load(config.engine)
+    capabilities = backend.capabilities
+    told = sorted(set(config.params) & set(capabilities.secrets))
+    if told:
+        raise InputError(
+            f"{told[0]!r} would be stored in the database: pass it to requant.open("
+            f"secrets={{{config.engine!r}: {{{told[0]!r}: ...}}}}), or by the environment "
+            f"({capabilities.secrets[told[0]]})"
+        )
+    if config.url is not None and "server" not in capabilities.places:
+        raise UnsupportedError(f"{config.engine} lives in memory and has no server: leave out url=")
+    if config.url is None and config.remote_name is not None:
+        raise InputError("remote_name= is the index's name at url=: pass both or none")
+    if capabilities.storage == "file":
+        backend.create(spec, sample=quantizer.encode(sample)).close()

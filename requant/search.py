@@ -8,8 +8,9 @@ whenever k exist.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -17,10 +18,11 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.index import Loaded
+from requant.loaded import Loaded
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Refining
 from requant.rescore import best, normalise, score, score_many
+from requant.store.ledger import Watermark
 from requant.store.reader import CollectionState, Reader
 from requant.store.schema import CollectionRow, key_range
 
@@ -70,19 +72,22 @@ class Search:
         self._loaded = loaded
         self._request = request
         # Read once: another thread may be writing to the index.
-        self._size = len(loaded.backend) if loaded is not None else 0
+        self._size = loaded.size if loaded is not None else 0
+        self._mark = loaded.watermark if loaded is not None else None
 
     def run(self) -> list[Found]:
         """Return keys and scores of each query's results, best first."""
         request = self._request
         if self._loaded is None or not self._size:
-            return self._exact(request.queries, self._allowed)
+            return self._exact(request.queries, self._batches(self._allowed))
         count = self._candidate_count(self._loaded)
         fetched = count * (REFINED_SHARE if self._refines(self._loaded) else 1)
         block = max(1, min(BLOCK, int(BLOCK_BYTES / (fetched * self._owner.dim * 4))))
         results: list[Found] = []
         for start in range(0, len(request.queries), block):
             results += self._block(self._loaded, request.queries[start : start + block], count)
+        if self._mark is not None and self._mark.seq < self._state.seq:
+            return self._with_unfollowed(results, self._mark)
         return results
 
     def _block(self, loaded: Loaded, queries: Float32s, count: int) -> list[Found]:
@@ -115,7 +120,7 @@ class Search:
         allowed = self._allowed
         assert allowed is not None
         if len(allowed) <= FEW or not loaded.takes_key_sets:
-            return self._exact(asked.queries, allowed)
+            return self._exact(asked.queries, self._batches(allowed))
         rows, _ = self._first_pass(loaded, asked, count, count, among=allowed)
         results = self._rescored(asked.queries, rows)
         return self._completed(asked.queries, results, self._request.k, allowed)
@@ -190,16 +195,37 @@ class Search:
             wanted = min(wanted, len(allowed))
         short = [i for i, (keys, _) in enumerate(results) if len(keys) < wanted]
         if short:
-            exact = self._exact(queries[short], allowed)
+            exact = self._exact(queries[short], self._batches(allowed))
             for i, found in zip(short, exact, strict=True):
                 results[i] = found
         return results
 
-    def _exact(self, queries: Float32s, allowed: Keys | None) -> list[Found]:
-        """Score every vector, or every allowed one, in batches."""
+    def _with_unfollowed(self, results: list[Found], mark: Watermark) -> list[Found]:
+        """Add what the index does not know of yet, since somebody else is writing to it."""
+        changed = self._reader.changed(self._owner.id, mark.seq, mark.key)
+        fresh = self._exact(self._request.queries, self._unfollowed(changed, mark))
+        merged = []
+        for known, found in zip(results, fresh, strict=True):
+            new = ~np.isin(found[0], known[0])
+            keys = np.concatenate([known[0], found[0][new]])
+            scores = np.concatenate([known[1], found[1][new]])
+            merged.append(best(keys, scores, self._request.k))
+        return merged
+
+    def _unfollowed(self, changed: Keys, mark: Watermark) -> Iterator[tuple[Keys, Float32s]]:
+        new = self._reader.scan(mark.key, self._state.next_key, self._owner.dim)
+        for keys, vectors in chain(self._batches(changed), new):
+            if self._allowed is None:
+                yield keys, vectors
+            else:
+                met = np.isin(keys, self._allowed)
+                yield keys[met], vectors[met]
+
+    def _exact(self, queries: Float32s, batches: Iterable[tuple[Keys, Float32s]]) -> list[Found]:
+        """Score every vector of `batches`."""
         empty: Found = (np.empty(0, np.int64), np.empty(0, np.float32))
         results = [empty] * len(queries)
-        for keys, vectors in self._batches(allowed):
+        for keys, vectors in batches:
             for start in range(0, len(queries), BLOCK):
                 part = queries[start : start + BLOCK]
                 all_scores = score_many(part, vectors, self._owner.metric)

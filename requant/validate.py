@@ -72,6 +72,18 @@ def check_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
     return plain
 
 
+def check_secrets(secrets: Any) -> dict[str, dict[str, Any]]:
+    """Return engines' secret parameters; raise InputError where they are none.
+
+    >>> check_secrets({"qdrant": {"api_key": "..."}})
+    {'qdrant': {'api_key': '...'}}
+    """
+    given = {} if secrets is None else secrets
+    if not isinstance(given, Mapping) or not all(isinstance(v, Mapping) for v in given.values()):
+        raise InputError("secrets must be a dict of dicts, as {engine: {'api_key': ...}}")
+    return {engine: dict(values) for engine, values in given.items()}
+
+
 def check_rows(
     ids: Iterable[Any],
     vectors: ArrayLike | None,

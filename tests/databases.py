@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from requant.collection import Collection
 from requant.database import Database
-from requant.index import Loaded
+from requant.loaded import Loaded
 from requant.rescore import normalise
 
 MADE_UP_WORDS = ["air", "bay", "cue", "dew", "elk"]

@@ -192,7 +192,7 @@ def test_a_file_that_goes_between_the_row_and_the_open_is_no_damage(path, monkey
     open_generation = FollowingIndex._open
     calls = []
 
-    def publish_first(self, generation, body):
+    def publish_first(self, generation, body, head):
         if not calls:
             calls.append(generation)
             with requant.open(path) as other:
@@ -200,7 +200,7 @@ def test_a_file_that_goes_between_the_row_and_the_open_is_no_damage(path, monkey
                 for n in range(2):
                     notes.upsert(range(10), vectors(10, seed=n))
                     notes.flush()
-        return open_generation(self, generation, body)
+        return open_generation(self, generation, body, head)
 
     monkeypatch.setattr(FollowingIndex, "_open", publish_first)
     with requant.open(path) as db:

@@ -130,7 +130,7 @@ def test_a_newer_schema(tmp_path):
     path = make(tmp_path / "x")
     sql(path, "UPDATE requant_meta SET value = '99' WHERE name = 'schema'")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="schema 99, this requant reads 1: upgrade requant"):
+    with pytest.raises(StoreError, match="schema 99, this requant reads 2: upgrade requant"):
         requant.open(path)
     assert path.read_bytes() == before
 
@@ -273,7 +273,7 @@ def test_an_index_folder_that_cannot_be_written(tmp_path, monkeypatch):
         shutil.rmtree(db._folder)
         db._folder.write_text("in the way")
         notes.upsert(range(100, 150), vectors(50, seed=1))
-        with pytest.warns(IndexWarning, match=r"cannot write index 'main'.*in memory only"):
+        with pytest.warns(IndexWarning, match=r"cannot write index 'main'.*not on disk"):
             assert notes.search(vectors(50, seed=1)[7], k=1)[0].id == 107
         # It is said once, and not with every search.
         assert notes.search(vectors(50, seed=1)[8], k=1)[0].id == 108

@@ -53,7 +53,7 @@ def add(
         typer.Option(
             "--precision",
             metavar="PRECISION",
-            help="float32, float16, int8, uint8, int4, int2 or binary.",
+            help="float32, float16, int8, uint8, int4, int2, binary or native.",
         ),
     ] = "int8",
     index_type: Annotated[
@@ -96,6 +96,23 @@ def add(
         bool,
         typer.Option("--mmap", help="Map the index file instead of reading it, where it can be."),
     ] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="The server or object storage that keeps the index: http://localhost:6333, "
+            "s3://bucket/indexes.",
+        ),
+    ] = None,
+    remote_name: Annotated[
+        str | None,
+        typer.Option("--remote-name", metavar="NAME", help="What the index is called there."),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace what stands there under that name."),
+    ] = False,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -122,6 +139,9 @@ def add(
                 dialect=dialect,
                 params=params,
                 mmap=mmap,
+                url=url,
+                remote_name=remote_name,
+                overwrite=overwrite,
                 progress=advance,
             )
         _tell(target, name, "Built", as_json)

@@ -23,6 +23,7 @@ class HotSql:
     texts: Callable[[Sequence[str]], Any]
     state: str
     index_number: str
+    head: str
     vectors: str
     scan: str
     changed: str
@@ -33,6 +34,14 @@ class HotSql:
     insert_item: str
     put_vector: str
     log_change: str
+
+
+_HEAD = (
+    "SELECT l.name, l.reaching, l.applied_key, l.applied_seq, l.item_count "
+    "FROM requant_generations AS g JOIN requant_locations AS l "
+    "ON l.index_id = g.index_id AND l.name = g.file "
+    "WHERE g.index_id = {} ORDER BY g.generation DESC LIMIT 1"
+)
 
 
 def _json_texts(texts: Sequence[str]) -> str:
@@ -46,6 +55,7 @@ _SQLITE = HotSql(
     texts=_json_texts,
     state="SELECT next_key, seq, log_floor, active FROM requant_collections WHERE id = ?",
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
+    head=_HEAD.format("?"),
     # CROSS JOIN keeps SQLite from turning the loop round.
     vectors=(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_vectors AS v "
@@ -92,6 +102,7 @@ _POSTGRES = HotSql(
     texts=list,
     state="SELECT next_key, seq, log_floor, active FROM requant_collections WHERE id = %s",
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
+    head=_HEAD.format("%s"),
     vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s) ORDER BY key",
     scan=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "

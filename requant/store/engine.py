@@ -28,6 +28,7 @@ _PRAGMAS = (
 )
 _BUSY_SECONDS = 60.0
 _CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
+_OLDER_SCHEMAS = ("1",)  # those that lack nothing but a table
 _NO_LIMIT = -1  # kept readers must not use up the connections of writers
 
 
@@ -166,7 +167,7 @@ class Store:
             self._create()
         with self.engine.connect() as connection:
             found = connection.execute(schema).scalar()
-        if found is None:  # an application made the tables with its own
+        if found in (None, *_OLDER_SCHEMAS):  # None: an application made the tables with its own
             self._create()
         elif found != str(SCHEMA_VERSION):
             raise StoreError(
@@ -183,7 +184,7 @@ class Store:
             raise StoreError(f"{self.engine.url!r} has no write-ahead log: its journal is {mode}")
 
     def _create(self) -> None:
-        """Create all tables or none, though several processes may try at the same time."""
+        """Create all missing tables or none, though several processes may try at the same time."""
         with self.engine.begin() as connection:
             raw: Any = connection.connection.driver_connection
             if self.sql.name != "sqlite":
@@ -192,8 +193,10 @@ class Store:
                 raw.execute("BEGIN IMMEDIATE")
             self.tables.metadata.create_all(connection)
             insert = insert_into(self.engine, self.tables.meta)
-            values = {"name": "schema", "value": str(SCHEMA_VERSION)}
-            connection.execute(insert.values(values).on_conflict_do_nothing())
+            version = str(SCHEMA_VERSION)
+            insert = insert.values(name="schema", value=version)
+            known = insert.on_conflict_do_update(index_elements=["name"], set_={"value": version})
+            connection.execute(known)
 
 
 def open_store(engine: sa.Engine, *, owned: bool) -> Store:

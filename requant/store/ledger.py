@@ -19,7 +19,10 @@ KEPT_GENERATIONS = 2
 
 @dataclass(frozen=True)
 class IndexConfig:
-    """What the user asked for; `options` are the quantizer's, `params` the engine's."""
+    """What the user asked for; `options` are the quantizer's, `params` the engine's.
+
+    `url` is where a live engine's server is, `remote_name` what the index is called there.
+    """
 
     engine: str
     precision: str
@@ -27,6 +30,8 @@ class IndexConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     mmap: bool = False
+    url: str | None = None
+    remote_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Watermark:
 
 @dataclass(frozen=True)
 class Generation:
-    """One snapshot of an index on disk."""
+    """One snapshot of an index: a file, or a live engine's place, whose digest is empty."""
 
     fingerprint: str
     fit_rows: int
@@ -65,7 +70,7 @@ def add(store: Store, collection: int, name: str, config: IndexConfig) -> IndexR
     t = store.tables
     values = {
         "collection_id": collection, "name": name,
-        "config": json.dumps(asdict(config)), "generation": 0,
+        "config": config_text(config), "generation": 0,
     }  # fmt: skip
     try:
         with store.writing() as connection:
@@ -79,6 +84,11 @@ def add(store: Store, collection: int, name: str, config: IndexConfig) -> IndexR
             raise ExistsError(f"index {name!r} already exists in this collection") from error
         raise
     return IndexRow(number, collection, name, config)
+
+
+def config_text(config: IndexConfig) -> str:
+    """Return a config as the tables keep it."""
+    return json.dumps(asdict(config))
 
 
 def every(store: Store, collection: int) -> list[IndexRow]:

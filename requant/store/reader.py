@@ -31,6 +31,16 @@ class CollectionState(NamedTuple):
     active: int | None
 
 
+class Head(NamedTuple):
+    """Where the newest generation of a live index stands, and how far it has followed."""
+
+    name: str
+    reaching: int
+    key: int
+    seq: int
+    items: int
+
+
 class Item(NamedTuple):
     """What is stored under an id; `vector` is read only where a call says so."""
 
@@ -67,6 +77,11 @@ class Reader:
         """Return the number of an index by name, None if the collection has none of that name."""
         row = self._cursor.execute(self._sql.index_number, (owner.id, name)).fetchone()
         return None if row is None else int(row[0])
+
+    def head_of(self, index: int) -> Head | None:
+        """Return the head of a live index, None if it has not been published."""
+        row = self._cursor.execute(self._sql.head, (index,)).fetchone()
+        return None if row is None else Head(*row)
 
     def vectors(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
         """Return those of `keys` (ascending) that have a vector, and the vectors `(m, dim)`."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # A collection owns the keys [id << KEY_BITS, (id + 1) << KEY_BITS): one contiguous range.
 KEY_BITS = 40
@@ -31,6 +31,7 @@ class Tables:
     quantizers: sa.Table
     indexes: sa.Table
     generations: sa.Table
+    locations: sa.Table
 
 
 @dataclass(frozen=True)
@@ -143,4 +144,20 @@ def _ledger(metadata: sa.MetaData) -> None:
         sa.Column("file", sa.Text, nullable=False),
         sa.Column("bytes", _BIG, nullable=False),
         sa.Column("sha256", sa.Text, nullable=False),
+    )
+    _live(metadata)
+
+
+def _live(metadata: sa.MetaData) -> None:
+    """What stands in an engine's own folder or server; new in schema 2."""
+    sa.Table(
+        "requant_locations",
+        metadata,
+        sa.Column("index_id", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("config", sa.Text, nullable=False),  # to remove it when the index is gone
+        sa.Column("reaching", _BIG, nullable=False),  # it may know of changes up to this seq
+        sa.Column("applied_key", _BIG, nullable=False),
+        sa.Column("applied_seq", _BIG, nullable=False),
+        sa.Column("item_count", _BIG, nullable=False),
     )

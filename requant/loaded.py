@@ -1,0 +1,69 @@
+"""An index in use: a quantizer, the backend that holds its codes, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from requant.adapters.protocol import Backend, Support
+from requant.homes import Home
+from requant.quantizers.protocol import Quantizer, Refining
+from requant.store.ledger import Watermark
+from requant.store.reader import Head
+
+
+@dataclass
+class Loaded:
+    """What searches ask.
+
+    `name` is the place where a live engine keeps it, empty for an index in our own memory. `heard`
+    is the seq that its place told of when it was opened: not to be relied on after a power failure.
+    """
+
+    quantizer: Quantizer
+    backend: Backend
+    fit_rows: int
+    watermark: Watermark
+    home: Home
+    name: str = ""
+    reaching: int = 0  # the seq that it is being caught up with; its watermark once it is
+    heard: int = 0
+    items: int = 0
+    unpublished: int = 0
+    postponed: int = 0  # what was unpublished when publishing last failed
+
+    @property
+    def size(self) -> int:
+        """How many keys it holds; of a live index, as of the last write that was told of."""
+        return self.items if self.name else len(self.backend)
+
+    @property
+    def support(self) -> Support:
+        """What the engine declares for this kind of index."""
+        spec = self.backend.spec
+        row = self.backend.capabilities.find(spec.code.format, spec.index_type)
+        assert row is not None
+        return row
+
+    @cached_property
+    def takes_key_sets(self) -> bool:
+        """Whether the engine can search among given keys."""
+        return self.support.key_sets
+
+    @cached_property
+    def refines(self) -> bool:
+        """Whether candidates come with their codes, and the quantizer makes something of them."""
+        return self.support.codes and isinstance(self.quantizer, Refining)
+
+    def heed(self, head: Head) -> None:
+        """Take over how far another process has brought the place since it was opened here."""
+        if head.seq > max(self.watermark.seq, self.heard):
+            self.watermark, self.items = Watermark(head.key, head.seq), head.items
+            self.reaching = max(self.reaching, head.reaching)
+
+    def is_ahead_of(self, seq: int) -> bool:
+        """Whether it may hold what a snapshot at `seq` does not; to be asked after a search."""
+        if self.reaching > seq or not self.name:
+            return self.reaching > seq
+        head = self.home.head(None)
+        return head is not None and head.name == self.name and head.reaching > seq

@@ -1,0 +1,77 @@
+"""Where live engines keep indexes: noted before anything is made there, until it is removed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from requant.store.engine import Store
+from requant.store.ledger import IndexConfig, IndexRow, Watermark, config_text
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place that was named for an index, by the number that the index has or had."""
+
+    index: int
+    name: str
+    config: IndexConfig
+
+
+def add(store: Store, row: IndexRow, name: str, mark: Watermark) -> None:
+    """Note that something is going to be made at `name`; it will begin at `mark`."""
+    values = {
+        "index_id": row.id, "name": name, "config": config_text(row.config),
+        "reaching": mark.seq, "applied_key": mark.key, "applied_seq": mark.seq, "item_count": 0,
+    }  # fmt: skip
+    with store.writing() as connection:
+        connection.execute(sa.insert(store.tables.locations).values(values))
+
+
+def announce(store: Store, index: int, name: str, seq: int) -> None:
+    """Say, before it is written to, that what stands there may know of all changes up to `seq`."""
+    table = store.tables.locations
+    later = sa.and_(_at(store, index, name), table.c.reaching < seq)
+    with store.writing() as connection:
+        connection.execute(sa.update(table).where(later).values(reaching=seq))
+
+
+def advance(store: Store, index: int, name: str, mark: Watermark, items: int) -> None:
+    """Say how far what stands there has followed the store."""
+    values = {"applied_key": mark.key, "applied_seq": mark.seq, "item_count": items}
+    with store.writing() as connection:
+        update = sa.update(store.tables.locations).where(_at(store, index, name))
+        connection.execute(update.values(values))
+
+
+def remove(store: Store, index: int, name: str) -> None:
+    """Forget a place: nothing stands there any more."""
+    with store.writing() as connection:
+        connection.execute(sa.delete(store.tables.locations).where(_at(store, index, name)))
+
+
+def names(store: Store, index: int) -> set[str]:
+    """Return the names of all places of an index."""
+    table = store.tables.locations
+    with store.connected() as connection:
+        found = connection.execute(sa.select(table.c.name).where(table.c.index_id == index))
+        return set(found.scalars())
+
+
+def orphans(store: Store) -> list[Location]:
+    """Return the places whose index has been dropped."""
+    table, indexes = store.tables.locations, store.tables.indexes
+    gone = ~sa.exists().where(indexes.c.id == table.c.index_id)
+    statement = sa.select(table.c.index_id, table.c.name, table.c.config).where(gone)
+    with store.connected() as connection:
+        return [
+            Location(index, name, IndexConfig(**json.loads(config)))
+            for index, name, config in connection.execute(statement)
+        ]
+
+
+def _at(store: Store, index: int, name: str) -> sa.ColumnElement[bool]:
+    table = store.tables.locations
+    return sa.and_(table.c.index_id == index, table.c.name == name)

@@ -1,0 +1,89 @@
+"""Whose turn it is to write to a live index: one process at a time, on all machines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from requant.errors import StoreError
+from requant.store.engine import Store
+
+PATIENCE = 60.0
+_POLL = 0.05
+_NAMESPACE = 0x7265_7175  # "requ": PostgreSQL's advisory locks are shared by whole databases
+
+
+class Turn:
+    """A lock that dies with the process that holds it; to be used by one thread at a time.
+
+    In PostgreSQL it is an advisory lock, beside SQLite a lock on a file in the index's folder.
+    """
+
+    def __init__(self, store: Store, folder: Path, index: int) -> None:
+        """Prepare the lock of `index`; nothing is locked yet."""
+        self._store = store
+        self._path = folder / "turn.lock"
+        self._index = index
+        self._depth = 0
+        self._held = ExitStack()
+
+    @contextmanager
+    def held(self, wait: bool) -> Iterator[bool]:
+        """Hold the lock and yield True; yield False if another process does and `wait` is not set.
+
+        May be nested. Raises StoreError when it has been waited for in vain.
+        """
+        if not self._depth and not self._acquire(PATIENCE if wait else 0.0):
+            if wait:
+                raise StoreError(
+                    f"another process has been writing to this index for {PATIENCE:.0f} s: try "
+                    "again when it has finished"
+                )
+            yield False
+            return
+        self._depth += 1
+        try:
+            yield True
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._held.close()
+
+    def _acquire(self, patience: float) -> bool:
+        if self._store.sql.name == "sqlite":
+            return self._lock_file(patience)
+        return self._lock_advisory(patience)
+
+    def _lock_file(self, patience: float) -> bool:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self._path, thread_local=False)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=patience, poll_interval=_POLL)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise StoreError(f"cannot lock {self._path}: {error}") from error
+        self._held.callback(lock.release)
+        return True
+
+    def _lock_advisory(self, patience: float) -> bool:
+        deadline = time.monotonic() + patience
+        key = (_NAMESPACE, self._index & 0x7FFF_FFFF)
+        with ExitStack() as stack:
+            connection: Any = stack.enter_context(self._store.connected())
+            while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(*key))):
+                connection.rollback()
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(_POLL)
+            connection.rollback()  # the lock outlives the transaction, which would hold others up
+            stack.callback(connection.scalar, sa.select(sa.func.pg_advisory_unlock(*key)))
+            self._held = stack.pop_all()
+        return True
