@@ -327,7 +327,10 @@ class FollowingIndex:
         mark, dim = loaded.watermark, self._owner.dim
         loaded.reaching = state.seq
         self._home.announce(loaded.name, state.seq)
-        changed = reader.changed(self._owner.id, mark.seq, mark.key)
+        # A live index may hold more than its mark says, if a process that wrote to it was killed:
+        # also items that came after the mark and have gone again.
+        known = state.next_key if self._home.live else mark.key
+        changed = reader.changed(self._owner.id, mark.seq, known)
         total = len(changed) + max(state.next_key - mark.key, 0)
         done = 0
         for start in range(0, len(changed), _BATCH):

@@ -49,7 +49,8 @@ def carry_out(notes: Collection, write: Write) -> None:
         notes.delete(ids)
     elif kind == "documents":
         known = [item.id for item in notes.get(ids)]
-        notes.upsert(known, documents=["text"] * len(known))
+        if known:
+            notes.upsert(known, documents=["text"] * len(known))
     else:
         notes.flush()
 

@@ -34,19 +34,28 @@ def told_until_killed(path, seed, seconds):
     return told
 
 
-@pytest.mark.parametrize("run", range(5))
-def test_killed_at_random_moments(tmp_path, run, monkeypatch):
+FILES = [("faiss", "int8", "flat"), ("usearch", "binary", "hnsw")]
+LIVE = [("qdrant", "int8", "flat"), ("qdrant", "binary", "flat")]
+
+
+@pytest.mark.parametrize(
+    ("run", "indexes"),
+    [*((run, FILES) for run in range(5)), *((run, LIVE) for run in range(3))],
+    ids=lambda value: value if isinstance(value, int) else value[0][0],
+)
+def test_killed_at_random_moments(tmp_path, run, indexes):
     chance = random.Random(run)
     path = tmp_path / "x"
     with requant.open(path) as db:
         notes = db.create_collection("notes", DIM)
         model = dict(enumerate(vectors(IDS, DIM, run)))
         notes.upsert(list(model), list(model.values()))
-        notes.add_index("one", engine="faiss", precision="int8")
-        notes.add_index("two", engine="usearch", precision="binary", index_type="hnsw")
-    writes = 0
+        for name, (engine, precision, kind) in zip(("one", "two"), indexes, strict=True):
+            notes.add_index(name, engine=engine, precision=precision, index_type=kind)
+    # A live engine takes its time to open, and is to be met while it writes.
+    writes, longest = 0, 0.15 if indexes is FILES else 0.8
     for kill in range(KILLS_EACH):
-        told = told_until_killed(str(path), 100 * run + kill, chance.uniform(0.001, 0.15))
+        told = told_until_killed(str(path), 100 * run + kill, chance.uniform(0.001, longest))
         done = [write for what, write in told if what == "done"]
         for write in done:
             model = applied(model, write)

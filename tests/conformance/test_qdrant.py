@@ -1,0 +1,94 @@
+"""Qdrant in the conformance suite: embedded, in the client's local mode, and on a server."""
+
+import os
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from requant.adapters.protocol import IndexSpec
+from requant.adapters.qdrant import QdrantBackend
+from requant.quantizers.codes import CodeSpec
+from requant.testing import BackendConformance
+from requant.testing.data import make_codes, make_keys, make_queries
+from requant.testing.judge import Judge
+from tests.qdrant_server import running
+
+URL = os.environ.get("REQUANT_QDRANT_URL")
+ANY = IndexSpec(CodeSpec("int8", 64), "l2")
+
+
+def some(*rows):
+    """Declare a part of what Qdrant can do: the other places pass through the same code."""
+    declared = QdrantBackend.capabilities
+    kept = tuple(row for row in declared.supports if (row.format, row.index_type) in rows)
+    return replace(declared, supports=kept)
+
+
+class FlatOnly(QdrantBackend):
+    capabilities = some(*((row.format, "flat") for row in QdrantBackend.capabilities.supports))
+
+
+class Few(QdrantBackend):
+    capabilities = some(("int8", "flat"), ("binary", "hnsw"), ("native", "flat"))
+
+
+class TestQdrantEdge(BackendConformance):
+    backend = QdrantBackend
+    # The log is tested by the flat rows; it makes a folder 64 MB larger.
+    params = {"hnsw": {"m": 12, "ef_construct": 60, "wal": False}}  # noqa: RUF012
+
+
+class _FewItems(BackendConformance):
+    """Local mode takes 0.1 ms an item, and warns beyond 20,000."""
+
+    def test_a_hundred_thousand_items(self, row):
+        keys, codes = make_keys(2000), make_codes(self.spec(row).code, 2000)
+        backend = self.make(row, codes)
+        backend.upsert(keys[:1500], codes[:1500])
+        backend.upsert(keys[1500:], codes[1500:])
+        judge = Judge(backend.spec, keys, codes)
+        self.approve(backend, judge, make_queries(judge.spec.code, 30), k=40)
+        judge.holds(backend, batch=300)
+
+
+class TestQdrantLocal(_FewItems):
+    backend = FlatOnly
+    dims = (7, 64)
+
+    def location(self):
+        return f"local:{self.folder}/index-{self._made}.npz"
+
+
+@pytest.fixture(scope="module")
+def http_server():
+    with running() as server:
+        yield server
+
+
+class TestQdrantHttp(_FewItems):
+    backend = Few
+    dims = (7, 64)
+
+    @pytest.fixture(autouse=True)
+    def _collections(self, _workplace, http_server):
+        self._url, self._run = http_server.url, uuid.uuid4().hex[:12]
+
+    def location(self):
+        return f"{self._url}/requant-{self._run}-{self._made}"
+
+
+@pytest.mark.skipif(not URL, reason="REQUANT_QDRANT_URL names no Qdrant server")
+class TestQdrantServer(BackendConformance):
+    backend = QdrantBackend
+    params = {"hnsw": {"m": 12, "ef_construct": 60}}  # noqa: RUF012
+
+    @pytest.fixture(autouse=True)
+    def _collections(self, _workplace):
+        self._run = uuid.uuid4().hex[:12]
+        yield
+        for number in range(self._made + 1):
+            QdrantBackend.drop(ANY, f"{URL}/requant-{self._run}-{number}")
+
+    def location(self):
+        return f"{URL}/requant-{self._run}-{self._made}"

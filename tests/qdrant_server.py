@@ -1,0 +1,215 @@
+"""A small Qdrant on loopback: the part of its HTTP API that requant uses, and faults on demand.
+
+No Qdrant binary is needed: the client's local mode answers. Requests go over real sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from qdrant_client import QdrantClient
+from qdrant_client.http import models
+
+Reply = tuple[int, Any]
+
+
+class QdrantServer:
+    """Collections in memory, which a restart keeps; one request at a time, as local mode needs.
+
+    Faults: `fail(status, times)`, `cut(times)` (carry out a write and hang up without an answer),
+    `delay` (seconds before each answer), `stop()` and `start()`, `key`, `forgets_metadata`.
+    """
+
+    def __init__(self, key: str | None = None) -> None:
+        self.key = key
+        self.delay = 0.0
+        self.forgets_metadata = False
+        self.requests: list[str] = []
+        self.sent_keys: set[str | None] = set()
+        self.on_write: Any = None
+        self._failures: list[int] = []
+        self._cuts = 0
+        self._client = QdrantClient(":memory:")
+        self._created: dict[str, Any] = {}
+        self._turn = threading.RLock()
+        self._http: ThreadingHTTPServer | None = None
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def client(self) -> QdrantClient:
+        """What the server holds, to look at it and to write behind requant's back."""
+        return self._client
+
+    def start(self) -> None:
+        outer = self
+
+        class Handler(_Handler):
+            server_of = outer
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+        self._http.daemon_threads = True
+        self._port = self._http.server_address[1]
+        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        http, self._http = self._http, None
+        if http is not None:
+            http.shutdown()
+            http.server_close()
+
+    def restart_after(self, seconds: float) -> None:
+        """Go down now, and come back later with everything kept."""
+        self.stop()
+        threading.Timer(seconds, self.start).start()
+
+    def fail(self, status: int, times: int) -> None:
+        self._failures = [status] * times
+
+    def cut(self, times: int) -> None:
+        self._cuts = times
+
+    def answer(self, method: str, path: str, body: Any) -> Reply | None:
+        """Carry out a request; None asks to hang up."""
+        with self._turn:
+            self.requests.append(f"{method} {path}")
+            if self._failures:
+                return self._failures.pop(), "a fault on demand"
+            write = method == "PUT" and path.endswith("/points")
+            if write and self.on_write is not None:
+                self.on_write()
+            try:
+                reply = self._carry_out(method, path.strip("/").split("/"), body)
+            except ValueError as error:
+                missing = "not found" in str(error)
+                return (404 if missing else 409 if "already exists" in str(error) else 400), str(
+                    error
+                )
+            if write and self._cuts:
+                self._cuts -= 1
+                return None
+            return reply
+
+    def _carry_out(self, method: str, parts: list[str], body: Any) -> Reply:
+        if parts[0] != "collections" or len(parts) < 2:
+            return 404, "no such path"
+        name, rest = parts[1], "/".join(parts[2:])
+        if not rest:
+            return 200, self._collection(method, name, body)
+        return 200, _POINTS[method, rest](self._client, name, body)
+
+    def _collection(self, method: str, name: str, body: Any) -> Any:
+        if method == "DELETE":
+            return self._client.delete_collection(name)
+        if method == "PUT":
+            wanted = models.CreateCollection.model_validate(body)
+            metadata = None if self.forgets_metadata else wanted.metadata
+            made = self._client.create_collection(name, wanted.vectors, metadata=metadata)
+            self._created[name] = body
+            return made
+        info = _plain(self._client.get_collection(name))
+        # Local mode forgets this.
+        info["config"]["quantization_config"] = self._created.get(name, {}).get(
+            "quantization_config"
+        )
+        return info
+
+
+def _upsert(client: QdrantClient, name: str, body: Any) -> Any:
+    batch = models.Batch.model_validate(body["batch"])
+    return client.upsert(name, batch)
+
+
+def _retrieve(client: QdrantClient, name: str, body: Any) -> Any:
+    wanted = models.PointRequest.model_validate(body)
+    vectors = wanted.with_vector
+    return client.retrieve(name, wanted.ids, with_payload=False, with_vectors=bool(vectors))
+
+
+def _query(client: QdrantClient, name: str, body: Any) -> Any:
+    requests = models.QueryRequestBatch.model_validate(body).searches
+    return client.query_batch_points(
+        name, [request.model_copy(update={"params": None}) for request in requests]
+    )
+
+
+def _scroll(client: QdrantClient, name: str, body: Any) -> Any:
+    wanted = models.ScrollRequest.model_validate(body)
+    points, after = client.scroll(
+        name, limit=wanted.limit or 10, offset=wanted.offset, with_payload=False, with_vectors=True
+    )
+    return {"points": _plain(points), "next_page_offset": after}
+
+
+_POINTS: dict[tuple[str, str], Any] = {
+    ("PUT", "points"): _upsert,
+    ("POST", "points"): _retrieve,
+    ("POST", "points/query/batch"): _query,
+    ("POST", "points/scroll"): _scroll,
+    ("POST", "points/count"): lambda client, name, body: client.count(name, exact=body["exact"]),
+    ("POST", "points/delete"): lambda client, name, body: client.delete(
+        name, models.PointIdsList.model_validate(body)
+    ),
+}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_of: QdrantServer
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self) -> None:
+        server = self.server_of
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        time.sleep(server.delay)
+        server.sent_keys.add(self.headers.get("api-key"))
+        if server.key is not None and self.headers.get("api-key") != server.key:
+            return self._reply(401, "Must provide an API key")
+        path = urlsplit(self.path).path
+        reply = server.answer(self.command, path, json.loads(raw) if raw else None)
+        if reply is None:
+            self.close_connection = True
+            return None
+        return self._reply(*reply)
+
+    do_GET = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+
+    def _reply(self, status: int, result: Any) -> None:
+        good = status == 200
+        told = {"result": _plain(result) if good else None, "time": 0.0}
+        told["status"] = "ok" if good else {"error": str(result)}
+        content = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay quiet."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+@contextmanager
+def running(key: str | None = None) -> Iterator[QdrantServer]:
+    """A server on a free port of the loopback interface."""
+    server = QdrantServer(key)
+    try:
+        yield server
+    finally:
+        server.stop()
