@@ -85,6 +85,11 @@ class BinaryQuantizer:
         """Bits have one metric."""
         return ("hamming",)
 
+    @property
+    def uniform(self) -> bool:
+        """All dimensions share their thresholds."""
+        return True
+
     @cached_property
     def thresholds(self) -> tuple[np.float32, ...]:
         """The `bits` cuts, ascending."""

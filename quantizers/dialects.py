@@ -82,6 +82,11 @@ class MinMaxQuantizer:
         return ("ip", "l2") if self.format == "int8" else ("l2",)
 
     @property
+    def uniform(self) -> bool:
+        """Each dimension has a scale of its own."""
+        return False
+
+    @property
     def steps(self) -> Float32s:
         """The width of one code in each dimension, 1 where the range is empty."""
         steps: Float32s = (self.ranges[1] - self.ranges[0]) / np.float32(255)

@@ -38,6 +38,11 @@ class FloatQuantizer:
         return ("ip", "l2")
 
     @property
+    def uniform(self) -> bool:
+        """Nothing is scaled."""
+        return True
+
+    @property
     def oversample(self) -> float:
         """None to spare for float32; float16 swaps near neighbours, native has a bit a value."""
         return {"float32": 1.0, "float16": 1.5, "native": 10.0}[self.format]

@@ -63,6 +63,11 @@ class LevelQuantizer:
         return ("ip", "l2")
 
     @property
+    def uniform(self) -> bool:
+        """All dimensions share one scale."""
+        return True
+
+    @property
     def oversample(self) -> float:
         """1.5 for int4 and 3 for int2 were measured on WordNet."""
         return 2.0 if self.format == "int4" else 4.0

@@ -30,6 +30,11 @@ class Quantizer(Protocol):
         ...
 
     @property
+    def uniform(self) -> bool:
+        """Whether each dimension counts alike, so that ip and l2 rank normalised vectors alike."""
+        ...
+
+    @property
     def oversample(self) -> float:
         """Candidates a result that reached recall 0.99 on real embeddings, with some to spare."""
         ...

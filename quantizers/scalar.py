@@ -71,6 +71,11 @@ class ScalarQuantizer:
         return ("ip", "l2") if self.format == "int8" else ("l2",)
 
     @property
+    def uniform(self) -> bool:
+        """All dimensions share one scale."""
+        return True
+
+    @property
     def oversample(self) -> float:
         """1.1 was measured on WordNet."""
         return 2.0

@@ -259,6 +259,8 @@ def remove(premises: Premises, place: locations.Location) -> None:
     try:
         spec = trial_spec(place.config, premises.secrets)
         registry.load(place.config.engine).drop(spec, where)
+    except LocationTakenError:
+        pass  # somebody else's stands there now
     except (EngineError, EngineMissingError) as error:
         text = f"{where} cannot be removed ({error}); it is tried again when an index is dropped"
         warnings.warn(text, IndexWarning, stacklevel=2)

@@ -38,7 +38,10 @@ def choose_metric(
     metric: Metric, quantizer: Quantizer, support: Support, engine: str
 ) -> CodeMetric:
     """Return the metric on codes; raises UnsupportedError if quantizer and engine share none."""
-    for choice in wanted_metrics(metric, support.index_type):
+    wanted = wanted_metrics(metric, support.index_type)
+    if metric == "cosine" and support.index_type != "hnsw" and quantizer.uniform:
+        wanted = support.metrics  # all the same on normalised vectors: the engine's own choice
+    for choice in wanted:
         if choice in quantizer.metrics and choice in support.metrics:
             return choice
     raise UnsupportedError(
