@@ -29,6 +29,7 @@ from rich.table import Table
 
 import requant
 from benchmarks.dataset import Dataset, K, load
+from benchmarks.engines import engines, own
 from benchmarks.timing import cpu_seconds, in_turn, ratio
 from requant import quantizers
 
@@ -302,6 +303,8 @@ SECTIONS = {
     "batch": batch,
     "encoding": encoding,
     "loading": loading,
+    "engines": engines,
+    "own": own,
 }
 
 

@@ -25,7 +25,7 @@ def can(engine: str, precision: str) -> bool:
 
 CASES = [
     (engine, precision)
-    for engine in ("faiss", "usearch", "qdrant")
+    for engine in ("faiss", "usearch", "qdrant", "lancedb")
     for precision in PRECISIONS
     if can(engine, precision)
 ]

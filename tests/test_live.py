@@ -269,31 +269,42 @@ def test_a_name_of_ones_own(path, tmp_path):
     url = str(tmp_path / "served")
     with requant.open(path) as db:
         notes = make(db, "lancedb", url=url, remote_name="notes")
-        assert Path(url, "notes.lance").is_dir()
+        assert Path(url, "notes").is_dir()
         answers_are_exact(notes)
         with pytest.raises(LocationTakenError, match="notes"):
             notes.add_index("second", engine="lancedb", url=url, remote_name="notes")
         assert [info.name for info in notes.indexes] == ["main"]
-        assert Path(url, "notes.lance").is_dir()
+        assert Path(url, "notes").is_dir()
         answers_are_exact(notes)
         notes.rebuild()
         notes.upsert([5000], vectors(1))
         notes.flush()
-        assert not Path(url, "notes.lance").exists()
+        assert not Path(url, "notes").exists()
         answers_are_exact(notes)
         notes.drop_index("main")
         assert not any(Path(url).iterdir())
 
 
-def test_what_is_not_ours_is_replaced_only_when_asked(path, tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_not_ours_is_left_as_it_is(path, tmp_path, overwrite):
     import lancedb
 
     url = str(tmp_path / "served")
-    table = lancedb.connect(url).create_table("notes", data=[{"text": "theirs"}])
+    table = lancedb.connect(f"{url}/notes").create_table("t", data=[{"text": "theirs"}])
     with requant.open(path) as db:
-        with pytest.raises(LocationTakenError, match="overwrite"):
-            make(db, "lancedb", url=url, remote_name="notes")
+        with pytest.raises(LocationTakenError, match="notes"):
+            make(db, "lancedb", url=url, remote_name="notes", overwrite=overwrite)
         assert table.to_arrow().to_pylist() == [{"text": "theirs"}]
+        assert db.collection("notes").indexes == []
+
+
+def test_an_index_of_ones_own_is_replaced_when_asked(path, tmp_path):
+    url = str(tmp_path / "served")
+    with requant.open(tmp_path / "other.db") as db:
+        make(db, "lancedb", url=url, remote_name="notes")
+    with requant.open(path) as db:
+        with pytest.raises(LocationTakenError, match="notes"):
+            make(db, "lancedb", url=url, remote_name="notes")
         notes = db.collection("notes")
         notes.add_index("main", engine="lancedb", url=url, remote_name="notes", overwrite=True)
         answers_are_exact(notes)

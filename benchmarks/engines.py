@@ -1,0 +1,238 @@
+"""Qdrant and LanceDB with requant, beside the same engines driven by hand.
+
+Part of `make bench`; alone: python -m benchmarks.spine engines own
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.by_hand import Edge, Lance, Local
+from benchmarks.dataset import K
+from benchmarks.timing import in_turn, ratio
+from requant.rescore import best, score
+from requant.results import hits
+from requant.store.schema import key_range
+
+if TYPE_CHECKING:
+    from benchmarks.spine import Bench
+
+# Local mode compares in Python, with every vector in float32: a part of the data is enough of it.
+LOCAL_ROWS = 8000
+PLACES: dict[str, tuple[str, str | None, Any]] = {
+    "qdrant edge": ("qdrant", None, Edge),
+    "qdrant local": ("qdrant", ":memory:", Local),
+    "lancedb": ("lancedb", None, Lance),
+}
+TARGETS = {"int8": 0.99, "binary": 0.99}
+TRIED = (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 32.0, 48.0)
+_numbers = count()
+
+
+def engines(bench: Bench) -> None:
+    """One query at a time and bulk load, beside the engine alone on the same codes."""
+    searches, loads = [], []
+    for place, precision in ((place, p) for place in PLACES for p in TARGETS):
+        engine, url, by_hand = PLACES[place]
+        items = _part(bench) if url else bench.items
+        n, name = len(items), f"{place.replace(' ', '-')}-{precision}"
+        added = _cpu(partial(items.add_index, name, engine=engine, precision=precision, url=url))
+        factor = _least(lambda f: _recall(bench, items, name, f), TARGETS[precision])  # noqa: B023
+        codes, queries = _codes(bench, items, name)
+        uploaded = _reupload(items, name)
+        folder = bench.folder / f"by-hand-{next(_numbers)}"
+        hand: list[Any] = []
+        raw_load = _cpu(lambda: hand.append(by_hand(folder, codes)))  # noqa: B023
+        times = _timed(bench, items, name, factor, partial(_ask, hand[0], queries, factor))
+        beyond = np.subtract(times["ours"], times["rescore"])
+        share = float(np.median(np.divide(beyond, times["raw"])))
+        columns = [np.median(times[part]) for part in ("raw", "rescore", "ours")]
+        recall = _recall(bench, items, name, factor)
+        row = [f"{name}, {n:,}", f"{round(K * factor)}", f"{recall:.4f}"]
+        searches.append([*row, *(f"{ms:.2f}" for ms in columns), f"{share:.2f}"])
+        seconds = [f"{value:.2f}" for value in (raw_load, uploaded, added)]
+        loads.append([f"{name}, {n:,}", *seconds, f"{uploaded / raw_load:.2f}"])
+        hand[0].close()
+        items.drop_index(name)
+        shutil.rmtree(folder, ignore_errors=True)
+    bench.show(
+        f"One query at a time, k = {K}, CPU ms; the engine alone answers the same candidates",
+        [
+            "",
+            "candidates",
+            "recall@10",
+            "alone",
+            "rescoring",
+            "requant",
+            "(requant - rescoring)/alone",
+        ],
+        searches,
+    )
+    bench.show(
+        "Bulk load of the same codes, CPU s; from the store: read and encoded as well",
+        ["", "by hand", "through the adapter", "from the store", "adapter / by hand"],
+        loads,
+    )
+
+
+def own(bench: Bench) -> None:
+    """Our binary index and rescoring beside the engine's own quantization and rescoring."""
+    rows = []
+    data = bench.data
+    unit = data.vectors / np.linalg.norm(data.vectors, axis=1, keepdims=True)
+    for place in ("qdrant edge", "lancedb"):
+        engine, _, by_hand = PLACES[place]
+        name = f"{place.replace(' ', '-')}-binary"
+        bench.items.add_index(name, engine=engine, precision="binary")
+        factor = _least(lambda f: _recall(bench, bench.items, name, f), 0.99)  # noqa: B023
+        folder = bench.folder / f"own-{next(_numbers)}"
+        theirs, reached, wish = _tuned(bench, by_hand, folder, unit)
+        contenders: dict[str, Callable[[int], object]] = {
+            "ours": lambda i: bench.items.search(data.queries[i], K, oversample=factor, index=name),  # noqa: B023
+            "theirs": lambda i: theirs.ask(data.queries[i], K),  # noqa: B023
+        }
+        times = in_turn(contenders, len(data.queries), bench.rounds)
+        recall = _recall(bench, bench.items, name, factor)
+        for who, got, how in (("ours", recall, factor), ("theirs", reached, wish)):
+            label = f"{place}, " + ("requant binary + SQLite" if who == "ours" else "its own")
+            rows.append(
+                [label, f"{how:g}", f"{got:.4f}", f"{np.median(times[who]):.2f}",
+                 f"{ratio(times, who, 'theirs'):.2f}"]
+            )  # fmt: skip
+        theirs.close()
+        bench.items.drop_index(name)
+        shutil.rmtree(folder, ignore_errors=True)
+    columns = ["", "oversampling", "recall@10", "CPU ms", "of its own"]
+    bench.show("Two passes of ours and of the engine's own, at equal recall", columns, rows)
+
+
+def _tuned(bench: Bench, by_hand: Any, folder: Path, unit: Any) -> tuple[Any, float, float]:
+    """Return an engine's own two passes with the least oversampling that reaches the target."""
+    reached, wish, engine = 0.0, 0.0, None
+    for wish in (2, 4, 6, 8, 12, 16, 24, 32, 48):
+        if engine is None:
+            engine = by_hand(folder, unit, wish)
+        elif isinstance(engine, Lance):
+            engine.refine = int(wish)
+        else:
+            engine.oversample(wish)
+        reached = _recall_of(bench, engine)
+        if reached >= 0.99:
+            break
+    return engine, reached, wish
+
+
+def _recall_of(bench: Bench, engine: Any) -> float:
+    data = bench.data
+    unit = data.queries[:500] / np.linalg.norm(data.queries[:500], axis=1, keepdims=True)
+    scores = np.full((len(unit), K), -np.inf, np.float32)
+    for i in range(len(unit)):
+        rows = engine.ask(data.queries[i], K)
+        found = data.vectors[rows]
+        cosines = found @ unit[i] / np.linalg.norm(found, axis=1)
+        scores[i, : len(rows)] = cosines
+    return data.recall(scores)
+
+
+def _part(bench: Bench) -> Any:
+    """Return a collection of the first few items."""
+    if "part" not in bench.database.collections():
+        rows = bench.data.items[:LOCAL_ROWS]
+        part = bench.database.create_collection("part", bench.data.vectors.shape[1])
+        texts = [row["text"] for row in rows]
+        part.upsert([row["id"] for row in rows], bench.data.vectors[:LOCAL_ROWS], texts)
+    return bench.database.collection("part")
+
+
+def _recall(bench: Bench, items: Any, name: str, oversample: float) -> float:
+    """Return recall@10 of 500 queries, by distance, against the collection's own exact search."""
+    queries = bench.data.queries[:500]
+    found = items.search_many(queries, K, oversample=oversample, index=name).scores
+    if items is bench.items:
+        return bench.data.recall(found)
+    worst = items.search_many(queries, K, exact=True).scores[:, -1:]
+    return float((found >= worst - 1e-6).mean())
+
+
+def _least(recall: Callable[[float], float], target: float) -> float:
+    return next((factor for factor in TRIED if recall(factor) >= target), TRIED[-1])
+
+
+def _codes(bench: Bench, items: Any, name: str) -> tuple[Any, Any]:
+    """Return the codes of all items in the order of their keys, and of all queries."""
+    loaded = _loaded(items, name)
+    parts = list(loaded.backend.export())
+    keys = np.concatenate([keys for keys, _ in parts])
+    codes = np.concatenate([codes for _, codes in parts])[np.argsort(keys)]
+    queries = bench.data.queries / np.linalg.norm(bench.data.queries, axis=1, keepdims=True)
+    return codes, loaded.quantizer.encode_query(queries, loaded.backend.spec.metric)
+
+
+def _loaded(items: Any, name: str) -> Any:
+    with items._store.reading() as reader:
+        return items._indexes.current(reader, reader.state_of(items._row), name)
+
+
+def _reupload(items: Any, name: str) -> float:
+    """Return the CPU seconds of writing the same codes to a new place, through the adapter."""
+    backend = _loaded(items, name).backend
+    parts = list(backend.export())
+    keys = np.concatenate([keys for keys, _ in parts])
+    codes = np.concatenate([codes for _, codes in parts])
+    order = np.argsort(keys)
+    keys, codes = keys[order], codes[order]
+    following = items._indexes._following
+    home = next(index for index in following.values() if index.row.name == name)._home
+    where = home._location(f"again-{next(_numbers)}")
+    fresh: list[Any] = []
+
+    def upload() -> None:
+        fresh.append(type(backend).create(backend.spec, where, sample=codes[:1000]))
+        for start in range(0, len(keys), 8192):
+            part = slice(start, start + 8192)
+            fresh[0].upsert(keys[part], codes[part])
+        fresh[0].flush()
+
+    seconds = _cpu(upload)
+    fresh[0].close()
+    type(backend).drop(backend.spec, where)
+    return seconds
+
+
+def _ask(hand: Any, queries: Any, factor: float, i: int) -> object:
+    return hand.ask(queries[i], round(K * factor))
+
+
+def _timed(
+    bench: Bench, items: Any, name: str, factor: float, raw: Callable[[int], object]
+) -> dict[str, list[float]]:
+    """Time the engine alone, the rescoring of its candidates alone, and requant's search."""
+    queries, first = bench.data.queries[:500], key_range(items._row.id)[0]
+    candidates = [first + np.sort(np.array(raw(i), np.int64)) for i in range(len(queries))]
+
+    def rescore(i: int) -> object:
+        with items._store.reading() as reader:
+            keys, vectors = reader.vectors(candidates[i], items.dim)
+            found = best(keys, score(queries[i], vectors, items.metric), K)
+            return hits(found, reader.items(found[0].tolist()))
+
+    contenders = {
+        "raw": raw,
+        "rescore": rescore,
+        "ours": lambda i: items.search(queries[i], K, oversample=factor, index=name),
+    }
+    return in_turn(contenders, len(queries), bench.rounds)
+
+
+def _cpu(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
