@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import requant
-from requant.integration.cli import demo, importing, indexing, inspecting, searching
+from requant.integration.cli import demo, engines, importing, indexing, inspecting, searching
 from requant.integration.cli.group import RequantGroup
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ app.command("search")(searching.search)
 app.add_typer(indexing.app, name="index")
 app.command("stats")(inspecting.stats)
 app.command("verify")(inspecting.verify)
-app.command("engines")(inspecting.engines)
+app.command("engines")(engines.engines)
 app.command("demo")(demo.demo)
 
 

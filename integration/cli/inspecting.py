@@ -1,4 +1,4 @@
-"""`requant stats`, `verify` and `engines`: what is there, and whether it is good."""
+"""`requant stats` and `verify`: what is there, and whether it is good."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from requant.errors import IndexWarning
 from requant.integration.cli.group import BAD_ANSWER
 from requant.integration.cli.indexing import index_json, print_indexes
 from requant.integration.cli.options import AnyCollection, AsJson, Database, Folder
-from requant.integration.cli.output import print_json, print_lines, print_table, size
+from requant.integration.cli.output import print_json, print_lines, size
 from requant.integration.cli.progress import waiting
 
 if TYPE_CHECKING:
-    from requant.adapters.registry import EngineStatus
     from requant.collection import Collection
     from requant.report import Stats
 
@@ -85,23 +84,6 @@ def verify(
         raise typer.Exit(BAD_ANSWER)
 
 
-def engines(as_json: AsJson = False) -> None:
-    """Show every engine: usable or why not, and what it can do.
-
-    --json answers: engines (name, usable, version, reason, capabilities
-    (storage, mmap, parallel, survives_fork, params, supports; null where the
-    engine cannot be used)).
-    """
-    from requant.adapters import registry
-
-    found = [registry.status(name) for name in registry.names()]
-    if as_json:
-        print_json({"engines": [*map(_engine_json, found)]})
-        return
-    for status in found:
-        _tell_engine(status)
-
-
 def _stats_json(stats: Stats) -> dict[str, Any]:
     return {
         "name": stats.name,
@@ -133,62 +115,3 @@ def _tell(report: dict[str, Any]) -> None:
     print_lines(f"{report['name']}:")
     print_lines(*(f"  checked {line}" for line in report["checked"]))
     print_lines(*(f"  problem: {line}" for line in report["problems"]))
-
-
-def _engine_json(status: EngineStatus) -> dict[str, Any]:
-    answer: dict[str, Any] = {
-        "name": status.name,
-        "usable": status.usable,
-        "version": status.version,
-        "reason": status.reason,
-    }
-    if status.backend is None:
-        return {**answer, "capabilities": None}
-    able = status.backend.capabilities
-    supports = [
-        {
-            "format": row.format,
-            "index_type": row.index_type,
-            "metrics": list(row.metrics),
-            "exact": row.exact,
-            "key_sets": row.key_sets,
-            "deletes": row.deletes,
-        }
-        for row in able.supports
-    ]
-    return {
-        **answer,
-        "capabilities": {
-            "storage": able.storage,
-            "mmap": able.mmap,
-            "parallel": able.parallel,
-            "survives_fork": able.survives_fork,
-            "params": dict(able.params),
-            "supports": supports,
-        },
-    }
-
-
-def _tell_engine(status: EngineStatus) -> None:
-    if status.backend is None:
-        print_lines(f"{status.name}: not usable. {status.reason}", "")
-        return
-    able = status.backend.capabilities
-    traits = {"maps its files": able.mmap, "searches a batch on several cores": able.parallel}
-    said = [f"stores a {able.storage}", *(trait for trait, has in traits.items() if has)]
-    print_lines(f"{status.name} {status.version or ''}: {', '.join(said)}")
-    rows = (
-        (
-            row.format,
-            row.index_type,
-            ", ".join(row.metrics),
-            "yes" if row.exact else "no",
-            "in the engine" if row.key_sets else "after the search",
-            row.deletes,
-        )
-        for row in able.supports
-    )
-    print_table(("precision", "type", "metrics", "exact", "filters", "deletes"), rows)
-    for name, meaning in able.params.items():
-        print_lines(f"  --param {name}=...  {meaning}")
-    print_lines("")

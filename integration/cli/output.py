@@ -35,6 +35,7 @@ def print_table(
     rows: Iterable[Sequence[Any]],
     right: Sequence[str] = (),
     wrap: Sequence[str] = (),
+    width: int | None = None,
 ) -> None:
     """Write a table to stdout; a column without a single value is left out.
 
@@ -43,6 +44,7 @@ def print_table(
         rows: cells, written as `str` has them; None is left empty.
         right: headings of the columns that are set flush right.
         wrap: headings of the columns whose text may run over several lines.
+        width: columns at most; None for what the terminal has.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -58,7 +60,7 @@ def print_table(
         table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading not in wrap)
     for row in texts:
         table.add_row(*(Text(row[place]) for place in filled))
-    console().print(table)
+    console().print(table, width=width)
 
 
 def console() -> Console:

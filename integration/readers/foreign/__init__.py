@@ -1,0 +1,1 @@
+"""Indexes and stores of other software, one reader each; see `protocol.py`."""
