@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
 from requant.errors import InputError, UnknownIdError
+from requant.feeding import Progress
 from requant.filters import compile_where
 from requant.homes import Premises
-from requant.index import Progress
 from requant.indexes import IndexSet
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
 from requant.report import IndexInfo, Report, Stats, collect_stats, verify_collection

@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 
-from requant.adapters.protocol import Keys
 from requant.errors import (
     CorruptDataError,
     CorruptIndexError,
@@ -18,28 +17,23 @@ from requant.errors import (
     IndexWarning,
     StoreError,
 )
+from requant.feeding import Progress, catch_up, outgrown, sample
 from requant.homes import Home, Premises, home_of
 from requant.loaded import Loaded
 from requant.planning import fit_quantizer, index_spec, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
-from requant.rescore import normalise
 from requant.store import ledger
 from requant.store.ledger import Generation, IndexRow, Watermark
 from requant.store.reader import CollectionState, Head, Reader
 from requant.store.schema import CollectionRow, key_range
 
-Progress = Callable[[int, int], None]
-
-# Thresholds and scales settle with a thousand rows, if these are like those to come: a quantizer
-# fitted on fewer than SAMPLE_ROWS is fitted again when there are four times as many.
-SAMPLE_ROWS = 10_000
-ENOUGH_ROWS = 1_000
 # How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
 _UNEQUAL = 0.3
 # Catching up on this many rows is worth a new generation, so that it is not done again.
 PUBLISH_ROWS = 10_000
-_BATCH = 8192
+# So much of a long build, and half as much again as is published, is worth not being done twice.
+PART_ROWS = 50_000
 
 
 class FollowingIndex:
@@ -83,13 +77,14 @@ class FollowingIndex:
             loaded = self._usable(state)
             if not ours:
                 return loaded
-            if loaded is None or self._outgrown(loaded, state):
-                loaded = self._build(reader, state, progress)
+            if loaded is None or outgrown(loaded, state):
+                keep = self._keep_part if loaded is None else None
+                loaded = self._build(reader, state, progress, keep=keep)
                 self._publish_if_possible()
                 return loaded
             if loaded.watermark.seq < state.seq:
                 try:
-                    self._catch_up(loaded, reader, state, progress)
+                    catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
                 except BaseException:
                     # Half of a write may be in the engine: it is opened or built again.
                     self._let_go_of(loaded)
@@ -113,7 +108,7 @@ class FollowingIndex:
         Returns False if that was refused: catch up, and publish again.
         """
         with self._lock, self._home.turn(wait=True):
-            loaded = self._build(reader, state, progress, overwrite)
+            loaded = self._build(reader, state, progress, overwrite=overwrite)
             recorded = self.publish()
             if loaded is not None and not recorded:
                 loaded.unpublished = 1  # else nothing would tell that it is still to be done
@@ -200,6 +195,13 @@ class FollowingIndex:
             if self._loaded is not None:
                 self._loaded.postponed = self._loaded.unpublished
             self._warn(f"{error}; it is not on disk until a later publication succeeds")
+
+    def _keep_part(self, loaded: Loaded) -> None:
+        """Publish a part of a long build, so that whoever is killed goes on from there."""
+        if loaded.unpublished > PART_ROWS:
+            loaded.items = len(loaded.backend)
+            if loaded.unpublished > loaded.items // 2:
+                self._publish(loaded)
 
     def _let_go_of(self, loaded: Loaded) -> None:
         self._loaded = None
@@ -291,22 +293,24 @@ class FollowingIndex:
         reader: Reader,
         state: CollectionState,
         progress: Progress | None,
+        *,
         overwrite: bool = False,
+        keep: Callable[[Loaded], None] | None = None,
     ) -> Loaded | None:
-        sample = self._sample(reader, state)
-        if len(sample) < 2:  # one vector has no spread to learn, and is found without an index
+        rows = sample(reader, self._owner, state)
+        if len(rows) < 2:  # one vector has no spread to learn, and is found without an index
             return None
-        self._tell_of_norms(sample)
+        self._tell_of_norms(rows)
         config, secrets = self.row.config, self._premises.secrets
-        quantizer = fit_quantizer(config, sample)
+        quantizer = fit_quantizer(config, rows)
         first, _ = key_range(self._owner.id)
         metric, expected = self._owner.metric, state.next_key - first
         spec = planned_spec(config, secrets, metric, quantizer, expected)
         mark = Watermark(first, state.seq)
-        name, backend = self._home.create(spec, quantizer.encode(sample), mark, overwrite)
-        loaded = Loaded(quantizer, backend, len(sample), mark, self._home, name, state.seq)
+        name, backend = self._home.create(spec, quantizer.encode(rows), mark, overwrite)
+        loaded = Loaded(quantizer, backend, len(rows), mark, self._home, name, state.seq)
         try:
-            self._catch_up(loaded, reader, state, progress)
+            catch_up(loaded, reader, self._owner, state, progress, keep)
         except BaseException:
             self._abandon(loaded)
             raise
@@ -320,71 +324,13 @@ class FollowingIndex:
             used = [*self._old, self._loaded] if self._loaded is not None else self._old
             self._home.clear({loaded.name}, kept | {one.name for one in used})
 
-    def _catch_up(
-        self, loaded: Loaded, reader: Reader, state: CollectionState, progress: Progress | None
-    ) -> None:
-        """Apply what was written since; safe to repeat if it is interrupted."""
-        mark, dim = loaded.watermark, self._owner.dim
-        loaded.reaching = state.seq
-        self._home.announce(loaded.name, state.seq)
-        # A live index may hold more than its mark says, if a process that wrote to it was killed:
-        # also items that came after the mark and have gone again.
-        known = state.next_key if self._home.live else mark.key
-        changed = reader.changed(self._owner.id, mark.seq, known)
-        total = len(changed) + max(state.next_key - mark.key, 0)
-        done = 0
-        for start in range(0, len(changed), _BATCH):
-            keys = changed[start : start + _BATCH]
-            found, vectors = reader.vectors(keys, dim)
-            loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))
-            done += self._put(loaded, found, vectors)
-            _report(progress, done, total)
-        for keys, vectors in reader.scan(mark.key, state.next_key, dim):
-            done += self._put(loaded, keys, vectors)
-            _report(progress, done, total)
-        loaded.unpublished += max(done, len(changed))
-        loaded.items = len(loaded.backend)
-        mark = Watermark(max(mark.key, state.next_key), max(mark.seq, state.seq))
-        self._home.advance(loaded.name, mark, loaded.items)
-        loaded.watermark = mark
-
-    def _put(self, loaded: Loaded, keys: Keys, vectors: Float32s) -> int:
-        if len(keys):
-            loaded.backend.upsert(keys, loaded.quantizer.encode(self._prepared(vectors)))
-        return len(keys)
-
-    def _tell_of_norms(self, sample: Float32s) -> None:
+    def _tell_of_norms(self, rows: Float32s) -> None:
         if self._owner.metric == "cosine" or self.row.config.precision != "binary":
             return
-        norms = np.linalg.norm(sample.astype(np.float64), axis=1)
+        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
         if norms.std() > _UNEQUAL * norms.mean():
             self._warn(
                 f"the vectors have unequal norms, which binary codes forget and metric "
                 f"{self._owner.metric!r} needs: the first pass will miss results; use precision "
                 "'int8' or 'float32', or a much larger oversample"
             )
-
-    def _prepared(self, vectors: Float32s) -> Float32s:
-        return normalise(vectors) if self._owner.metric == "cosine" else vectors
-
-    def _outgrown(self, loaded: Loaded, state: CollectionState) -> bool:
-        size = loaded.size + max(state.next_key - loaded.watermark.key, 0)
-        return loaded.fit_rows < SAMPLE_ROWS and size >= 4 * loaded.fit_rows
-
-    def _sample(self, reader: Reader, state: CollectionState) -> Float32s:
-        first, _ = key_range(self._owner.id)
-        span, dim = state.next_key - first, self._owner.dim
-        if span > SAMPLE_ROWS:
-            keys = np.linspace(first, state.next_key - 1, SAMPLE_ROWS).astype(np.int64)
-            _, vectors = reader.vectors(keys, dim)
-            if len(vectors) >= ENOUGH_ROWS:
-                return self._prepared(vectors)
-        # Few rows, or few of many left: take what there is from the start.
-        for _, vectors in reader.scan(first, state.next_key, dim, batch=SAMPLE_ROWS):
-            return self._prepared(vectors)
-        return np.empty((0, dim), np.float32)
-
-
-def _report(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, max(done, total))

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from requant.errors import UnknownIndexError
+from requant.feeding import Progress
 from requant.homes import Premises, sweep
-from requant.index import FollowingIndex, Progress
+from requant.index import FollowingIndex
 from requant.loaded import Loaded
 from requant.planning import check_config
 from requant.store import ledger

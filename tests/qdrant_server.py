@@ -23,7 +23,7 @@ Reply = tuple[int, Any]
 class QdrantServer:
     """Collections in memory, which a restart keeps; one request at a time, as local mode needs.
 
-    Faults: `fail(status, times)`, `cut(times)` (carry out a write and hang up without an answer),
+    Faults: `fail(status, times)`, `cut(times)` (carry out a PUT and hang up without an answer),
     `delay` (seconds before each answer), `stop()` and `start()`, `key`, `forgets_metadata`.
     """
 
@@ -86,8 +86,7 @@ class QdrantServer:
             self.requests.append(f"{method} {path}")
             if self._failures:
                 return self._failures.pop(), "a fault on demand"
-            write = method == "PUT" and path.endswith("/points")
-            if write and self.on_write is not None:
+            if method == "PUT" and path.endswith("/points") and self.on_write is not None:
                 self.on_write()
             try:
                 reply = self._carry_out(method, path.strip("/").split("/"), body)
@@ -96,7 +95,7 @@ class QdrantServer:
                 return (404 if missing else 409 if "already exists" in str(error) else 400), str(
                     error
                 )
-            if write and self._cuts:
+            if method == "PUT" and self._cuts:
                 self._cuts -= 1
                 return None
             return reply

@@ -44,7 +44,8 @@ def test_plain_faiss_opens_the_file_and_answers_with_our_keys(tmp_path, format, 
     taken = queries if format == "binary" else queries.astype(np.float32)
     plain = read_plainly(spec, tmp_path / "index")
     if index_type == "ivf":
-        plain.nprobe = plain.nlist
+        lists = faiss.downcast_index(plain.index) if format == "native" else plain
+        lists.nprobe = lists.nlist
     distances, keys = plain.search(taken, 4)
     found = backend.search(queries, 4, effort=1000)
     sign = -1 if metric == "ip" else 1

@@ -1,0 +1,101 @@
+"""From the store into an index: the rows that a quantizer learns from, and everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from requant.adapters.protocol import Keys
+from requant.loaded import Loaded
+from requant.quantizers.arrays import Float32s
+from requant.rescore import normalise
+from requant.store.ledger import Watermark
+from requant.store.reader import CollectionState, Reader
+from requant.store.schema import CollectionRow, key_range
+
+Progress = Callable[[int, int], None]
+
+# Thresholds and scales settle with a thousand rows, if these are like those to come: a quantizer
+# fitted on fewer than SAMPLE_ROWS is fitted again when there are four times as many.
+SAMPLE_ROWS = 10_000
+ENOUGH_ROWS = 1_000
+_BATCH = 8192
+
+
+def prepared(owner: CollectionRow, vectors: Float32s) -> Float32s:
+    """Return vectors `(n, d) float32` as quantizers see them: of length 1 for cosine."""
+    return normalise(vectors) if owner.metric == "cosine" else vectors
+
+
+def sample(reader: Reader, owner: CollectionRow, state: CollectionState) -> Float32s:
+    """Return rows of the whole collection to learn from, prepared."""
+    first, _ = key_range(owner.id)
+    span, dim = state.next_key - first, owner.dim
+    if span > SAMPLE_ROWS:
+        keys = np.linspace(first, state.next_key - 1, SAMPLE_ROWS).astype(np.int64)
+        _, vectors = reader.vectors(keys, dim)
+        if len(vectors) >= ENOUGH_ROWS:
+            return prepared(owner, vectors)
+    # Few rows, or few of many left: take what there is from the start.
+    for _, vectors in reader.scan(first, state.next_key, dim, batch=SAMPLE_ROWS):
+        return prepared(owner, vectors)
+    return np.empty((0, dim), np.float32)
+
+
+def outgrown(loaded: Loaded, state: CollectionState) -> bool:
+    """Tell whether a quantizer has seen too little of what there is now."""
+    size = loaded.size + max(state.next_key - loaded.watermark.key, 0)
+    return loaded.fit_rows < SAMPLE_ROWS and size >= 4 * loaded.fit_rows
+
+
+def catch_up(
+    loaded: Loaded,
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    progress: Progress | None = None,
+    keep: Callable[[Loaded], None] | None = None,
+) -> None:
+    """Apply what was written since the watermark; safe to repeat if it is interrupted.
+
+    `keep` is called now and then, when the watermark is true of a part of the way.
+    """
+    mark, dim, home = loaded.watermark, owner.dim, loaded.home
+    loaded.reaching = state.seq
+    home.announce(loaded.name, state.seq)
+    # A live index may hold more than its mark says, if a process that wrote to it was killed: also
+    # items that came after the mark and have gone again.
+    known = state.next_key if home.live else mark.key
+    changed = reader.changed(owner.id, mark.seq, known)
+    total = len(changed) + max(state.next_key - mark.key, 0)
+    done = 0
+    for start in range(0, len(changed), _BATCH):
+        keys = changed[start : start + _BATCH]
+        found, vectors = reader.vectors(keys, dim)
+        loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))
+        done += _put(loaded, owner, found, vectors)
+        _report(progress, done, total)
+    loaded.unpublished += max(done, len(changed))
+    for keys, vectors in reader.scan(mark.key, state.next_key, dim):
+        count = _put(loaded, owner, keys, vectors)
+        done, loaded.unpublished = done + count, loaded.unpublished + count
+        loaded.watermark = Watermark(int(keys[-1]) + 1, mark.seq)
+        _report(progress, done, total)
+        if keep is not None:
+            keep(loaded)
+    loaded.items = len(loaded.backend)
+    mark = Watermark(max(mark.key, state.next_key), max(mark.seq, state.seq))
+    home.advance(loaded.name, mark, loaded.items)
+    loaded.watermark = mark
+
+
+def _put(loaded: Loaded, owner: CollectionRow, keys: Keys, vectors: Float32s) -> int:
+    if len(keys):
+        loaded.backend.upsert(keys, loaded.quantizer.encode(prepared(owner, vectors)))
+    return len(keys)
+
+
+def _report(progress: Progress | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, max(done, total))

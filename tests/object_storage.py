@@ -1,0 +1,56 @@
+"""An S3 server on this machine, and what LanceDB has to be told of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.request import Request, urlopen
+
+BUCKET = "requant-test"
+
+
+@dataclass(frozen=True)
+class ObjectStorage:
+    """Where the server listens."""
+
+    endpoint: str
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Return LanceDB's `storage_options`."""
+        return {
+            "endpoint": self.endpoint,
+            "allow_http": "true",
+            "aws_access_key_id": "the-access-key-id",
+            "aws_secret_access_key": "the-secret-access-key",
+            "aws_region": "us-east-1",
+        }
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the names of the objects below a prefix of the bucket."""
+        with urlopen(f"{self.endpoint}/{BUCKET}?list-type=2&prefix={prefix}") as answer:
+            text = answer.read().decode()
+        return [part.split("</Key>")[0] for part in text.split("<Key>")[1:]]
+
+
+@contextlib.contextmanager
+def running_object_storage() -> Iterator[ObjectStorage]:
+    """Run moto's S3 server with one empty bucket, on a free port of the loopback interface."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server: Any = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    with contextlib.redirect_stdout(io.StringIO()):
+        server.start()
+    host, port = server.get_host_and_port()
+    storage = ObjectStorage(f"http://{host}:{port}")
+    try:
+        with urlopen(Request(f"{storage.endpoint}/{BUCKET}", method="PUT")):
+            pass
+        yield storage
+    finally:
+        server.stop()
