@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
+from requant.asking import Asking
 from requant.errors import InputError, UnknownIdError
 from requant.feeding import Progress
-from requant.filters import compile_where
 from requant.homes import Premises
 from requant.indexes import IndexSet
+from requant.migrate import Migrating, MigrationInfo, MigrationPlan, MigrationReport
+from requant.planning import index_config
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
 from requant.report import IndexInfo, Report, Stats, collect_stats, verify_collection
 from requant.results import Batch, Hit, batch_of, hits
-from requant.search import Found, Request, Search
-from requant.store import ledger
+from requant.search import Found
 from requant.store.items import ItemWriter
-from requant.store.ledger import IndexConfig
 from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, Metric, key_range
 from requant.texts import embed
-from requant.validate import check_ids, check_name, check_params, check_rows
-
-T = TypeVar("T")
-
-MAX_K = 100_000
-_TRIES = 3
-MAX_EFFORT = 1_000_000
+from requant.validate import check_ids, check_name, check_rows
 
 
 class Collection:
@@ -45,6 +39,8 @@ class Collection:
         self._store = premises.store
         self._row = row
         self._indexes = IndexSet(premises, row)
+        self._asking = Asking(premises.store, row, self._indexes)
+        self._migrating = Migrating(premises, row, self._indexes)
         self._model: Any = None  # the last one that embedded texts
 
     @property
@@ -175,7 +171,7 @@ class Collection:
                 "give either ids or a non-empty where; to remove everything, drop the collection"
             )
         texts = check_ids(ids)[0] if ids is not None else []
-        condition = self._condition(where)
+        condition = self._asking.condition(where)
         if condition is None and not texts:
             return 0
         with self._store.writing(connection) as open_connection:
@@ -257,12 +253,12 @@ class Collection:
             UnknownIndexError, EngineMissingError: the index cannot be asked.
         """
         query = as_vector(vector, self.dim)
-        request = self._request(query, k, where, oversample, effort)
+        request = self._asking.request(query, k, where, oversample, effort)
 
         def join(reader: Reader, found: list[Found]) -> list[Hit]:
             return hits(found[0], reader.items(found[0][0].tolist()))
 
-        return self._answer(request, exact, index, join)
+        return self._asking.answer(request, exact, index, join)
 
     def search_many(
         self,
@@ -281,13 +277,13 @@ class Collection:
         are fetched once.
         """
         queries = as_vectors(vectors, self.dim, "queries")
-        request = self._request(queries, k, where, oversample, effort)
+        request = self._asking.request(queries, k, where, oversample, effort)
 
         def join(reader: Reader, found: list[Found]) -> Batch:
             keys = {key for row, _ in found for key in row.tolist()}
             return batch_of(found, reader.ids(sorted(keys)), k)
 
-        return self._answer(request, exact, index, join)
+        return self._asking.answer(request, exact, index, join)
 
     def search_text(
         self,
@@ -363,12 +359,83 @@ class Collection:
             ExistsError: the name is taken; LocationTakenError: `remote_name` is.
             EngineMissingError, UnsupportedError, InputError: it cannot be built; nothing remains.
         """
-        given = {"bits": bits, "rotate": rotate, "dialect": dialect}
-        options = {option: value for option, value in given.items() if value is not None}
-        config = IndexConfig(
-            engine, precision, index_type, options, check_params(params), mmap, url, remote_name
-        )
+        config = index_config(
+            engine=engine, precision=precision, index_type=index_type, bits=bits, rotate=rotate,
+            dialect=dialect, params=params, mmap=mmap, url=url, remote_name=remote_name,
+        )  # fmt: skip
         self._indexes.add(check_name(name, "index"), config, progress, overwrite=overwrite)
+
+    def migrate(
+        self,
+        name: str,
+        *,
+        queries: ArrayLike | None = None,
+        k: int = 10,
+        tolerance: float = 0.02,
+        switch: bool = True,
+        progress: Progress | None = None,
+        **index: Any,
+    ) -> MigrationReport:
+        """Build an index beside the one in use, verify it, and let searches use it instead.
+
+        Reads and writes go on meanwhile, and the old index stays for `rollback` until it is
+        dropped. After an interruption the same call goes on where it stopped; again, it only
+        verifies. If anything is wrong, the report says what, and nothing is switched.
+
+        Args:
+            name: of the new index.
+            queries: `(q, d)` vectors to compare recall on; default: a sample of the stored ones.
+            k: how many results recall is counted over.
+            tolerance: how far recall may fall.
+            switch: False only builds and verifies, for `shadow`; the same call with True switches.
+            progress: called with (done, total) rows while the index is built.
+            **index: what the new index is: the arguments of `add_index`.
+
+        Raises:
+            ExistsError: an index of that name is there, and another one.
+            EngineMissingError, EngineError, UnsupportedError, InputError: it cannot be built.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b", "c"], [[0.0, 1.0], [1.0, 0.0], [0.6, 0.8]])
+        3
+        >>> report = notes.migrate("small", engine="faiss", precision="int4", k=1)
+        >>> report.ok, report.state
+        (True, 'switched')
+        """
+        asked = None if queries is None else as_vectors(queries, self.dim, "queries")
+        config = index_config(**index)
+        check_name(name, "index")
+        return self._migrating.run(name, config, asked, k, tolerance, switch, progress)
+
+    def plan_migration(self, name: str, **index: Any) -> MigrationPlan:
+        """Tell what `migrate` would carry, change and drop, how large and how long; do nothing."""
+        return self._migrating.plan(check_name(name, "index"), index_config(**index))
+
+    def rollback(self) -> str | None:
+        """Use the index again that was in use before the last `migrate`, and return its name.
+
+        None stands for the exact search of a collection that had no index.
+
+        Raises UnknownIndexError if nothing was switched, or the old index is gone.
+        """
+        return self._migrating.rollback()
+
+    def shadow(self, name: str, share: float) -> None:
+        """Let an index that `migrate(switch=False)` built answer a share of the searches as well.
+
+        Every process that has the collection open does so within seconds; `migrations` tells how
+        many of the results were found by both. `share=0` ends it.
+        """
+        self._asking.shadow.tell()
+        self._migrating.shadow(name, share)
+        self._asking.shadow.look()
+
+    @property
+    def migrations(self) -> list[MigrationInfo]:
+        """What has been migrated, the newest first."""
+        self._asking.shadow.tell()
+        return self._migrating.every()
 
     def use_index(self, name: str) -> None:
         """Make an index the one that searches use; raises UnknownIndexError."""
@@ -405,6 +472,7 @@ class Collection:
 
     def close(self) -> None:
         """Publish what indexes in memory hold, and let go of them."""
+        self._asking.shadow.tell()
         self._indexes.close()
 
     # Within
@@ -439,57 +507,3 @@ class Collection:
     def _writer(self, connection: sa.Connection) -> ItemWriter:
         store = self._store
         return ItemWriter(connection, store.tables, store.sql, self._row.id, self.name)
-
-    def _condition(self, where: Mapping[str, Any] | None) -> sa.ColumnElement[bool] | None:
-        if where is None or where == {}:
-            return None
-        return compile_where(where, self._store.tables.items.c.metadata, self._store.sql.name)
-
-    def _request(
-        self,
-        queries: Float32s,
-        k: int,
-        where: Mapping[str, Any] | None,
-        oversample: float | None,
-        effort: int | None,
-    ) -> Request:
-        whole, number = (int, np.integer), (int, float, np.integer, np.floating)
-        if isinstance(k, bool) or not isinstance(k, whole) or not 1 <= k <= MAX_K:
-            raise InputError(f"k must be an integer from 1 to {MAX_K}, not {k!r}")
-        if oversample is not None and not (
-            isinstance(oversample, number) and 1 <= oversample <= MAX_K
-        ):
-            raise InputError(f"oversample must be a number from 1 to {MAX_K}, not {oversample!r}")
-        if effort is not None and not (isinstance(effort, whole) and 1 <= effort <= MAX_EFFORT):
-            raise InputError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
-        return Request(queries, int(k), oversample, effort, self._condition(where))
-
-    def _answer(
-        self,
-        request: Request,
-        exact: bool,
-        index: str | None,
-        join: Callable[[Reader, list[Found]], T],
-    ) -> T:
-        """Search, and join the results with their items, in one snapshot.
-
-        An index that another thread caught up further meanwhile has answered from another time
-        than the snapshot's: the search is then done again, in the end with the index held still.
-        """
-        for _ in range(_TRIES):
-            with self._store.reading() as reader:
-                found, ahead = self._found(reader, request, exact, index)
-                if not ahead:
-                    return join(reader, found)
-        with self._indexes.pinned(), self._store.reading() as reader:
-            return join(reader, self._found(reader, request, exact, index)[0])
-
-    def _found(
-        self, reader: Reader, request: Request, exact: bool, index: str | None
-    ) -> tuple[list[Found], bool]:
-        state = reader.state_of(self._row)
-        if exact and index is not None:
-            ledger.find(self._store, self._row.id, index)  # not asked, but it has to exist
-        loaded = None if exact else self._indexes.current(reader, state, index)
-        found = Search(reader, self._row, state, loaded, request).run()
-        return found, loaded is not None and loaded.is_ahead_of(state.seq)

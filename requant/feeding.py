@@ -10,8 +10,7 @@ from requant.adapters.protocol import Keys
 from requant.loaded import Loaded
 from requant.quantizers.arrays import Float32s
 from requant.rescore import normalise
-from requant.store.ledger import Watermark
-from requant.store.reader import CollectionState, Reader
+from requant.store.reader import CollectionState, Reader, Watermark
 from requant.store.schema import CollectionRow, key_range
 
 Progress = Callable[[int, int], None]
@@ -77,7 +76,7 @@ def catch_up(
         done += _put(loaded, owner, found, vectors)
         _report(progress, done, total)
     loaded.unpublished += max(done, len(changed))
-    for keys, vectors in reader.scan(mark.key, state.next_key, dim):
+    for keys, vectors in reader.scan(mark.key, state.next_key, dim, _BATCH):
         count = _put(loaded, owner, keys, vectors)
         done, loaded.unpublished = done + count, loaded.unpublished + count
         loaded.watermark = Watermark(int(keys[-1]) + 1, mark.seq)

@@ -31,8 +31,8 @@ from requant.planning import trial_spec
 from requant.quantizers.arrays import Codes
 from requant.store import locations
 from requant.store.engine import Store
-from requant.store.ledger import Generation, IndexConfig, IndexRow, Watermark
-from requant.store.reader import Head, Reader
+from requant.store.ledger import Generation, IndexConfig, IndexRow
+from requant.store.reader import Head, Reader, Watermark
 from requant.store.schema import CollectionRow
 from requant.turns import Turn
 

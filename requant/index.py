@@ -24,8 +24,8 @@ from requant.planning import fit_quantizer, index_spec, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
 from requant.store import ledger
-from requant.store.ledger import Generation, IndexRow, Watermark
-from requant.store.reader import CollectionState, Head, Reader
+from requant.store.ledger import Generation, IndexRow
+from requant.store.reader import CollectionState, Head, Reader, Watermark
 from requant.store.schema import CollectionRow, key_range
 
 # How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
@@ -82,7 +82,7 @@ class FollowingIndex:
                 loaded = self._build(reader, state, progress, keep=keep)
                 self._publish_if_possible()
                 return loaded
-            if loaded.watermark.seq < state.seq:
+            if not loaded.watermark.covers(state):
                 try:
                     catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
                 except BaseException:
@@ -223,10 +223,10 @@ class FollowingIndex:
             head = self._home.head(reader)
             if head is not None and head.name != loaded.name:
                 return False  # another process has built it anew
-            if head is not None and head.seq > loaded.watermark.seq:
+            if head is not None and head.mark.rank > loaded.watermark.rank:
                 with self._lock:
                     loaded.heed(head)
-        return loaded.watermark.seq >= state.seq
+        return loaded.watermark.covers(state)
 
     def _warn(self, text: str) -> None:
         name = f"index {self.row.name!r} of {self._owner.name!r}"
@@ -284,7 +284,7 @@ class FollowingIndex:
         mark, rows = generation.watermark, generation.fit_rows
         loaded = Loaded(quantizer, backend, rows, mark, self._home, reaching=mark.seq)
         if head is not None:
-            loaded.name, loaded.heard, loaded.items = head.name, head.seq, head.items
+            loaded.name, loaded.heard, loaded.items = head.name, head.mark.rank, head.items
             loaded.reaching = max(mark.seq, head.reaching)
         return loaded
 

@@ -77,6 +77,15 @@ class IndexSet:
                 following.sync(reader, reader.state_of(self._owner), wait=True)
             recorded = following.publish()
 
+    def build(self, row: IndexRow, progress: Progress | None) -> None:
+        """Build an index, or go on where another process was interrupted; and publish it."""
+        following = self._follow(row)
+        for _ in range(_TRIES):
+            with self._store.reading() as reader:
+                following.sync(reader, reader.state_of(self._owner), progress, wait=True)
+            if following.publish():
+                return
+
     def flush(self) -> None:
         """Bring every index up to date and publish it."""
         for row in ledger.every(self._store, self._owner.id):
@@ -87,6 +96,12 @@ class IndexSet:
         """Return an index caught up, by name or the one in use; None for an exact search."""
         following = self._named_or_active(reader, state, name)
         return None if following is None else following.sync(reader, state)
+
+    def numbered(self, reader: Reader, state: CollectionState, number: int) -> Loaded | None:
+        """Return an index caught up, by its number in the store; None if it is gone or empty."""
+        rows = ledger.every(self._store, self._owner.id)
+        row = next((row for row in rows if row.id == number), None)
+        return None if row is None else self._follow(row).sync(reader, state)
 
     def every(self, reader: Reader, state: CollectionState) -> dict[str, Loaded | None]:
         """Return all indexes by name, caught up; None for one that has nothing to hold yet."""

@@ -8,8 +8,7 @@ from functools import cached_property
 from requant.adapters.protocol import Backend, Support
 from requant.homes import Home
 from requant.quantizers.protocol import Quantizer, Refining
-from requant.store.ledger import Watermark
-from requant.store.reader import Head
+from requant.store.reader import Head, Watermark
 
 
 @dataclass
@@ -17,7 +16,7 @@ class Loaded:
     """What searches ask.
 
     `name` is the place where a live engine keeps it, empty for an index in our own memory. `heard`
-    is the seq that its place told of when it was opened: not to be relied on after a power failure.
+    is the rank that its place told of on opening: not to be relied on after a power failure.
     """
 
     quantizer: Quantizer
@@ -27,7 +26,7 @@ class Loaded:
     home: Home
     name: str = ""
     reaching: int = 0  # the seq that it is being caught up with; its watermark once it is
-    heard: int = 0
+    heard: tuple[int, int] = (0, 0)
     items: int = 0
     unpublished: int = 0
     postponed: int = 0  # what was unpublished when publishing last failed
@@ -57,8 +56,8 @@ class Loaded:
 
     def heed(self, head: Head) -> None:
         """Take over how far another process has brought the place since it was opened here."""
-        if head.seq > max(self.watermark.seq, self.heard):
-            self.watermark, self.items = Watermark(head.key, head.seq), head.items
+        if head.mark.rank > max(self.watermark.rank, self.heard):
+            self.watermark, self.items = head.mark, head.items
             self.reaching = max(self.reaching, head.reaching)
 
     def is_ahead_of(self, seq: int) -> bool:

@@ -17,6 +17,7 @@ from requant.quantizers.codes import CodeMetric
 from requant.quantizers.protocol import Quantizer
 from requant.store.ledger import IndexConfig
 from requant.store.schema import CollectionRow, Metric
+from requant.validate import check_params
 
 Secrets = Mapping[str, Mapping[str, Any]]
 
@@ -89,6 +90,26 @@ def planned_spec(
     spec = index_spec(config, secrets, quantizer, choice, expected)
     check_supported(capabilities, spec)
     return spec
+
+
+def index_config(
+    *,
+    engine: str = "faiss",
+    precision: str = "int8",
+    index_type: str = "flat",
+    bits: int | None = None,
+    rotate: bool | None = None,
+    dialect: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    mmap: bool = False,
+    url: str | None = None,
+    remote_name: str | None = None,
+) -> IndexConfig:
+    """Return the config of an index from the arguments of `Collection.add_index`."""
+    given = {"bits": bits, "rotate": rotate, "dialect": dialect}
+    options = {option: value for option, value in given.items() if value is not None}
+    told = check_params(params)
+    return IndexConfig(engine, precision, index_type, options, told, mmap, url, remote_name)
 
 
 def trial_spec(config: IndexConfig, secrets: Secrets) -> IndexSpec:

@@ -113,7 +113,7 @@ def _info(store: Store, row: IndexRow, state: CollectionState) -> IndexInfo:
         active=state.active == row.id,
         items=newest.items if newest else None,
         bytes=newest.digest.bytes if newest else None,
-        current=newest is not None and newest.watermark.seq >= state.seq,
+        current=newest is not None and newest.watermark.covers(state),
     )
 
 

@@ -22,8 +22,7 @@ from requant.loaded import Loaded
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Refining
 from requant.rescore import best, normalise, score, score_many
-from requant.store.ledger import Watermark
-from requant.store.reader import CollectionState, Reader
+from requant.store.reader import CollectionState, Reader, Watermark
 from requant.store.schema import CollectionRow, key_range
 
 # Up to this many matches of a filter are scored outright: as cheap as a search, and exact.
@@ -86,7 +85,7 @@ class Search:
         results: list[Found] = []
         for start in range(0, len(request.queries), block):
             results += self._block(self._loaded, request.queries[start : start + block], count)
-        if self._mark is not None and self._mark.seq < self._state.seq:
+        if self._mark is not None and not self._mark.covers(self._state):
             return self._with_unfollowed(results, self._mark)
         return results
 

@@ -63,6 +63,7 @@ def drop(store: Store, row: CollectionRow) -> None:
         connection.execute(sa.delete(t.collections).where(t.collections.c.id == row.id))
         gone += connection.execute(indexes).scalars()
         connection.execute(sa.delete(t.generations).where(t.generations.c.index_id.in_(gone)))
-        connection.execute(sa.delete(t.changes).where(t.changes.c.collection_id == row.id))
+        for table in (t.changes, t.migrations):
+            connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
         for table in (t.vectors, t.items):
             connection.execute(sa.delete(table).where(table.c.key >= first, table.c.key < end))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from requant.adapters.files import Digest
 from requant.errors import ExistsError, StoreError, UnknownIndexError
 from requant.store.engine import Store, insert_into
+from requant.store.reader import Watermark
 
 # The newest, and one to fall back on.
 KEPT_GENERATIONS = 2
@@ -42,14 +43,6 @@ class IndexRow:
     collection: int
     name: str
     config: IndexConfig
-
-
-@dataclass(frozen=True)
-class Watermark:
-    """How far an index has followed the store: all keys below `key`, all changes up to `seq`."""
-
-    key: int
-    seq: int
 
 
 @dataclass(frozen=True)
@@ -137,6 +130,7 @@ def drop(store: Store, row: IndexRow) -> None:
     with store.writing() as connection:
         connection.execute(sa.delete(t.indexes).where(t.indexes.c.id == row.id))
         connection.execute(sa.delete(t.generations).where(t.generations.c.index_id == row.id))
+        connection.execute(sa.delete(t.migrations).where(t.migrations.c.index_id == row.id))
         # Wait for the collection's turn before looking at what is left: somebody may be adding.
         same = {"logging": t.collections.c.logging}
         connection.execute(sa.update(t.collections).where(at).values(same))
@@ -202,9 +196,11 @@ def record(
         of_index = t.generations.c.index_id == row.id
         useless = sa.and_(of_index, t.generations.c.file.in_(damaged))
         connection.execute(sa.delete(t.generations).where(useless))
-        newest = sa.select(sa.func.max(t.generations.c.applied_seq)).where(of_index)
-        ahead = connection.execute(newest).scalar()
-        if number is None or (ahead is not None and ahead > generation.watermark.seq):
+        g = t.generations.c
+        rank = sa.select(g.applied_seq, g.applied_key).where(of_index)
+        furthest = rank.order_by(g.applied_seq.desc(), g.applied_key.desc()).limit(1)
+        ahead = connection.execute(furthest).one_or_none()
+        if number is None or (ahead is not None and tuple(ahead) > generation.watermark.rank):
             connection.rollback()
             return {generation.file}
         _keep_quantizer(connection, store, generation.fingerprint, quantizer)

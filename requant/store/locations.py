@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from requant.store.engine import Store
-from requant.store.ledger import IndexConfig, IndexRow, Watermark, config_text
+from requant.store.ledger import IndexConfig, IndexRow, config_text
+from requant.store.reader import Watermark
 
 
 @dataclass(frozen=True)

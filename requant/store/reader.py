@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -31,13 +32,29 @@ class CollectionState(NamedTuple):
     active: int | None
 
 
+@dataclass(frozen=True)
+class Watermark:
+    """How far an index has followed the store: all keys below `key`, all changes up to `seq`."""
+
+    key: int
+    seq: int
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """By what one watermark is further than another."""
+        return self.seq, self.key
+
+    def covers(self, state: CollectionState) -> bool:
+        """Whether nothing is left to follow; a part of a build has the changes but not all keys."""
+        return self.seq >= state.seq and self.key >= state.next_key
+
+
 class Head(NamedTuple):
     """Where the newest generation of a live index stands, and how far it has followed."""
 
     name: str
     reaching: int
-    key: int
-    seq: int
+    mark: Watermark
     items: int
 
 
@@ -81,7 +98,10 @@ class Reader:
     def head_of(self, index: int) -> Head | None:
         """Return the head of a live index, None if it has not been published."""
         row = self._cursor.execute(self._sql.head, (index,)).fetchone()
-        return None if row is None else Head(*row)
+        if row is None:
+            return None
+        name, reaching, key, seq, items = row
+        return Head(name, reaching, Watermark(key, seq), items)
 
     def vectors(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
         """Return those of `keys` (ascending) that have a vector, and the vectors `(m, dim)`."""

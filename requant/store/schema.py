@@ -32,6 +32,7 @@ class Tables:
     indexes: sa.Table
     generations: sa.Table
     locations: sa.Table
+    migrations: sa.Table
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,20 @@ def _ledger(metadata: sa.MetaData) -> None:
 
 
 def _live(metadata: sa.MetaData) -> None:
-    """What stands in an engine's own folder or server; new in schema 2."""
+    """What stands in an engine's own folder or server, and what moves; new in schema 2."""
+    sa.Table(
+        "requant_migrations",
+        metadata,
+        sa.Column("id", _BIG, primary_key=True),
+        sa.Column("collection_id", _BIG, nullable=False),
+        sa.Column("index_id", _BIG, nullable=False),  # the new index
+        sa.Column("source_id", _BIG),  # the one that was in use, to go back to
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("report", sa.Text, nullable=False),  # JSON: what the verification found
+        sa.Column("shadow", sa.Double, nullable=False),  # share of searches answered by both
+        sa.Column("wanted", _BIG, nullable=False),
+        sa.Column("found", _BIG, nullable=False),
+    )
     sa.Table(
         "requant_locations",
         metadata,

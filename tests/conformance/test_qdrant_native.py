@@ -234,8 +234,13 @@ def test_a_disk_that_is_nearly_full(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 << 20))
     with pytest.raises(EngineError, match="nearly full, 100 MB are left"):
         index.upsert(judge.keys + 2**50, judge.codes)
-    with pytest.raises(EngineError, match="nearly full"):
-        QdrantBackend.create(judge.spec, str(tmp_path / "more"))
+    for call in (
+        lambda: QdrantBackend.create(judge.spec, str(tmp_path / "more")),
+        lambda: QdrantBackend.open(judge.spec, str(tmp_path / "index")),
+        lambda: index.delete(judge.keys),
+    ):
+        with pytest.raises(EngineError, match="nearly full"):
+            call()
     assert [found.name for found in tmp_path.iterdir()] == ["index"]
     index.flush()
     assert info_of(index).indexed_vectors_count == 0

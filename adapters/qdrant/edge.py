@@ -1,0 +1,160 @@
+"""An index in a folder: qdrant-edge, the engine of the server as a library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import qdrant_edge as edge
+
+from requant.adapters.errors import CorruptIndexError, EngineError
+from requant.adapters.protocol import IndexSpec
+from requant.adapters.qdrant import folder
+from requant.adapters.qdrant.codec import Vectors
+from requant.adapters.qdrant.connection import Chunk, Wish
+from requant.adapters.qdrant.edge_config import config_of, params_of
+from requant.adapters.qdrant.form import Form, check_mark, mark_of
+
+T = TypeVar("T")
+_SHARD = "shard"
+
+
+class EdgeConnection:
+    """One shard, and the lock of its folder."""
+
+    sharing: Literal["none", "readers", "all"] = "readers"
+    alone = True
+
+    def __init__(self, shard: Any, lock: folder.FolderLock, path: Path, size: int) -> None:
+        """Take over a shard of vectors of `size`; it stays ours until it is closed."""
+        self._shard = shard
+        self._lock = lock
+        self._path = path
+        self._size = size
+
+    def upsert(self, chunks: Iterator[Chunk]) -> None:
+        """Store chunk after chunk."""
+        for keys, vectors in chunks:
+            folder.check_room(self._path, self._bytes(len(keys)))
+            points = list(map(edge.Point, keys, vectors))
+            self._run(self._shard.update, edge.UpdateOperation.upsert_points(points))
+
+    def delete(self, keys: list[int]) -> None:
+        """Remove keys, which takes room as well."""
+        folder.check_room(self._path)
+        self._run(self._shard.update, edge.UpdateOperation.delete_points(keys))
+
+    def held(self, keys: list[int]) -> int:
+        """Return how many of `keys` there are."""
+        return len(self._run(self._shard.retrieve, keys, False, False))
+
+    def vectors(self, keys: list[int]) -> Sequence[Any]:
+        """Return the records of those of `keys` that there are."""
+        records: Sequence[Any] = self._run(self._shard.retrieve, keys, False, True)
+        return records
+
+    def search(self, vectors: Vectors, k: int, wish: Wish) -> list[Sequence[Any]]:
+        """Search once, or a batch in one pass."""
+        params, among = params_of(wish.exact, wish.effort), None
+        if wish.among is not None:
+            among = edge.Filter(must=[edge.HasIdCondition(set(wish.among))])
+        requests = [
+            edge.QueryRequest(limit=k, query=edge.Query.Nearest(row), filter=among, params=params)
+            for row in vectors
+        ]
+        if len(requests) == 1:
+            return [self._run(self._shard.query, requests[0])]
+        answers: list[Sequence[Any]] = self._run(
+            self._shard.query_batch, edge.QueryBatchRequest(requests)
+        )
+        return answers
+
+    def scroll(self, start: int | None, limit: int) -> tuple[Sequence[Any], int | None]:
+        """Return records by ascending key."""
+        request = edge.ScrollRequest(
+            offset=start, limit=limit, with_payload=False, with_vector=True
+        )
+        records, after = self._run(self._shard.scroll, request)
+        return records, after
+
+    def count(self) -> int:
+        """Return the exact number of points."""
+        return int(self._run(self._shard.count, edge.CountRequest(exact=True)))
+
+    def optimize(self) -> None:
+        """Merge segments, compress vectors and build graphs, where Qdrant finds it worth while.
+
+        Where the disk has no room for the new segments, the old ones go on to answer, more slowly.
+        """
+        if folder.has_room(self._path, self._bytes(self.count())):
+            self._run(self._shard.optimize)
+
+    def flush(self) -> None:
+        """Sync everything."""
+        self._run(self._shard.flush)
+
+    def close(self) -> None:
+        """Close the shard, which flushes it, and let others have the folder."""
+        try:
+            self._run(self._shard.close)
+        finally:
+            self._lock.release()
+
+    def _bytes(self, rows: int) -> int:
+        """Return what rows take at most: floats, once more in the log, and a graph."""
+        return rows * (8 * self._size + 512)
+
+    def _run(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Call Qdrant, which raises bare `Exception`s, and panics that are no Exception at all."""
+        try:
+            return call(*arguments)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            raise EngineError(f"qdrant failed in {self._path}: {error}") from error
+
+
+def create(spec: IndexSpec, form: Form, path: Path, overwrite: bool) -> EdgeConnection:
+    """Make a folder of ours with an empty shard in it."""
+    config = config_of(spec, form)
+    folder.reserve(path, mark_of(spec), overwrite)
+    lock = folder.FolderLock(path)
+    try:
+        folder.check_room(path)
+        shard = edge.EdgeShard.create(str(path / _SHARD), config)
+        return EdgeConnection(shard, lock, path, form.size)
+    except BaseException as error:
+        lock.release()
+        folder.remove(path)
+        if isinstance(error, EngineError) or not is_failure(error):
+            raise
+        raise EngineError(f"qdrant cannot make an index in {path}: {error}") from error
+
+
+def load(spec: IndexSpec, form: Form, path: Path) -> EdgeConnection:
+    """Open a folder of ours."""
+    check_mark(folder.read_mark(path), spec, str(path))
+    folder.check_room(path)  # Qdrant catches up with its log
+    lock = folder.FolderLock(path)
+    try:
+        return EdgeConnection(edge.EdgeShard.load(str(path / _SHARD)), lock, path, form.size)
+    except BaseException as error:
+        lock.release()
+        if not is_failure(error):
+            raise
+        if "WouldBlock" in str(error):
+            raise EngineError(
+                f"another program has the Qdrant shard in {path} open: close it there"
+            ) from error
+        raise CorruptIndexError(f"qdrant cannot read the index in {path}: {error}") from error
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether Qdrant failed, rather than the user interrupting it."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def remove(path: Path) -> None:
+    """Remove a folder of ours."""
+    folder.remove(path)

@@ -1,0 +1,54 @@
+"""Makes, opens and removes indexes; imports of either library of Qdrant what the place needs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from requant.adapters.errors import EngineMissingError
+from requant.adapters.protocol import IndexSpec
+from requant.adapters.qdrant.connection import Connection
+from requant.adapters.qdrant.form import Form, form_of
+from requant.adapters.qdrant.places import Folder, Local, Place, Server, parse
+
+_HERE = "requant.adapters.qdrant"
+
+
+def create(spec: IndexSpec, location: str | None, overwrite: bool) -> tuple[Form, Connection]:
+    """Make an empty index."""
+    place = parse(location)
+    form, module = form_of(spec, not isinstance(place, Server)), _module(place)
+    target = place if isinstance(place, Server) else place.path
+    return form, module.create(spec, form, target, overwrite)
+
+
+def load(spec: IndexSpec, location: str) -> tuple[Form, Connection]:
+    """Open an index."""
+    place = parse(location)
+    form, module = form_of(spec, not isinstance(place, Server)), _module(place)
+    target = place if isinstance(place, Server) else place.path
+    return form, module.load(spec, form, target)
+
+
+def remove(spec: IndexSpec, location: str) -> None:
+    """Remove an index."""
+    place = parse(location)
+    if isinstance(place, Server):
+        _module(place).remove(spec, place)
+    else:
+        _module(place).remove(place.path)
+
+
+def _module(place: Place) -> Any:
+    name, package = {
+        Folder: ("edge", "qdrant-edge-py"),
+        Server: ("server", "qdrant-client"),
+        Local: ("local", "qdrant-client"),
+    }[type(place)]
+    try:
+        return import_module(f"{_HERE}.{name}")
+    except ImportError as error:
+        raise EngineMissingError(
+            f"this place needs {package}, which cannot be imported ({error}): "
+            "pip install 'requant[qdrant]'"
+        ) from error

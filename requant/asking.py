@@ -1,0 +1,95 @@
+"""Asking a collection: requests checked, answered in one snapshot, and now and then twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import sqlalchemy as sa
+
+from requant.errors import InputError
+from requant.filters import compile_where
+from requant.indexes import IndexSet
+from requant.quantizers.arrays import Float32s
+from requant.search import Found, Request, Search
+from requant.shadow import Shadow
+from requant.store import ledger
+from requant.store.engine import Store
+from requant.store.reader import Reader
+from requant.store.schema import CollectionRow
+
+T = TypeVar("T")
+
+MAX_K = 100_000
+MAX_EFFORT = 1_000_000
+_TRIES = 3
+
+
+class Asking:
+    """What `Collection` does to answer."""
+
+    def __init__(self, store: Store, owner: CollectionRow, indexes: IndexSet) -> None:
+        """Answer for `owner` with its indexes."""
+        self._store = store
+        self._owner = owner
+        self._indexes = indexes
+        self.shadow = Shadow(store, owner, indexes)
+
+    def request(
+        self,
+        queries: Float32s,
+        k: int,
+        where: Mapping[str, Any] | None,
+        oversample: float | None,
+        effort: int | None,
+    ) -> Request:
+        """Return a request; raises InputError, FilterError."""
+        whole, number = (int, np.integer), (int, float, np.integer, np.floating)
+        if isinstance(k, bool) or not isinstance(k, whole) or not 1 <= k <= MAX_K:
+            raise InputError(f"k must be an integer from 1 to {MAX_K}, not {k!r}")
+        if oversample is not None and not (
+            isinstance(oversample, number) and 1 <= oversample <= MAX_K
+        ):
+            raise InputError(f"oversample must be a number from 1 to {MAX_K}, not {oversample!r}")
+        if effort is not None and not (isinstance(effort, whole) and 1 <= effort <= MAX_EFFORT):
+            raise InputError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
+        return Request(queries, int(k), oversample, effort, self.condition(where))
+
+    def condition(self, where: Mapping[str, Any] | None) -> sa.ColumnElement[bool] | None:
+        """Return a filter in SQL, None for one that lets everything pass; raises FilterError."""
+        if where is None or where == {}:
+            return None
+        return compile_where(where, self._store.tables.items.c.metadata, self._store.sql.name)
+
+    def answer(
+        self,
+        request: Request,
+        exact: bool,
+        index: str | None,
+        join: Callable[[Reader, list[Found]], T],
+    ) -> T:
+        """Search, and join the results with their items, in one snapshot.
+
+        An index that somebody else caught up further meanwhile has answered from another time than
+        the snapshot's: the search is then done again, in the end with the index held still.
+        """
+        for _ in range(_TRIES):
+            with self._store.reading() as reader:
+                found, ahead = self._found(reader, request, exact, index)
+                if not ahead:
+                    if not exact and index is None:
+                        self.shadow.follow(reader, request, found)
+                    return join(reader, found)
+        with self._indexes.pinned(), self._store.reading() as reader:
+            return join(reader, self._found(reader, request, exact, index)[0])
+
+    def _found(
+        self, reader: Reader, request: Request, exact: bool, index: str | None
+    ) -> tuple[list[Found], bool]:
+        state = reader.state_of(self._owner)
+        if exact and index is not None:
+            ledger.find(self._store, self._owner.id, index)  # not asked, but it has to exist
+        loaded = None if exact else self._indexes.current(reader, state, index)
+        found = Search(reader, self._owner, state, loaded, request).run()
+        return found, loaded is not None and loaded.is_ahead_of(state.seq)

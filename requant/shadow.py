@@ -1,0 +1,97 @@
+"""A new index beside the one in use: it answers a share of the searches too, and is compared."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import warnings
+
+from requant.errors import EngineError, IndexWarning, RequantError, StoreError
+from requant.indexes import IndexSet
+from requant.recall import hits_of
+from requant.search import Found, Request, Search
+from requant.store import migrations
+from requant.store.engine import Store
+from requant.store.migrations import MigrationRow
+from requant.store.reader import Reader
+from requant.store.schema import CollectionRow
+
+# How often to look whether there is a shadow, and how often to tell what it has found.
+_LOOK_SECONDS = 5.0
+_TELL_SEARCHES = 100
+
+
+class Shadow:
+    """Follows the searches of one process; what it finds is added up in the store."""
+
+    def __init__(self, store: Store, owner: CollectionRow, indexes: IndexSet) -> None:
+        """Look for a shadow at the first search."""
+        self._store = store
+        self._owner = owner
+        self._indexes = indexes
+        self._lock = threading.Lock()
+        self._looked = -_LOOK_SECONDS
+        self._row: MigrationRow | None = None
+        self._searches = self._wanted = self._found = 0
+
+    def look(self) -> None:
+        """Look again at once: a shadow has been set or lifted."""
+        self._looked = -_LOOK_SECONDS
+
+    def follow(self, reader: Reader, request: Request, found: list[Found]) -> None:
+        """Answer a share of the requests again, in the same snapshot, and count what is found.
+
+        Whatever goes wrong with the new index is said in an IndexWarning: the answer of the old one
+        stands.
+        """
+        row = self._current()
+        if row is None or random.random() >= row.shadow:
+            return
+        try:
+            again = self._again(reader, request, row)
+        except RequantError as error:
+            text = f"the shadow index of {self._owner.name!r} did not answer: {error}"
+            warnings.warn(text, IndexWarning, stacklevel=2)
+            again = []
+        wanted = sum(len(keys) for keys, _ in found)
+        hits = hits_of(again, found)
+        with self._lock:
+            self._searches += len(found)
+            self._wanted += wanted
+            self._found += hits
+            due = self._searches >= _TELL_SEARCHES
+        if due and self._store.is_free(self._owner.id):
+            self.tell()
+
+    def tell(self) -> None:
+        """Add what was counted to the store."""
+        with self._lock:
+            row, wanted, found = self._row, self._wanted, self._found
+            self._searches = self._wanted = self._found = 0
+        if row is None or not wanted:
+            return
+        try:
+            migrations.count(self._store, row.id, wanted, found)
+        except StoreError as error:
+            text = f"what the shadow index of {self._owner.name!r} found is not kept: {error}"
+            warnings.warn(text, IndexWarning, stacklevel=2)
+
+    def _current(self) -> MigrationRow | None:
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return self._row
+        rows = migrations.every(self._store, self._owner.id)
+        fresh = next((row for row in rows if row.shadow > 0 and row.state != "rolled back"), None)
+        if self._row is not None and (fresh is None or fresh.id != self._row.id):
+            self.tell()
+        self._row, self._looked = fresh, time.monotonic()
+        return fresh
+
+    def _again(self, reader: Reader, request: Request, row: MigrationRow) -> list[Found]:
+        state = reader.state_of(self._owner)
+        if state.active == row.index:
+            return []
+        loaded = self._indexes.numbered(reader, state, row.index)
+        if loaded is None:
+            raise EngineError("it holds nothing yet")
+        return Search(reader, self._owner, state, loaded, request).run()

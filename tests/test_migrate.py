@@ -1,0 +1,266 @@
+"""Migrations within a collection: built beside, verified, switched, undone, and resumed."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+
+import requant
+import requant.feeding
+import requant.index
+from requant.errors import EngineError, ExistsError, InputError, UnknownIndexError
+from tests.databases import expected, held, vectors
+from tests.processes import pipe, start
+
+N, DIM = 600, 16
+ENGINES = ["faiss", "usearch", "qdrant", "lancedb"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "x.db"
+
+
+@pytest.fixture
+def db(path):
+    with requant.open(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def notes(db):
+    collection = db.create_collection("notes", DIM)
+    collection.upsert(range(N), vectors(N, DIM))
+    return collection
+
+
+def active(collection):
+    return next((info.name for info in collection.indexes if info.active), None)
+
+
+def is_right(collection):
+    for query in vectors(5, DIM, seed=1):
+        found = [hit.id for hit in collection.search(query, oversample=10)]
+        assert found == [hit.id for hit in collection.search(query, exact=True)]
+    assert held(collection) == expected(collection)
+
+
+@pytest.mark.parametrize(("source", "target"), list(itertools.permutations(ENGINES, 2)))
+def test_every_direction(notes, source, target):
+    notes.add_index("old", engine=source, precision="int8")
+    notes.upsert(range(N - 50, N + 50), vectors(100, DIM, seed=2))
+    notes.delete(range(30))
+    report = notes.migrate("new", engine=target, precision="uint8", queries=vectors(50, DIM, 3))
+    assert report.ok, report.problems
+    assert (report.state, report.items, report.queries_from) == ("switched", N + 20, "given")
+    assert report.recall_before > 0.95
+    assert report.recall_after > 0.95
+    assert active(notes) == "new"
+    is_right(notes)
+    notes.upsert([5], vectors(1, DIM, seed=4))
+    assert notes.rollback() == "old"
+    assert active(notes) == "old"
+    is_right(notes)
+    notes.drop_index("new")
+    assert notes.migrations == []
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "uint8", "int4", "int2"])
+def test_every_precision(notes, precision):
+    report = notes.migrate("new", engine="faiss", precision=precision, tolerance=0.1)
+    assert report.ok
+    assert report.queries_from == "stored vectors"
+    assert report.recall_before == 1.0
+    is_right(notes)
+    assert notes.rollback() is None
+    assert active(notes) is None
+
+
+def test_again_does_no_harm(notes):
+    notes.add_index("old")
+    first = notes.migrate("new", engine="usearch", precision="int8")
+    again = notes.migrate("new", engine="usearch", precision="int8")
+    assert first.ok
+    assert again.ok
+    assert len(notes.migrations) == 1
+    assert active(notes) == "new"
+    with pytest.raises(ExistsError, match="usearch int8"):
+        notes.migrate("new", engine="faiss", precision="int8")
+    assert notes.rollback() == "old"
+    with pytest.raises(UnknownIndexError, match="not been migrated"):
+        notes.rollback()
+    assert notes.migrate("new", engine="usearch", precision="int8").state == "switched"
+
+
+def test_a_poorer_index_is_not_switched_to(notes):
+    notes.add_index("old", precision="float32")
+    report = notes.migrate("new", precision="binary", bits=1, tolerance=0.0, k=100)
+    assert not report.ok
+    assert "recall@100 falls" in report.problems[0]
+    assert report.state == "building"
+    assert active(notes) == "old"
+    is_right(notes)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_wrong_code_a_missing_and_a_strange_key_are_named(notes, engine):
+    notes.migrate("new", engine=engine, precision="int8", switch=False)
+    backend = notes._indexes._following[1]._loaded.backend
+    keys, codes = next(iter(backend.export()))
+    first = int(keys[0])
+    backend.upsert(keys[:1], -codes[:1])
+    report = notes.migrate("new", engine=engine, precision="int8")
+    assert [str(first) in problem for problem in report.problems] == [True]
+    backend.upsert(keys[:1], codes[:1])
+    backend.delete(keys[1:2])
+    backend.upsert(keys[:1] + 5000, codes[:1])
+    report = notes.migrate("new", engine=engine, precision="int8")
+    assert any(f"missing from index 'new', key(s) {keys[1]}" in one for one in report.problems)
+    assert any(str(first + 5000) in problem for problem in report.problems)
+    assert active(notes) is None
+    notes.rebuild("new")
+    assert notes.migrate("new", engine=engine, precision="int8").ok
+
+
+def test_what_happens_meanwhile_is_carried_over(notes, path):
+    """Another process reads and writes while the new index is built."""
+    notes.add_index("old")
+    with requant.open(path) as other:
+        theirs = other.collection("notes")
+        calls = []
+
+        def progress(done, total):
+            calls.append((done, total))
+            theirs.upsert([len(calls), 5000 + len(calls)], vectors(2, DIM, seed=len(calls)))
+            theirs.delete([100 + len(calls)])
+            assert len(theirs.search(vectors(1, DIM)[0])) == 10
+
+        assert notes.migrate("new", engine="lancedb", progress=progress).ok
+        assert calls
+        is_right(notes)
+        is_right(theirs)
+        assert active(theirs) == "new"
+
+
+def test_a_plan_does_nothing(notes):
+    notes.add_index("old", index_type="hnsw", params={"M": 8})
+    before = notes.stats()
+    plan = notes.plan_migration("new", engine="lancedb", precision="binary")
+    assert plan.rows == N
+    assert "engine: faiss becomes lancedb" in plan.changed
+    assert any(text.startswith("M=8 of faiss int8") for text in plan.dropped)
+    assert plan.bytes > N * DIM * 2 / 8
+    assert plan.seconds > 0
+    assert notes.stats() == before
+    assert notes.migrations == []
+    assert notes.plan_migration("new", engine="qdrant", url="http://127.0.0.1:1").bytes == N * DIM
+    with pytest.raises(InputError, match="name"):
+        notes.plan_migration("../new")
+
+
+def test_a_shadow_is_compared(notes, path):
+    notes.add_index("old", precision="float32")
+    notes.migrate("new", engine="usearch", precision="int8", switch=False)
+    notes.shadow("new", 1.0)
+    for query in vectors(20, DIM, seed=6):
+        notes.search(query)
+    notes.search_many(vectors(10, DIM, seed=7))
+    (info,) = notes.migrations
+    assert (info.name, info.source, info.state, info.shadow) == ("new", "old", "verified", 1.0)
+    assert info.compared == 300
+    assert info.parity > 0.97
+    # Another process takes part, and tells what it saw when it closes.
+    with requant.open(path) as other:
+        other.collection("notes").search_many(vectors(10, DIM, seed=8))
+    assert notes.migrations[0].compared == 400
+    notes.shadow("new", 0)
+    notes.search_many(vectors(10, DIM, seed=9))
+    assert notes.migrations[0].compared == 0
+    with pytest.raises(InputError, match="migrate"):
+        notes.shadow("old", 0.5)
+    with pytest.raises(InputError, match="from 0 to 1"):
+        notes.shadow("new", 2)
+
+
+def test_a_shadow_that_fails_spoils_no_answer(notes, monkeypatch):
+    notes.add_index("old")
+    notes.migrate("new", engine="usearch", switch=False)
+    notes.shadow("new", 1.0)
+    backend = type(notes._indexes._following[2]._loaded.backend)
+
+    def fail(self, *args, **options):
+        raise EngineError("out of order")
+
+    monkeypatch.setattr(backend, "search", fail)
+    with pytest.warns(requant.IndexWarning, match="out of order"):
+        assert len(notes.search(vectors(1, DIM)[0])) == 10
+    assert notes.migrations[0].parity == 0.0
+
+
+def test_rollback_to_what_is_gone(notes):
+    notes.add_index("old")
+    notes.migrate("new", engine="usearch")
+    notes.drop_index("old")
+    with pytest.raises(UnknownIndexError, match="dropped"):
+        notes.rollback()
+    assert notes.migrations[0].source == "(dropped)"
+
+
+# kill -9
+
+ROWS = 20_000
+
+
+def migrate_until_killed(path, engine, told):
+    """Migrate in another process, and tell how many rows it set out to read."""
+    requant.index.PART_ROWS, requant.feeding._BATCH = 3000, 2000
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        told.send(0)
+
+        def progress(done, total):
+            told.send(total)
+            time.sleep(0.02)  # to be met in the middle
+
+        notes.migrate("new", engine=engine, precision="int8", progress=progress)
+        told.send(-1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_killed_it_goes_on_where_it_was(path, engine):
+    rng = np.random.default_rng(0)
+    with requant.open(path) as db:
+        notes = db.create_collection("notes", DIM)
+        notes.upsert(range(ROWS), vectors(ROWS, DIM))
+        notes.add_index("old", precision="int2")
+    seen = []
+    for run in range(12):
+        receiver, sender = pipe()
+        process = start(migrate_until_killed, str(path), engine, sender)
+        sender.close()
+        assert receiver.poll(60)
+        receiver.recv()
+        if run % 2:  # else it may be killed before it has begun
+            receiver.poll(60)
+        process.join(rng.uniform(0.0, 0.3))
+        process.kill()
+        process.join()
+        try:
+            while receiver.poll():
+                seen.append(receiver.recv())
+        except EOFError:
+            pass
+        receiver.close()
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        report = notes.migrate("new", engine=engine, precision="int8")
+        assert report.ok, report.problems
+        assert active(notes) == "new"
+        assert held(notes) == expected(notes)
+        assert len(notes.migrations) == 1
+    assert max(seen) == ROWS
+    # Some went on from a part that another one had published.
+    assert 0 < min(total for total in seen if total > 0) < ROWS
