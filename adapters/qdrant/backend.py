@@ -74,7 +74,8 @@ class QdrantBackend:
     ) -> Self:
         """Make an empty index at `location`, in memory if it is None; `sample` teaches nothing.
 
-        Raises LocationTakenError where something stands, unless requant made it and `overwrite`;
+        Raises LocationTakenError where something stands, unless `overwrite` (a folder that requant
+        did not make is never removed);
         EngineMissingError, EngineError, UnsupportedError and InputError.
         """
         check_supported(cls.capabilities, spec)

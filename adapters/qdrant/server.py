@@ -25,7 +25,7 @@ def create(spec: IndexSpec, form: Form, place: Server, overwrite: bool) -> Clien
     """Make a collection; raises LocationTakenError where one stands that may not be replaced."""
     connection, call = _connect(spec, place)
     try:
-        _clear(connection.client, call, place, overwrite)
+        (_clear if overwrite else _check_free)(connection.client, call, place)
         _make(connection.client, call, spec, form, place)
     except BaseException:
         connection.close()
@@ -52,7 +52,8 @@ def remove(spec: IndexSpec, place: Server) -> None:
     """Drop a collection of ours, if it is there."""
     connection, call = _connect(spec, place)
     try:
-        _clear(connection.client, call, place, overwrite=True)
+        _check_ours(connection.client, call, place)
+        _clear(connection.client, call, place)
     finally:
         connection.close()
 
@@ -80,21 +81,25 @@ def _connect(spec: IndexSpec, place: Server) -> tuple[ClientConnection, Retry]:
     return ClientConnection(client, place.collection, call, parallel), call
 
 
-def _clear(client: Any, call: Retry, place: Server, overwrite: bool) -> None:
-    """Make sure that the name is free."""
+def _clear(client: Any, call: Retry, place: Server) -> None:
+    """Drop what has the name, whoever made it."""
+    if _info(client, call, place) is not None:
+        call(lambda: client.delete_collection(place.collection))
+
+
+def _check_free(client: Any, call: Retry, place: Server) -> None:
+    if _info(client, call, place) is not None:
+        raise LocationTakenError(
+            f"the collection {place} exists: give another name, or overwrite=True to replace it"
+        )
+
+
+def _check_ours(client: Any, call: Retry, place: Server) -> None:
     info = _info(client, call, place)
-    if info is None:
-        return
-    if not overwrite:
+    if info is not None and not is_mark(_mark(info)):
         raise LocationTakenError(
-            f"the collection {place} exists: drop that index, or give another name"
+            f"the collection {place} was not made by requant: it is not dropped, see to it"
         )
-    if not is_mark(_mark(info)):
-        raise LocationTakenError(
-            f"the collection {place} was not made by requant, so it is not dropped: give another "
-            "name, or drop it yourself"
-        )
-    call(lambda: client.delete_collection(place.collection))
 
 
 def _make(client: Any, call: Retry, spec: IndexSpec, form: Form, place: Server) -> None:

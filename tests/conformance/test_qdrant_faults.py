@@ -172,10 +172,10 @@ def test_a_collection_of_somebody_else_is_left_alone(server):
     with pytest.raises(LocationTakenError, match="exists"):
         QdrantBackend.create(spec_of(), where)
     with pytest.raises(LocationTakenError, match="not made by requant"):
-        QdrantBackend.create(spec_of(), where, overwrite=True)
-    with pytest.raises(LocationTakenError, match="not made by requant"):
         QdrantBackend.drop(spec_of(), where)
     assert server.client.count("theirs").count == 1
+    QdrantBackend.create(spec_of(), where, overwrite=True).close()
+    assert server.client.count("theirs").count == 0
 
 
 @pytest.mark.parametrize(
