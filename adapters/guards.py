@@ -100,8 +100,8 @@ class EngineGuard:
         if os.getpid() != self._pid:
             raise ForkedError(
                 f"this {self._engine} index was opened in process {self._pid} and is used in "
-                f"{os.getpid()}: {self._engine} does not survive a fork, open the database again "
-                "in the child"
+                f"{os.getpid()}: {self._engine} does not survive a fork; start the child with "
+                "spawn or forkserver, or open the database in the child alone"
             )
 
     def _admit(self) -> None:

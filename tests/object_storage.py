@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.request import Request, urlopen
 
 BUCKET = "requant-test"
 
@@ -30,11 +29,27 @@ class ObjectStorage:
             "aws_region": "us-east-1",
         }
 
+    @property
+    def client(self) -> Any:
+        """Return a client of the server."""
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.options["aws_access_key_id"],
+            aws_secret_access_key=self.options["aws_secret_access_key"],
+            region_name=self.options["aws_region"],
+        )
+
     def keys(self, prefix: str) -> list[str]:
         """Return the names of the objects below a prefix of the bucket."""
-        with urlopen(f"{self.endpoint}/{BUCKET}?list-type=2&prefix={prefix}") as answer:
-            text = answer.read().decode()
-        return [part.split("</Key>")[0] for part in text.split("<Key>")[1:]]
+        found = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return [row["Key"] for row in found.get("Contents", [])]
+
+    def remove(self, key: str) -> None:
+        """Remove an object."""
+        self.client.delete_object(Bucket=BUCKET, Key=key)
 
 
 @contextlib.contextmanager
@@ -49,8 +64,7 @@ def running_object_storage() -> Iterator[ObjectStorage]:
     host, port = server.get_host_and_port()
     storage = ObjectStorage(f"http://{host}:{port}")
     try:
-        with urlopen(Request(f"{storage.endpoint}/{BUCKET}", method="PUT")):
-            pass
+        storage.client.create_bucket(Bucket=BUCKET)
         yield storage
     finally:
         server.stop()

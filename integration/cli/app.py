@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 import requant
-from requant.integration.cli import demo, engines, importing, indexing, inspecting, searching
+from requant.integration.cli import (
+    demo,
+    engines,
+    importing,
+    indexing,
+    inspecting,
+    migrating,
+    searching,
+)
 from requant.integration.cli.group import RequantGroup
 
 app = typer.Typer(
@@ -38,7 +47,8 @@ def _requant(
 
     Begin with `requant demo`, or bring your vectors in with `requant import`.
 
-    Exit codes: 0 done; 1 verify found problems, or an import is incomplete;
+    Exit codes: 0 done; 1 verify or migrate found problems, or an import is
+    incomplete;
     2 usage or bad input; 130 stopped.
     REQUANT_TRACEBACK=1 shows where an error came from.
     """
@@ -47,6 +57,9 @@ def _requant(
 app.command("import")(importing.import_)
 app.command("search")(searching.search)
 app.add_typer(indexing.app, name="index")
+app.command("migrate")(migrating.migrate)
+app.command("rollback")(migrating.rollback)
+app.command("shadow")(migrating.shadow)
 app.command("stats")(inspecting.stats)
 app.command("verify")(inspecting.verify)
 app.command("engines")(engines.engines)
@@ -55,6 +68,7 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Run the command line: what the script `requant` calls."""
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it logs warnings to stderr otherwise
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets another, not a UnicodeEncodeError.
         if hasattr(stream, "reconfigure"):

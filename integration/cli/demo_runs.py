@@ -14,7 +14,7 @@ from requant.collection import Collection
 from requant.errors import EngineMissingError, UnsupportedError
 from requant.integration.cli.progress import progress
 
-ENGINES = ("faiss", "usearch")
+ENGINES = ("faiss", "usearch", "qdrant", "lancedb")
 PRECISIONS = ("int8", "int2", "binary")
 K = 10
 # An exact search reads every vector from the database: a few tell its time well enough.

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from requant.errors import InputError
 from requant.integration.cli.group import RequantGroup
 from requant.integration.cli.options import (
     AsJson,
+    Bits,
     CollectionName,
     Database,
+    Dialect,
+    Engine,
     Folder,
     IndexName,
+    IndexType,
+    Mmap,
+    Params,
+    Precision,
+    RemoteName,
+    Rotate,
+    Url,
+    engine_params,
 )
 from requant.integration.cli.output import (
     print_json,
@@ -44,71 +53,16 @@ def add(
     database: Database,
     collection: CollectionName,
     name: IndexName,
-    engine: Annotated[
-        str,
-        typer.Option("--engine", metavar="ENGINE", help="The engine, see `requant engines`."),
-    ] = "faiss",
-    precision: Annotated[
-        str,
-        typer.Option(
-            "--precision",
-            metavar="PRECISION",
-            help="float32, float16, int8, uint8, int4, int2, binary or native.",
-        ),
-    ] = "int8",
-    index_type: Annotated[
-        str,
-        typer.Option(
-            "--type", metavar="flat|hnsw|ivf", help="flat (every code is compared), hnsw or ivf."
-        ),
-    ] = "flat",
-    bits: Annotated[
-        int | None,
-        typer.Option(
-            "--bits", metavar="N", help="Bits a dimension of binary codes, 1 to 4; by default 2."
-        ),
-    ] = None,
-    rotate: Annotated[
-        bool | None,
-        typer.Option(
-            "--rotate/--no-rotate",
-            help="Rotate before quantizing; by default binary does, int8 and uint8 do not.",
-            show_default=False,
-        ),
-    ] = None,
-    dialect: Annotated[
-        str | None,
-        typer.Option(
-            "--dialect",
-            metavar="DIALECT",
-            help="sentence-transformers, for its int8, uint8 and ubinary codes.",
-        ),
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param",
-            metavar="KEY=VALUE",
-            help="A parameter of the engine, see `requant engines`; repeat it for more.",
-        ),
-    ] = None,
-    mmap: Annotated[
-        bool,
-        typer.Option("--mmap", help="Map the index file instead of reading it, where it can be."),
-    ] = False,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            "--url",
-            metavar="URL",
-            help="The server or object storage that keeps the index: http://localhost:6333, "
-            "s3://bucket/indexes.",
-        ),
-    ] = None,
-    remote_name: Annotated[
-        str | None,
-        typer.Option("--remote-name", metavar="NAME", help="What the index is called there."),
-    ] = None,
+    engine: Engine = "faiss",
+    precision: Precision = "int8",
+    index_type: IndexType = "flat",
+    bits: Bits = None,
+    rotate: Rotate = None,
+    dialect: Dialect = None,
+    param: Params = None,
+    mmap: Mmap = False,
+    url: Url = None,
+    remote_name: RemoteName = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace what stands there under that name."),
@@ -125,7 +79,6 @@ def add(
     """
     from requant.integration.cli.databases import existing
 
-    params = dict(map(_parameter, param or ()))
     with existing(database, folder) as opened:
         target = opened.collection(collection)
         with progress(f"building {name}") as advance:
@@ -137,7 +90,7 @@ def add(
                 bits=bits,
                 rotate=rotate,
                 dialect=dialect,
-                params=params,
+                params=engine_params(param),
                 mmap=mmap,
                 url=url,
                 remote_name=remote_name,
@@ -289,13 +242,3 @@ def _tell(target: Collection, name: str | None, done: str, as_json: bool) -> Non
         f"{done} index {info.name!r} ({info.engine} {info.precision} {info.index_type}): "
         f"{filled}; {used}."
     )
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise InputError(f"--param {text!r}: write it as KEY=VALUE")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import typer
+
+from requant.errors import InputError
 
 Database = Annotated[
     str,
@@ -31,3 +34,84 @@ Folder = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
+
+Engine = Annotated[
+    str,
+    typer.Option("--engine", metavar="ENGINE", help="The engine, see `requant engines`."),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="PRECISION",
+        help="float32, float16, int8, uint8, int4, int2, binary or native.",
+    ),
+]
+IndexType = Annotated[
+    str,
+    typer.Option(
+        "--type", metavar="flat|hnsw|ivf", help="flat (every code is compared), hnsw or ivf."
+    ),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        "--bits", metavar="N", help="Bits a dimension of binary codes, 1 to 4; by default 2."
+    ),
+]
+Rotate = Annotated[
+    bool | None,
+    typer.Option(
+        "--rotate/--no-rotate",
+        help="Rotate before quantizing; by default binary does, int8 and uint8 do not.",
+        show_default=False,
+    ),
+]
+Dialect = Annotated[
+    str | None,
+    typer.Option(
+        "--dialect",
+        metavar="DIALECT",
+        help="sentence-transformers, for its int8, uint8 and ubinary codes.",
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="KEY=VALUE",
+        help="A parameter of the engine, see `requant engines`; repeat it for more.",
+    ),
+]
+Mmap = Annotated[
+    bool,
+    typer.Option("--mmap", help="Map the index file instead of reading it, where it can be."),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="The server or object storage that keeps the index: http://localhost:6333, "
+        "s3://bucket/indexes.",
+    ),
+]
+RemoteName = Annotated[
+    str | None,
+    typer.Option("--remote-name", metavar="NAME", help="What the index is called there."),
+]
+
+
+def engine_params(given: list[str] | None) -> dict[str, Any]:
+    """Return the parameters that were given as KEY=VALUE; raises InputError."""
+    return dict(map(_parameter, given or ()))
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--param {text!r}: write it as KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

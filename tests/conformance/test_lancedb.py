@@ -21,12 +21,15 @@ def _only(*rows):
 
 class TestLancedb(BackendConformance):
     backend = LancedbBackend
+    dims = (7, 64, 1025)
 
 
 class Indexed(LancedbBackend):
     """Builds its index as soon as LanceDB can."""
 
-    capabilities = _only(("int8", "flat"), ("binary", "flat"), ("uint8", "hnsw"), ("float32", "ivf"))
+    capabilities = _only(
+        ("int8", "flat"), ("binary", "flat"), ("uint8", "hnsw"), ("float32", "ivf")
+    )
 
     def upsert(self, keys, codes):
         super().upsert(keys, codes)
@@ -66,10 +69,10 @@ class TestLancedbS3(BackendConformance):
     def location(self):
         return f"s3://{BUCKET}/{self.folder.name}/index-{self._made}"
 
-    @pytest.mark.skip("hundreds of requests: test_lancedb_s3.py has a shorter one")
+    @pytest.mark.skip("hundreds of requests: test_lancedb_s3.py has fewer")
     def test_threads(self, row):
         pass
 
-    @pytest.mark.skip("hundreds of requests: test_lancedb_s3.py has a shorter one")
+    @pytest.mark.skip("hundreds of requests: test_lancedb_s3.py has fewer")
     def test_many_small_writes(self, case):
         pass

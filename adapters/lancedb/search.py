@@ -1,0 +1,181 @@
+"""Searches: what is asked of LanceDB, and its rows as candidates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from requant.adapters.lancedb.columns import CODE, KEY, codes_in, keys_in, query_arrays
+from requant.adapters.lancedb.plan import EVERY
+from requant.adapters.lancedb.table import Table
+from requant.adapters.protocol import Candidates, Keys
+from requant.quantizers.arrays import Codes, Float32s
+
+_DISTANCE, _QUERY = "_distance", "query_index"
+# LanceDB reads a table once for all queries of a call.
+_AT_ONCE = 64
+# Bits come back under the wrong query when a call holds several: so many calls at a time.
+_SIDE_BY_SIDE = 4
+# Reading a longer list of keys costs more than filtering afterwards.
+_LONGEST_LIST = 20_000
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What every query of a search has in common; `among` are sorted keys."""
+
+    k: int
+    among: Keys | None
+    effort: int | None
+    codes: bool
+
+
+def search(table: Table, queries: Codes, wish: Wish) -> Candidates:
+    """Return the `wish.k` nearest of each query."""
+    if not len(queries) or (wish.among is not None and not len(wish.among)):
+        return _blank(table, len(queries), wish)
+    arrays = query_arrays(queries, table.plan.spec)
+    if wish.among is not None and len(wish.among) > _LONGEST_LIST:
+        return _filtered(table, arrays, wish, wish.among)
+    answer = _ask(table, arrays, wish)
+    if table.plan.approximate:
+        _complete(table, arrays, wish, answer)
+    return answer
+
+
+def where_keys(keys: Keys) -> str:
+    """Return the SQL condition that the key is one of `keys`, at least one: integers, no text."""
+    if keys[-1] - keys[0] == len(keys) - 1 and (len(keys) == 1 or (np.diff(keys) == 1).all()):
+        return f"{KEY} >= {int(keys[0])} AND {KEY} <= {int(keys[-1])}"
+    return f"{KEY} IN ({','.join(map(str, keys.tolist()))})"
+
+
+def _blank(table: Table, n: int, wish: Wish) -> Candidates:
+    code = table.plan.spec.code
+    return Candidates(
+        np.full((n, wish.k), -1, np.int64),
+        np.full((n, wish.k), np.inf, np.float32),
+        np.zeros((n, wish.k, code.width), code.dtype) if wish.codes else None,
+    )
+
+
+def _ask(table: Table, arrays: list[Any], wish: Wish, exact: bool = False) -> Candidates:
+    """Send the queries in few calls; `exact` leaves the index aside."""
+    answer = _blank(table, len(arrays), wish)
+    where = None if wish.among is None else where_keys(wish.among)
+    bits = table.plan.spec.metric == "hamming"
+    several, calls = (1, _SIDE_BY_SIDE) if bits else (_AT_ONCE, 1)
+    for start in range(0, len(arrays), several * calls):
+        firsts = range(start, min(start + several * calls, len(arrays)), several)
+        asked = [_query(table, arrays[i : i + several], wish, where, exact) for i in firsts]
+        for first, rows in zip(firsts, table.call(_all(asked)), strict=True):
+            _enter(table, rows, first, answer)
+    return answer
+
+
+async def _all(asked: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+    if len(asked) == 1:
+        return [await asked[0]]
+    return list(await asyncio.gather(*asked))
+
+
+def _query(
+    table: Table, vectors: list[Any], wish: Wish, where: str | None, exact: bool
+) -> Coroutine[Any, Any, Any]:
+    """Return one call of LanceDB, to be awaited."""
+    plan = table.plan
+    query = table.inner.query().nearest_to(vectors if len(vectors) > 1 else vectors[0])
+    query = query.column(CODE).distance_type(plan.metric).limit(wish.k)
+    query = query.select([KEY, CODE, _DISTANCE] if wish.codes else [KEY, _DISTANCE])
+    if where is not None:
+        query = query.where(where)
+    if exact or plan.index is None:
+        query = query.bypass_vector_index()
+    elif plan.spec.index_type == "ivf":
+        # More than the least number are read only where they are needed for k answers.
+        query = query.maximum_nprobes(0).minimum_nprobes(wish.effort or plan.nprobes)
+    else:
+        # LanceDB splits a partition that has grown.
+        query = query.nprobes(EVERY)
+        if plan.spec.index_type == "hnsw":
+            query = query.ef(max(wish.effort or plan.ef, wish.k))
+    found: Coroutine[Any, Any, Any] = query.to_arrow()
+    return found
+
+
+def _enter(table: Table, rows: Any, first: int, answer: Candidates) -> None:
+    """Write the rows of a call, whose queries begin with number `first`, into the answer."""
+    n, k = rows.num_rows, answer.keys.shape[1]
+    keys, distances = keys_in(rows), _distances(table, rows)
+    if _QUERY in rows.column_names:
+        of = rows.column(_QUERY).to_numpy().astype(np.int64)
+    else:
+        of = np.zeros(n, np.int64)
+    order = np.lexsort((keys, distances, of))
+    of = of[order]
+    place = np.arange(n) - np.searchsorted(of, of)
+    order, of, place = order[place < k], first + of[place < k], place[place < k]
+    answer.keys[of, place] = keys[order]
+    answer.distances[of, place] = distances[order]
+    if answer.codes is not None:
+        answer.codes[of, place] = codes_in(rows, table.plan.spec)[order]
+
+
+def _distances(table: Table, rows: Any) -> Float32s:
+    """Return LanceDB's distances as ours: its `dot` is 1 - the inner product."""
+    raw: Float32s = np.array(rows.column(_DISTANCE).to_numpy(), np.float32)
+    return raw - np.float32(1) if table.plan.spec.metric == "ip" else raw
+
+
+def _complete(table: Table, arrays: list[Any], wish: Wish, answer: Candidates) -> None:
+    """Repeat exactly what came back with fewer answers than there are."""
+    found = (answer.keys >= 0).sum(axis=1)
+    if found.min() == wish.k:
+        return
+    where = None if wish.among is None else where_keys(wish.among)
+    there = min(wish.k, table.call(table.inner.count_rows(where)))
+    short = np.flatnonzero(found < there)
+    if len(short):
+        again = _ask(table, [arrays[i] for i in short], wish, exact=True)
+        answer.keys[short], answer.distances[short] = again.keys, again.distances
+        if answer.codes is not None and again.codes is not None:
+            answer.codes[short] = again.codes
+
+
+def _filtered(table: Table, arrays: list[Any], wish: Wish, among: Keys) -> Candidates:
+    """Ask for more than k and filter, and for yet more where too few are left."""
+    answer = _blank(table, len(arrays), wish)
+    rows: int = table.call(table.inner.count_rows())
+    for start in range(0, len(arrays), _AT_ONCE):
+        left = np.arange(start, min(start + _AT_ONCE, len(arrays)))
+        more = min(rows, 64 + 2 * wish.k * rows // len(among))
+        while len(left) and more:
+            last = more >= rows
+            wider = Wish(more, None, wish.effort, wish.codes)
+            found = _ask(table, [arrays[i] for i in left], wider, exact=last)
+            done = _keep(found, among, wish.k, left, answer)
+            left = left[:0] if last else left[~done]
+            more = min(rows, 4 * more)
+    return answer
+
+
+def _keep(
+    found: Candidates, among: Keys, k: int, which: NDArray[np.int64], answer: Candidates
+) -> NDArray[np.bool_]:
+    """Write the first k that are in the key set into rows `which`; tell which rows are full."""
+    at = np.minimum(np.searchsorted(among, found.keys), len(among) - 1)
+    inside = among[at] == found.keys
+    rank = inside.cumsum(axis=1)
+    row, column = np.nonzero(inside & (rank <= k))
+    place = rank[row, column] - 1
+    answer.keys[which[row], place] = found.keys[row, column]
+    answer.distances[which[row], place] = found.distances[row, column]
+    if answer.codes is not None and found.codes is not None:
+        answer.codes[which[row], place] = found.codes[row, column]
+    full: NDArray[np.bool_] = rank[:, -1] >= k
+    return full

@@ -1,0 +1,229 @@
+"""`requant migrate`, `rollback` and `shadow`: from one index of a collection to another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from requant.errors import InputError
+from requant.integration.cli.group import BAD_ANSWER
+from requant.integration.cli.options import (
+    AsJson,
+    Bits,
+    CollectionName,
+    Database,
+    Dialect,
+    Engine,
+    Folder,
+    IndexName,
+    IndexType,
+    Mmap,
+    Params,
+    Precision,
+    RemoteName,
+    Rotate,
+    Url,
+    engine_params,
+)
+from requant.integration.cli.output import print_json, print_lines, size, warn
+from requant.integration.cli.progress import progress
+
+if TYPE_CHECKING:
+    from requant.migrate import MigrationPlan, MigrationReport
+
+
+def migrate(
+    database: Database,
+    collection: CollectionName,
+    name: IndexName,
+    engine: Engine = "faiss",
+    precision: Precision = "int8",
+    index_type: IndexType = "flat",
+    bits: Bits = None,
+    rotate: Rotate = None,
+    dialect: Dialect = None,
+    param: Params = None,
+    mmap: Mmap = False,
+    url: Url = None,
+    remote_name: RemoteName = None,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            "--queries",
+            metavar="FILE",
+            help="Query vectors (.npy) to compare recall on; by default stored vectors.",
+        ),
+    ] = None,
+    k: Annotated[
+        int, typer.Option("-k", metavar="K", min=1, help="How many results recall is counted over.")
+    ] = 10,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", metavar="SHARE", min=0, max=1, help="How far recall may fall."),
+    ] = 0.02,
+    switch: Annotated[
+        bool,
+        typer.Option(
+            "--switch/--no-switch",
+            help="Let searches use the new index once it is verified; or only build and verify it.",
+        ),
+    ] = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Tell what would be done, how large and how long it is."),
+    ] = False,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build an index beside the one in use, verify it, and use it instead.
+
+    Searches and writes go on meanwhile. After an interruption the same command
+    goes on where it stopped. If anything is wrong, nothing is switched and the
+    exit code is 1. The old index stays for `requant rollback` until it is
+    dropped.
+
+    --json answers: name, state, items, k, queries, queries_from,
+    recall_before, recall_after, checked, problems, ok; with --dry-run: name,
+    rows, carried, changed, dropped, bytes, seconds.
+    """
+    from requant.integration.cli.databases import existing
+
+    index: dict[str, Any] = {
+        "engine": engine, "precision": precision, "index_type": index_type, "bits": bits,
+        "rotate": rotate, "dialect": dialect, "params": engine_params(param), "mmap": mmap,
+        "url": url, "remote_name": remote_name,
+    }  # fmt: skip
+    with existing(database, folder) as opened:
+        target = opened.collection(collection)
+        if dry_run:
+            _tell_plan(target.plan_migration(name, **index), as_json)
+            return
+        asked = None if queries is None else _vectors(queries)
+        with progress(f"building {name}") as advance:
+            report = target.migrate(
+                name,
+                queries=asked,
+                k=k,
+                tolerance=tolerance,
+                switch=switch,
+                progress=advance,
+                **index,
+            )
+    _tell_report(report, as_json)
+    if not report.ok:
+        raise typer.Exit(BAD_ANSWER)
+
+
+def rollback(
+    database: Database,
+    collection: CollectionName,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Use the index again that was in use before the last `requant migrate`.
+
+    --json answers: collection, index (null: searches are exact again).
+    """
+    from requant.integration.cli.databases import existing
+
+    with existing(database, folder) as opened:
+        name = opened.collection(collection).rollback()
+    if as_json:
+        print_json({"collection": collection, "index": name})
+    elif name is None:
+        print_lines(f"Collection {collection!r} is searched exactly again.")
+    else:
+        print_lines(f"Searches of {collection!r} ask index {name!r} again.")
+
+
+def shadow(
+    database: Database,
+    collection: CollectionName,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The new index; without it, what there is."),
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            "--share",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="How many of the searches it answers as well, 0 to 1; 0 ends it.",
+        ),
+    ] = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a new index with the one in use on the searches that applications make.
+
+    First `requant migrate --no-switch`. Every process that has the collection
+    open takes part within seconds. Without --share the figures are shown; at
+    last `requant migrate` without --no-switch switches.
+
+    --json answers: collection, migrations (name, source, state, shadow,
+    compared, parity).
+    """
+    from requant.integration.cli.databases import existing
+
+    with existing(database, folder) as opened:
+        target = opened.collection(collection)
+        if name is not None and share is not None:
+            target.shadow(name, share)
+        every = target.migrations
+    if as_json:
+        print_json({"collection": collection, "migrations": [asdict(info) for info in every]})
+        return
+    if not every:
+        print_lines(f"Collection {collection!r} has not been migrated.")
+    for info in every:
+        source = "exact search" if info.source is None else repr(info.source)
+        seen = "nothing compared yet"
+        if info.parity is not None:
+            seen = f"{info.parity:.4f} of {info.compared:,} results found by both"
+        print_lines(
+            f"{source} -> {info.name!r}: {info.state}; {info.shadow:.0%} of searches; {seen}"
+        )
+
+
+def _vectors(path: str) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"--queries: {path} is not a .npy file of numbers: {error}") from error
+
+
+def _tell_plan(plan: MigrationPlan, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(plan))
+        return
+    for heading, lines in (
+        ("carried", plan.carried), ("changed", plan.changed), ("dropped", plan.dropped or ["nothing"])
+    ):  # fmt: skip
+        for line in lines:
+            print_lines(f"{heading}: {line}")
+    print_lines(f"about {size(plan.bytes)} and {plan.seconds:.1f} s; nothing was done.")
+
+
+def _tell_report(report: MigrationReport, as_json: bool) -> None:
+    if as_json:
+        print_json({**asdict(report), "ok": report.ok})
+        return
+    for line in report.checked:
+        print_lines(f"checked: {line}")
+    print_lines(
+        f"recall@{report.k} over {report.queries} queries ({report.queries_from}): {report.recall_before:.4f} before, {report.recall_after:.4f} after."
+    )
+    for problem in report.problems:
+        warn(problem)
+    if report.state == "switched":
+        print_lines(f"Searches ask index {report.name!r}; `requant rollback` goes back.")
+    elif report.ok:
+        print_lines(f"Index {report.name!r} is ready; the same command with --switch uses it.")
+    else:
+        print_lines(f"Index {report.name!r} is not used: see above.")
