@@ -207,3 +207,43 @@ class Adopting(Protocol):
     def native(self) -> Any:
         """Return the engine's own index, which stays shared with this one."""
         ...
+
+
+class Foreign(Protocol):
+    """An index that another program made and keeps: it can be asked, and is never written to.
+
+    `metric` is None where it does not tell; `dim` are those of the vectors that it takes.
+    """
+
+    dim: int
+    metric: Literal["cosine", "ip", "l2"] | None
+
+    def ask(self, queries: Float32s, k: int, effort: int | None = None) -> list[list[str]]:
+        """Return its own ids of the k nearest of each of `queries (q, d) float32`, as text.
+
+        Nearest first; fewer where it has no more. An index of bits is asked for the signs.
+        """
+        ...
+
+    def __len__(self) -> int:
+        """Return how many vectors it holds."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; closing twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class Attaching(Protocol):
+    """A backend of an engine that can open what its other users leave on disk or on a server."""
+
+    @classmethod
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+        """Open an index as it stands, read only.
+
+        `location` is a path or URL as `Backend.open` takes them, `params` name what is to be
+        chosen there (a vector, columns) and how to connect. Raises InputError where it cannot be
+        told what is meant, CorruptIndexError where no index stands, EngineError.
+        """
+        ...

@@ -235,7 +235,14 @@ class LiveHome:
         folder = Path(self._location(name))
         if self._row.config.url is not None:
             return 0
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return sum(_on_disk(path) for path in folder.rglob("*") if path.is_file())
+
+
+def _on_disk(path: Path) -> int:
+    """Return the bytes that a file takes: engines make files that are mostly holes."""
+    found = path.stat()
+    blocks: int | None = getattr(found, "st_blocks", None)  # Windows has none
+    return found.st_size if blocks is None else 512 * blocks
 
 
 def home_of(premises: Premises, owner: CollectionRow, row: IndexRow) -> Home:
