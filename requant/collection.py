@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
 from requant.asking import Asking
+from requant.attaching import attach, attached_config
 from requant.errors import InputError, UnknownIdError
 from requant.feeding import Progress
 from requant.homes import Premises
@@ -24,7 +26,7 @@ from requant.store.items import ItemWriter
 from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, Metric, key_range
 from requant.texts import embed
-from requant.validate import check_ids, check_name, check_rows
+from requant.validate import check_ids, check_name, check_params, check_rows
 
 
 class Collection:
@@ -36,6 +38,7 @@ class Collection:
 
     def __init__(self, premises: Premises, row: CollectionRow) -> None:
         """Stand for the collection `row`."""
+        self._premises = premises
         self._store = premises.store
         self._row = row
         self._indexes = IndexSet(premises, row)
@@ -364,6 +367,40 @@ class Collection:
             dialect=dialect, params=params, mmap=mmap, url=url, remote_name=remote_name,
         )  # fmt: skip
         self._indexes.add(check_name(name, "index"), config, progress, overwrite=overwrite)
+
+    def attach_index(
+        self,
+        name: str,
+        *,
+        engine: str,
+        location: str | Path,
+        ids: Mapping[Id, Id] | Iterable[Id] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> float:
+        """Use an index that another program made and keeps as a first pass of this collection.
+
+        It is searched where it stands and never written to; the collection has to hold its vectors
+        (`requant import` reads them). What is written to the collection later is found as well, by
+        reading it: `migrate` to an index of your own when that becomes much.
+
+        Args:
+            name: for `use_index`, `drop_index` and `search(index=...)`.
+            engine: "faiss", "usearch", "qdrant" or "lancedb".
+            location: the file, folder or URL.
+            ids: what it calls the items: a dict from its ids to yours, or yours by its row numbers;
+                by default both are the same.
+            params: the engine's own parameters.
+
+        Returns:
+            recall@10 of stored vectors, as the collection searches now.
+
+        Raises:
+            InputError: it does not fit the collection; nothing of it is recorded then.
+            ExistsError: the name is taken; EngineError, CorruptIndexError: it cannot be opened.
+        """
+        check_name(name, "index")
+        config = attached_config(engine, str(location), check_params(params), ids is not None)
+        return attach(self._premises, self._row, self._indexes, name, config, ids)
 
     def migrate(
         self,

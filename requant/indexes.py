@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from requant.attached import ATTACHED, AttachedIndex
 from requant.errors import UnknownIndexError
 from requant.feeding import Progress
 from requant.homes import Premises, sweep
@@ -29,7 +30,7 @@ class IndexSet:
         self._premises = premises
         self._store = premises.store
         self._owner = owner
-        self._following: dict[int, FollowingIndex] = {}
+        self._following: dict[int, FollowingIndex | AttachedIndex] = {}
         self._pid = os.getpid()
 
     def add(
@@ -139,7 +140,7 @@ class IndexSet:
 
     def _named_or_active(
         self, reader: Reader, state: CollectionState, name: str | None
-    ) -> FollowingIndex | None:
+    ) -> FollowingIndex | AttachedIndex | None:
         number = state.active if name is None else reader.index_number(self._owner, name)
         if os.getpid() == self._pid and number in self._following:
             return self._following[number]
@@ -155,9 +156,10 @@ class IndexSet:
         if following is not None:
             following.let_go()
 
-    def _follow(self, row: IndexRow) -> FollowingIndex:
+    def _follow(self, row: IndexRow) -> FollowingIndex | AttachedIndex:
         if os.getpid() != self._pid:
             # Engines and locks of the parent process are of no use in this one.
             self._following, self._pid = {}, os.getpid()
-        fresh = FollowingIndex(self._premises, self._owner, row)
+        kind = AttachedIndex if row.config.precision == ATTACHED else FollowingIndex
+        fresh = kind(self._premises, self._owner, row)
         return self._following.setdefault(row.id, fresh)

@@ -29,6 +29,7 @@ class Loaded:
     heard: tuple[int, int] = (0, 0)
     items: int = 0
     unpublished: int = 0
+    attached: bool = False  # it is somebody else's, and cannot be read back
     postponed: int = 0  # what was unpublished when publishing last failed
 
     @property

@@ -94,6 +94,9 @@ def verify_collection(
     for name, loaded in indexes.items():
         if loaded is None:
             report.checked.append(f"index {name!r}: nothing to hold yet")
+        elif loaded.attached:
+            text = f"index {name!r}: attached, with {loaded.size} vectors; not ours to look into"
+            report.checked.append(text)
         else:
             _check_index(reader, owner, state, name, loaded, report)
     return report

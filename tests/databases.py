@@ -88,7 +88,9 @@ def expected(collection: Collection) -> dict[str, dict[int, bytes]]:
 def _loaded(collection: Collection) -> dict[str, Loaded]:
     with collection._store.reading() as reader:
         every = collection._indexes.every(reader, reader.state_of(collection._row))
-    return {name: index for name, index in every.items() if index is not None}
+    return {
+        name: index for name, index in every.items() if index is not None and not index.attached
+    }
 
 
 def brute_force(

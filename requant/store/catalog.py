@@ -62,7 +62,8 @@ def drop(store: Store, row: CollectionRow) -> None:
         gone = list(connection.execute(indexes).scalars())
         connection.execute(sa.delete(t.collections).where(t.collections.c.id == row.id))
         gone += connection.execute(indexes).scalars()
-        connection.execute(sa.delete(t.generations).where(t.generations.c.index_id.in_(gone)))
+        for table in (t.generations, t.aliases):
+            connection.execute(sa.delete(table).where(table.c.index_id.in_(gone)))
         for table in (t.changes, t.migrations):
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
         for table in (t.vectors, t.items):

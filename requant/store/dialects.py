@@ -31,6 +31,7 @@ class HotSql:
     ids: str
     items_with_vectors: str
     existing: str
+    aliases: str
     insert_item: str
     put_vector: str
     log_change: str
@@ -85,6 +86,10 @@ _SQLITE = HotSql(
         "SELECT i.ext_id, i.key FROM json_each(?) AS j CROSS JOIN requant_items AS i "
         "ON i.collection_id = ? AND i.ext_id = j.value"
     ),
+    aliases=(
+        "SELECT a.foreign_id, a.key FROM json_each(?) AS j CROSS JOIN requant_aliases AS a "
+        "ON a.index_id = ? AND a.foreign_id = j.value"
+    ),
     insert_item=(
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
         "VALUES (?, ?, ?, ?, ?, ?)"
@@ -123,6 +128,9 @@ _POSTGRES = HotSql(
     ),
     existing=(
         "SELECT ext_id, key FROM requant_items WHERE ext_id = ANY(%s) AND collection_id = %s"
+    ),
+    aliases=(
+        "SELECT foreign_id, key FROM requant_aliases WHERE foreign_id = ANY(%s) AND index_id = %s"
     ),
     insert_item=(
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "

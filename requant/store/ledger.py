@@ -130,7 +130,8 @@ def drop(store: Store, row: IndexRow) -> None:
     with store.writing() as connection:
         connection.execute(sa.delete(t.indexes).where(t.indexes.c.id == row.id))
         connection.execute(sa.delete(t.generations).where(t.generations.c.index_id == row.id))
-        connection.execute(sa.delete(t.migrations).where(t.migrations.c.index_id == row.id))
+        for table in (t.migrations, t.aliases):
+            connection.execute(sa.delete(table).where(table.c.index_id == row.id))
         # Wait for the collection's turn before looking at what is left: somebody may be adding.
         same = {"logging": t.collections.c.logging}
         connection.execute(sa.update(t.collections).where(at).values(same))

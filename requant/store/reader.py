@@ -159,6 +159,12 @@ class Reader:
         statement = sa.select(sa.func.count()).where(items.c.collection_id == collection)
         return int(self._connection.execute(statement).scalar_one())
 
+    def count_vectors(self, first: int, end: int) -> int:
+        """Return how many vectors there are of `first <= key < end`."""
+        key = self._vectors.c.key
+        statement = sa.select(sa.func.count()).where(key >= first, key < end)
+        return int(self._connection.execute(statement).scalar_one())
+
     def matching(
         self, first: int, end: int, condition: sa.ColumnElement[bool], among: Keys | None = None
     ) -> Keys:
@@ -174,6 +180,11 @@ class Reader:
         """Return the keys of those ids that are stored."""
         parameters = (self._sql.texts(ids), collection)
         return dict(self._cursor.execute(self._sql.existing, parameters).fetchall())
+
+    def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:
+        """Return the keys of those names that an attached index has for items."""
+        parameters = (self._sql.texts(names), index)
+        return dict(self._cursor.execute(self._sql.aliases, parameters).fetchall())
 
     def iterate(self, first: int, end: int, batch: int) -> Iterator[Item]:
         """Yield the items of `first <= key < end` with their vectors, in key order."""

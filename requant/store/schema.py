@@ -33,6 +33,7 @@ class Tables:
     generations: sa.Table
     locations: sa.Table
     migrations: sa.Table
+    aliases: sa.Table
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,14 @@ def _live(metadata: sa.MetaData) -> None:
         sa.Column("shadow", sa.Double, nullable=False),  # share of searches answered by both
         sa.Column("wanted", _BIG, nullable=False),
         sa.Column("found", _BIG, nullable=False),
+    )
+    sa.Table(
+        "requant_aliases",
+        metadata,
+        sa.Column("index_id", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("foreign_id", sa.Text, primary_key=True),  # what an attached index calls an item
+        sa.Column("key", _BIG, nullable=False),
+        sqlite_with_rowid=False,
     )
     sa.Table(
         "requant_locations",

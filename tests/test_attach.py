@@ -1,0 +1,190 @@
+"""Indexes of other programs as a first pass: asked where they stand, never written to."""
+
+from __future__ import annotations
+
+import uuid
+
+import faiss
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pytest
+import qdrant_edge
+import usearch.index
+from qdrant_client import models
+
+import requant
+from requant.errors import ExistsError, InputError, UnsupportedError
+from tests.databases import files, vectors
+from tests.qdrant_server import running
+
+N, DIM = 500, 16
+ROWS = vectors(N, DIM)
+UNIT = ROWS / np.linalg.norm(ROWS, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def db(tmp_path):
+    with requant.open(tmp_path / "x.db") as opened:
+        yield opened
+
+
+def fill(db, ids, metric="cosine"):
+    notes = db.create_collection("notes", DIM, metric)
+    notes.upsert(ids, ROWS)
+    return notes
+
+
+def is_right(notes, k=10):
+    for query in vectors(10, DIM, seed=1):
+        found = [hit.id for hit in notes.search(query, k, oversample=4)]
+        assert found == [hit.id for hit in notes.search(query, k, exact=True)]
+
+
+def faiss_file(path, index, ids=None):
+    if ids is not None:
+        index = faiss.IndexIDMap2(index)
+        index.add_with_ids(UNIT, ids)
+    else:
+        index.add(UNIT)
+    faiss.write_index(index, str(path))
+    return str(path)
+
+
+def test_faiss_by_its_own_ids(db, tmp_path):
+    ids = np.arange(N) * 7 + 10**12
+    (tmp_path / "theirs").mkdir()
+    where = faiss_file(tmp_path / "theirs" / "x.index", faiss.IndexFlatIP(DIM), ids)
+    before = files(tmp_path / "theirs")
+    notes = fill(db, ids.tolist())
+    assert notes.attach_index("main", engine="faiss", location=where) == 1.0
+    (info,) = notes.indexes
+    assert (info.engine, info.precision, info.items, info.active) == ("faiss", "attached", N, True)
+    is_right(notes)
+    assert files(tmp_path / "theirs") == before
+
+
+def test_faiss_by_position(db, tmp_path):
+    where = faiss_file(
+        tmp_path / "x.index", faiss.IndexHNSWFlat(DIM, 16, faiss.METRIC_INNER_PRODUCT)
+    )
+    names = [f"note-{i}" for i in range(N)]
+    notes = fill(db, names)
+    assert notes.attach_index("main", engine="faiss", location=where, ids=names) > 0.95
+    notes.flush()
+    assert notes.verify(deep=True).ok
+    hits = notes.search(UNIT[7], k=1)
+    assert hits[0].id == "note-7"
+
+
+def test_what_is_written_later_is_found_too(db, tmp_path):
+    where = faiss_file(tmp_path / "x.index", faiss.IndexFlatIP(DIM))
+    before = files(tmp_path)["x.index"]
+    notes = fill(db, range(N))
+    notes.attach_index("main", engine="faiss", location=where)
+    notes.upsert(range(450, 600), vectors(150, DIM, seed=2))
+    notes.delete(range(100))
+    is_right(notes)
+    hits = notes.search(vectors(150, DIM, seed=2)[3], k=1, where=None)
+    assert hits[0].id == 453
+    with pytest.raises(UnsupportedError, match="never written to"):
+        notes.rebuild("main")
+    notes.flush()
+    assert notes.migrate("own", engine="faiss", precision="int8").ok
+    is_right(notes)
+    notes.drop_index("main")
+    assert files(tmp_path)["x.index"] == before
+    is_right(notes)
+
+
+def test_it_is_there_after_opening_again(tmp_path):
+    where = faiss_file(tmp_path / "x.index", faiss.IndexFlatIP(DIM))
+    with requant.open(tmp_path / "x.db") as db:
+        fill(db, range(N)).attach_index("main", engine="faiss", location=where)
+    with requant.open(tmp_path / "x.db") as db:
+        notes = db.collection("notes")
+        is_right(notes)
+        assert notes.indexes[0].active
+        notes.upsert([1000], UNIT[3:4])
+        assert {hit.id for hit in notes.search(UNIT[3], k=2)} == {3, 1000}
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+def test_usearch(db, tmp_path, dtype):
+    index = usearch.index.Index(ndim=DIM, metric="cos", dtype=dtype)
+    index.add(np.arange(N), ROWS)
+    index.save(str(tmp_path / "x.usearch"))
+    notes = fill(db, range(N))
+    location = tmp_path / "x.usearch"
+    assert notes.attach_index("main", engine="usearch", location=location) > 0.95
+    assert notes.search(ROWS[9], k=1)[0].id == 9
+
+
+def test_qdrant_on_a_server(db):
+    ids = [uuid.uuid5(uuid.NAMESPACE_DNS, str(i)) for i in range(N)]
+    with running() as server:
+        server.client.create_collection(
+            "theirs", models.VectorParams(size=DIM, distance=models.Distance.COSINE)
+        )
+        points = models.Batch(ids=[str(one) for one in ids], vectors=ROWS.tolist())
+        server.client.upsert("theirs", points)
+        notes = fill(db, ids)
+        location = f"{server.url}/theirs"
+        assert notes.attach_index("main", engine="qdrant", location=location) == 1.0
+        is_right(notes)
+        assert notes.search(ROWS[4], k=1)[0].id == ids[4]
+
+
+def test_qdrant_in_a_folder(db, tmp_path):
+    config = qdrant_edge.EdgeConfig(
+        vectors=qdrant_edge.EdgeVectorParams(size=DIM, distance=qdrant_edge.Distance.Cosine)
+    )
+    (tmp_path / "shard").mkdir()
+    shard = qdrant_edge.EdgeShard.create(str(tmp_path / "shard"), config)
+    points = [qdrant_edge.Point(i, row) for i, row in enumerate(ROWS.tolist())]
+    shard.update(qdrant_edge.UpdateOperation.upsert_points(points))
+    shard.flush()
+    shard.close()
+    notes = fill(db, range(N))
+    location = tmp_path / "shard"
+    assert notes.attach_index("main", engine="qdrant", location=location) == 1.0
+    is_right(notes)
+
+
+def test_lancedb(db, tmp_path):
+    names = [f"note-{i}" for i in range(N)]
+    values = pa.FixedSizeListArray.from_arrays(pa.array(ROWS.ravel()), DIM)
+    rows = pa.table({"id": names, "text": names, "vector": values})
+    lancedb.connect(tmp_path / "theirs").create_table("t", rows)
+    notes = fill(db, names, "l2")
+    location = tmp_path / "theirs" / "t.lance"
+    assert notes.attach_index("main", engine="lancedb", location=location) == 1.0
+    is_right(notes)
+
+
+def test_what_does_not_fit_is_refused_and_leaves_nothing(db, tmp_path):
+    notes = fill(db, range(N))
+    other = faiss.IndexFlatIP(DIM)
+    other.add(vectors(N, DIM, seed=9))
+    faiss.write_index(other, str(tmp_path / "other"))
+    narrow = faiss.IndexFlatIP(8)
+    faiss.write_index(narrow, str(tmp_path / "narrow"))
+    few = faiss.IndexFlatIP(DIM)
+    few.add(UNIT[:100])
+    faiss.write_index(few, str(tmp_path / "few"))
+    for name, text in (("other", "other vectors"), ("narrow", "8 dimensions"), ("few", "100")):
+        with pytest.raises(InputError, match=text):
+            notes.attach_index("main", engine="faiss", location=tmp_path / name)
+        assert notes.indexes == []
+    with pytest.raises(requant.CorruptIndexError):
+        notes.attach_index("main", engine="faiss", location=tmp_path / "nothing")
+    where = faiss_file(tmp_path / "x.index", faiss.IndexFlatIP(DIM))
+    notes.attach_index("main", engine="faiss", location=where)
+    with pytest.raises(ExistsError):
+        notes.attach_index("main", engine="faiss", location=where)
+    db.drop_collection("notes")
+    assert (tmp_path / "x.index").exists()
+    flat = db.create_collection("products", DIM, "l2")
+    flat.upsert(range(N), ROWS)
+    with pytest.raises(InputError, match="compares by ip"):
+        flat.attach_index("main", engine="faiss", location=where)
