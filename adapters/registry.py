@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -11,23 +12,32 @@ from requant.adapters.protocol import Backend
 
 GROUP = "requant.backends"
 
+# The packages of an engine; any one of them is enough where there are several.
 _PACKAGES = {
-    "faiss": "faiss-cpu",
-    "usearch": "usearch",
-    "qdrant": "qdrant-client",
-    "lancedb": "lancedb",
+    "faiss": ("faiss-cpu",),
+    "usearch": ("usearch",),
+    "qdrant": ("qdrant-client", "qdrant-edge-py"),
+    "lancedb": ("lancedb",),
 }
 
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """Whether an engine can be used here, and why not if it cannot."""
+    """Whether an engine can be used here, and why not if it cannot.
+
+    `versions` are those of its packages by name, None for one that is not installed.
+    """
 
     name: str
     usable: bool
-    version: str | None
+    versions: Mapping[str, str | None]
     reason: str | None
     backend: type[Backend] | None
+
+    @property
+    def version(self) -> str | None:
+        """The version of the first of its packages that is installed."""
+        return next((version for version in self.versions.values() if version), None)
 
 
 def names() -> list[str]:
@@ -59,11 +69,11 @@ def status(name: str) -> EngineStatus:
     try:
         backend = load(name)
     except EngineMissingError as error:
-        return EngineStatus(name, False, _version(name), str(error), None)
+        return EngineStatus(name, False, _versions(name), str(error), None)
     except Exception as error:  # a broken engine may raise anything while it is imported
         reason = f"{type(error).__name__}: {error}"
-        return EngineStatus(name, False, _version(name), reason, None)
-    return EngineStatus(name, True, _version(name), None, backend)
+        return EngineStatus(name, False, _versions(name), reason, None)
+    return EngineStatus(name, True, _versions(name), None, backend)
 
 
 @cache
@@ -77,8 +87,14 @@ def _install_hint(name: str) -> str:
     return f"install the package that provides the backend {name!r}"
 
 
-def _version(name: str) -> str | None:
+def _versions(name: str) -> dict[str, str | None]:
+    entry = _entries().get(name)
+    others = (entry.dist.name,) if entry and entry.dist else ()
+    return {package: _version(package) for package in _PACKAGES.get(name, others)}
+
+
+def _version(package: str) -> str | None:
     try:
-        return version(_PACKAGES.get(name, name))
+        return version(package)
     except PackageNotFoundError:
         return None

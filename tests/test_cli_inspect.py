@@ -104,9 +104,27 @@ def test_engines_shows_what_each_can_do():
     rows = {(row["format"], row["index_type"]) for row in faiss["capabilities"]["supports"]}
     assert {("int2", "flat"), ("binary", "hnsw"), ("int8", "ivf")} <= rows
     assert "nlist" in faiss["capabilities"]["params"]
+    assert faiss["versions"] == {"faiss-cpu": faiss["version"]}
+    assert faiss["capabilities"]["places"] == ["memory"]
+    native = next(row for row in faiss["capabilities"]["supports"] if row["format"] == "native")
+    assert native["lossy"] is True
+    assert native["codes"] is False
     said = run("engines").out
-    assert f"faiss {faiss['version']}:" in said
+    assert f"faiss (faiss-cpu {faiss['version']})\n  places: memory\n" in said
     assert "--param nlist=..." in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_engines_shows_the_packages_and_secrets_of_servers():
+    answer = {engine["name"]: engine for engine in run("engines", "--json").json["engines"]}
+    qdrant = answer["qdrant"]
+    assert set(qdrant["versions"]) == {"qdrant-client", "qdrant-edge-py"}
+    assert qdrant["usable"] is True
+    assert "server" in qdrant["capabilities"]["places"]
+    assert "api_key" in qdrant["capabilities"]["secrets"]
+    said = run("engines").out
+    assert all(f"{name} {version}" in said for name, version in qdrant["versions"].items())
+    assert "never stored: api_key  " in said
 
 
 def test_a_missing_engine_is_shown_with_how_to_install_it():

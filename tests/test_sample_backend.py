@@ -81,7 +81,9 @@ def test_it_is_registered_and_shown(environment, tmp_path):
     code = "from requant.adapters import registry; print(*registry.names())"
     assert NAME in run(sys.executable, "-c", code, env=environment, cwd=tmp_path).split()
     command = (sys.executable, "-m", "requant.integration.cli", "engines")
-    assert f"\n{NAME} 0.1.0" in run(*command, env=environment, cwd=tmp_path)
+    assert f"\n{NAME} (requant-sqlite-example 0.1.0)\n" in run(
+        *command, env=environment, cwd=tmp_path
+    )
     answer = json.loads(run(*command, "--json", env=environment, cwd=tmp_path))
     (engine,) = (each for each in answer["engines"] if each["name"] == NAME)
     assert engine["usable"] is True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from requant.adapters.protocol import Capabilities, Support
+from requant.adapters.protocol import Capabilities, IndexType, Support
 from requant.quantizers.codes import CodeMetric, Format
 
+_KINDS: tuple[IndexType, ...] = ("flat", "hnsw", "ivf")
 _BOTH: tuple[CodeMetric, ...] = ("ip", "l2")
 # Shifted codes under the inner product rank by the shift: uint8 has l2 only.
 _NUMBERS: dict[Format, tuple[CodeMetric, ...]] = {
@@ -42,10 +43,16 @@ CAPABILITIES = Capabilities(
         Support("binary", "flat", ("hamming",), exact=True, key_sets=True, codes=True),
         Support("binary", "hnsw", ("hamming",), key_sets=True, codes=True, deletes="tombstones"),
         Support("binary", "ivf", ("hamming",)),
+        *(
+            Support("native", kind, _BOTH, key_sets=True, lossy=True, deletes="tombstones")
+            for kind in _KINDS
+        ),
     ),
     mmap=True,
     parallel=True,
     params={
+        "factory": "native: FAISS's index_factory string of the codes (a fast-scan PQ of 2 bits a "
+        "dimension; SQ4 in a graph)",
         "M": "hnsw: links of a node on each level, twice as many on the lowest (16)",
         "efConstruction": "hnsw: candidates looked at while a node is linked (100)",
         "efSearch": "hnsw: candidates looked at by a search without effort (128)",

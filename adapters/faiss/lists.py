@@ -148,21 +148,29 @@ class ListsIndex:
         return ask(self.inner, vectors, k, params)
 
     def _probe(self, effort: int | None) -> int:
-        nlist = int(self.inner.nlist)
-        usual = whole_number(self._spec, "nprobe", math.ceil(4 * math.sqrt(nlist)))
-        return min(nlist, effort or usual)
+        return probes(self._spec, int(self.inner.nlist), effort)
 
 
 def new_lists(spec: IndexSpec, native: Native, sample: Codes | None) -> Any:
     """Return empty lists trained on `sample`, codes of the format of `spec`."""
     if sample is None or not len(sample):
         raise InputError("a faiss ivf index learns its lists: create it with a sample of codes")
-    items = max(spec.expected, len(sample))
-    most = max(1, len(sample) // SAMPLE_PER_LIST)
+    return native.ivf(lists_wanted(spec, len(sample)), native.codec.vectors(sample))
+
+
+def lists_wanted(spec: IndexSpec, rows: int) -> int:
+    """Return how many lists an index of `spec` gets that learns them from a sample of `rows`."""
+    items = max(spec.expected, rows)
+    most = max(1, rows // SAMPLE_PER_LIST)
     wish = whole_number(spec, "nlist", max(1, min(int(4 * math.sqrt(items)), most)))
     # No more lists than rows to learn them from; a larger sample comes with a larger index.
-    nlist = min(wish, len(sample))
-    return native.ivf(nlist, native.codec.vectors(sample))
+    return min(wish, max(rows, 1))
+
+
+def probes(spec: IndexSpec, nlist: int, effort: int | None) -> int:
+    """Return how many of `nlist` lists a search reads."""
+    usual = whole_number(spec, "nprobe", math.ceil(4 * math.sqrt(nlist)))
+    return min(nlist, effort or usual)
 
 
 def _joined(pieces: list[tuple[Keys, Codes]]) -> tuple[Keys, Codes]:

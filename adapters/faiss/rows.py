@@ -67,10 +67,18 @@ class PlainRows:
         return bytes_at(memory.data(), index.ntotal * index.code_size).reshape(-1, index.code_size)
 
 
-class FastScanRows:
-    """IndexPQFastScan: rows woven into blocks."""
+class Woven(Protocol):
+    """What rows in blocks need to know of a codec."""
 
-    def __init__(self, index: Any, codec: Codec) -> None:
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row: two nibbles each."""
+
+
+class FastScanRows:
+    """IndexPQFastScan and its like: rows woven into blocks."""
+
+    def __init__(self, index: Any, codec: Woven) -> None:
         """Work on `index`, which stays the caller's."""
         self._index = index
         self._codec = codec

@@ -8,7 +8,8 @@ import faiss
 import numpy as np
 
 from requant.adapters.errors import CorruptIndexError
-from requant.adapters.faiss import files
+from requant.adapters.faiss import factory, files, layers
+from requant.adapters.faiss.compressed import CompressedIndex
 from requant.adapters.faiss.flat import FlatIndex
 from requant.adapters.faiss.graph import GraphIndex, new_graph
 from requant.adapters.faiss.lists import ListsIndex, new_lists
@@ -16,21 +17,29 @@ from requant.adapters.faiss.natives import Native, native_for
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.arrays import Codes
+from requant.quantizers.errors import InputError
 
-FaissStructure = FlatIndex | GraphIndex | ListsIndex
+FaissStructure = FlatIndex | GraphIndex | ListsIndex | CompressedIndex
 
 
 def new(spec: IndexSpec, sample: Codes | None) -> FaissStructure:
     """Return an empty index."""
+    if spec.code.format == "native":
+        return CompressedIndex(spec, factory.new_index(spec, sample), KeyColumn())
+    if "factory" in spec.params:
+        raise InputError(f"parameter factory is for native codes, not for {spec.code.format}")
     native = native_for(spec)
     return _structure(spec, native, _empty(spec, native, sample), KeyColumn())
 
 
 def read(spec: IndexSpec, location: str, mmap: bool) -> FaissStructure:
     """Read or map a file; raises CorruptIndexError if it is not whole, or not of `spec`."""
-    native = native_for(spec)
     inner = files.read(location, spec.code.format == "binary", mmap)
-    keys = KeyColumn()
+    if spec.code.format == "native":
+        inner, known = files.without_keys(inner, location)
+        _compare(_layers(inner), _layers(factory.model(spec)), location)
+        return CompressedIndex(spec, inner, KeyColumn(known))
+    native, keys = native_for(spec), KeyColumn()
     if spec.index_type != "ivf":  # whose lists hold the keys
         inner, known = files.without_keys(inner, location)
         keys = KeyColumn(known)
@@ -40,6 +49,8 @@ def read(spec: IndexSpec, location: str, mmap: bool) -> FaissStructure:
 
 def private_copy(spec: IndexSpec, structure: FaissStructure) -> FaissStructure:
     """Return a copy in memory: FAISS kills the process when a mapped index is written to."""
+    if isinstance(structure, CompressedIndex):
+        return CompressedIndex(spec, files.copy(structure.inner), structure.keys)
     keys = KeyColumn() if isinstance(structure, ListsIndex) else structure.keys
     return _structure(spec, native_for(spec), files.copy(structure.inner), keys)
 
@@ -70,12 +81,30 @@ def _check(spec: IndexSpec, native: Native, inner: Any, location: str) -> None:
         raise CorruptIndexError(
             f"{location} holds a {type(inner).__name__}, not a {type(model).__name__}"
         )
-    found, wanted = _traits(inner), _traits(model)
+    _compare(_traits(inner), _traits(model), location)
+
+
+def _compare(found: dict[str, Any], wanted: dict[str, Any], location: str) -> None:
     for trait, value in wanted.items():
-        if found[trait] != value:
+        if found.get(trait) != value:
             raise CorruptIndexError(
-                f"{location} does not fit: its {trait} is {found[trait]!r}, expected {value!r}"
+                f"{location} does not fit: its {trait} is {found.get(trait)!r}, expected {value!r}"
             )
+
+
+def _layers(index: Any) -> dict[str, Any]:
+    """What must be equal in any two indexes of one factory string, however they were trained."""
+    core = layers.core_of(index)
+    graph = hasattr(core, "hnsw")
+    codes = files.downcast(core.storage) if graph else core
+    return {
+        "class": type(index).__name__,
+        "core": type(core).__name__,
+        "dimension": (index.d, core.d),
+        "metric": index.metric_type,
+        "bytes of a row": getattr(codes, "code_size", None),
+        "whole": not graph or core.ntotal == codes.ntotal,
+    }
 
 
 def _traits(index: Any) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from requant.adapters.usearch.capabilities import CAPABILITIES
 from requant.adapters.usearch.flat import FlatIndex
 from requant.adapters.usearch.foreign import ForeignIndex
 from requant.adapters.usearch.graph import GraphIndex
+from requant.adapters.usearch.natives import kind_of
+from requant.adapters.usearch.scanned import ScannedIndex
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import UnsupportedError
 
@@ -79,4 +81,7 @@ class UsearchBackend(LocalBackend[FlatIndex | GraphIndex]):
 
 
 def _kind(spec: IndexSpec) -> type[FlatIndex] | type[GraphIndex]:
-    return GraphIndex if spec.index_type == "hnsw" else FlatIndex
+    kind_of(spec)  # a dtype that does not exist is refused before anything is made
+    if spec.index_type == "hnsw":
+        return GraphIndex
+    return ScannedIndex if spec.code.format == "native" else FlatIndex

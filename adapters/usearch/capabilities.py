@@ -30,10 +30,13 @@ CAPABILITIES = Capabilities(
             Support(format, "hnsw", metrics, codes=True)
             for format, metrics in _GRAPH_METRICS.items()
         ),
+        Support("native", "flat", ("ip", "l2"), lossy=True),
+        Support("native", "hnsw", ("ip", "l2"), lossy=True),
     ),
     mmap=True,
     parallel=True,
     params={
+        "dtype": "native: the number format, bf16, f16, e5m2 and whatever else usearch has (bf16)",
         "connectivity": "hnsw: links of a node (16)",
         "expansion_add": "hnsw: candidates looked at while a node is linked (128)",
         "expansion_search": "hnsw: candidates looked at by a search without effort (128)",

@@ -15,6 +15,8 @@ from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.adapters.usearch.natives import (
     dimensions,
     distances_of,
+    given,
+    given_kind_of,
     kind_of,
     metric_of,
     padded,
@@ -29,7 +31,7 @@ class GraphIndex:
     def __init__(self, spec: IndexSpec, inner: Index | None = None, mapped: bool = False) -> None:
         """Take over `inner`, or begin empty."""
         self._spec = spec
-        self._kind = kind_of(spec)
+        self._given = given_kind_of(spec)
         self._threads = threads(spec)
         self._inner = _new(spec) if inner is None else inner
         self._mapped = mapped
@@ -51,6 +53,11 @@ class GraphIndex:
             raise CorruptIndexError(
                 f"{location} holds {len(inner)} of {found['count_present']} codes"
             )
+        if inner.connectivity != _effort(spec)[0]:
+            raise CorruptIndexError(
+                f"{location} does not fit: it has {inner.connectivity} links a node, expected "
+                f"{_effort(spec)[0]}"
+            )
         # A loaded index has forgotten what it was declared with.
         _tune(spec, inner)
         return cls(spec, inner, mmap)
@@ -66,7 +73,11 @@ class GraphIndex:
         self._own()
         self._inner.remove(keys.astype(np.uint64))
         self._inner.add(
-            keys.astype(np.uint64), codes, copy=True, threads=self._threads, dtype=self._kind
+            keys.astype(np.uint64),
+            given(self._spec, codes),
+            copy=True,
+            threads=self._threads,
+            dtype=self._given,
         )
 
     def delete(self, keys: Keys) -> int:
@@ -83,6 +94,7 @@ class GraphIndex:
     ) -> Candidates:
         """Walk the graph; where it finds fewer than there are, compare every code."""
         want = min(k, len(self)) if len(queries) else 0
+        queries = given(self._spec, queries)
         keys, distances = self._walk(queries, want, effort)
         short = keys[:, -1] < 0 if want else np.zeros(0, bool)
         if short.any():
@@ -123,7 +135,7 @@ class GraphIndex:
         """Search, and cut each row at its count: usearch pads with key 0 and NaN."""
         with self._turn:
             found = self._inner.search(
-                queries, k, exact=exact, threads=self._threads, dtype=self._kind
+                queries, k, exact=exact, threads=self._threads, dtype=self._given
             )
         n = len(queries)
         counts = np.asarray(found.counts) if n > 1 else np.array([len(found)])
@@ -146,7 +158,7 @@ class GraphIndex:
         known = keys.ravel() >= 0
         if known.any():
             wanted = keys.ravel()[known].astype(np.uint64)
-            codes[known] = np.stack(self._inner.get(wanted, dtype=self._kind))
+            codes[known] = np.stack(self._inner.get(wanted, dtype=self._given))
         return codes.reshape(*keys.shape, -1)
 
     def _own(self) -> None:
@@ -160,20 +172,31 @@ class GraphIndex:
 
 
 def _new(spec: IndexSpec) -> Index:
+    links, add, search = _effort(spec)
     return Index(
         ndim=dimensions(spec),
         metric=metric_of(spec),
         dtype=kind_of(spec),
-        connectivity=whole_number(spec, "connectivity", 16, least=2),
-        expansion_add=whole_number(spec, "expansion_add", 128),
-        expansion_search=whole_number(spec, "expansion_search", 128),
+        connectivity=links,
+        expansion_add=add,
+        expansion_search=search,
         multi=False,
     )
 
 
 def _tune(spec: IndexSpec, inner: Index) -> None:
-    inner.expansion_add = whole_number(spec, "expansion_add", 128)
-    inner.expansion_search = whole_number(spec, "expansion_search", 128)
+    _, inner.expansion_add, inner.expansion_search = _effort(spec)
+
+
+def _effort(spec: IndexSpec) -> tuple[int, int, int]:
+    """Return connectivity, expansion_add and expansion_search."""
+    if spec.index_type == "flat":
+        return 2, 1, 1  # nobody follows its links
+    return (
+        whole_number(spec, "connectivity", 16, least=2),
+        whole_number(spec, "expansion_add", 128),
+        whole_number(spec, "expansion_search", 128),
+    )
 
 
 def _check(spec: IndexSpec, found: dict[str, Any], location: str) -> None:

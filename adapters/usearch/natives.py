@@ -10,8 +10,10 @@ from usearch.index import MetricKind, ScalarKind
 
 from requant.adapters.guards import whole_number
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
+from requant.adapters.usearch.kinds import clipped, kind_named
 from requant.quantizers.arrays import Codes
 from requant.quantizers.codes import CodeMetric, Format
+from requant.quantizers.errors import InputError
 
 # Always said: by default usearch makes bfloat16 of floats, and reads uint8 as bits.
 _KINDS: dict[Format, Any] = {
@@ -20,7 +22,10 @@ _KINDS: dict[Format, Any] = {
     "int8": ScalarKind.I8,
     "uint8": ScalarKind.U8,
     "binary": ScalarKind.B1,
+    "native": ScalarKind.F32,
 }
+# Half of float32, and its range.
+NATIVE_KIND = "bf16"
 _METRICS: dict[CodeMetric, Any] = {
     "ip": MetricKind.IP,
     "l2": MetricKind.L2sq,
@@ -29,8 +34,24 @@ _METRICS: dict[CodeMetric, Any] = {
 
 
 def kind_of(spec: IndexSpec) -> Any:
-    """Return usearch's name of the code format."""
+    """Return usearch's name of what it keeps: the code format, or its own one of native codes."""
+    if spec.code.format == "native":
+        return kind_named(spec.params.get("dtype", NATIVE_KIND))
+    if "dtype" in spec.params:
+        raise InputError(f"parameter dtype is for native codes, not for {spec.code.format}")
     return _KINDS[spec.code.format]
+
+
+def given_kind_of(spec: IndexSpec) -> Any:
+    """Return usearch's name of the arrays that cross the protocol."""
+    return _KINDS[spec.code.format]
+
+
+def given(spec: IndexSpec, codes: Codes) -> Codes:
+    """Return codes or queries as usearch can take them."""
+    if spec.code.format == "native":
+        return clipped(codes, spec.params.get("dtype", NATIVE_KIND))
+    return codes
 
 
 def metric_of(spec: IndexSpec) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ def engines(as_json: AsJson = False) -> None:
 
     order: exact, or near where the engine approximates; own, where it
     compresses the vectors itself. filters: in the engine, or after it on more
-    candidates. deletes: at once, or marked until the index is rebuilt.
+    candidates. deletes: at once, or marked and cleared out later.
 
     --json answers: engines (name, usable, version, versions (by package),
     reason, capabilities (storage, places, mmap, parallel, survives_fork,
@@ -77,7 +77,7 @@ def _words(support: Support) -> tuple[str, ...]:
     return (
         support.index_type,
         ", ".join(support.metrics),
-        "own" if support.lossy else order,
+        "own" if support.format == "native" else order,
         "in engine" if support.key_sets else "after",
         "at once" if support.deletes == "in place" else "marked",
     )
@@ -90,16 +90,16 @@ def _tell_engine(status: EngineStatus) -> None:
     able = status.backend.capabilities
     print_lines(title(status), *(f"  {line}" for line in traits(able)))
     print_table(HEADINGS, table(able), wrap=("precision",), width=_WIDTH)
-    _tell_names("--param", able.params)
-    _tell_names("--param (never stored)", able.secrets)
+    for name, meaning in able.params.items():
+        _tell(f"--param {name}=...  {meaning}")
+    for name, meaning in able.secrets.items():
+        _tell(f"never stored: {name}  {meaning}")
     print_lines("")
 
 
-def _tell_names(option: str, names: Mapping[str, str]) -> None:
-    for name, meaning in names.items():
-        print_lines(
-            *textwrap.wrap(f"  {option} {name}=...  {meaning}", _WIDTH, subsequent_indent=" " * 6)
-        )
+def _tell(line: str) -> None:
+    wrapped = textwrap.wrap(line, _WIDTH, initial_indent="  ", subsequent_indent=" " * 6)
+    print_lines(*wrapped)
 
 
 def _engine_json(status: EngineStatus) -> dict[str, Any]:

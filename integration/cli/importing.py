@@ -1,4 +1,4 @@
-"""`requant import`: a file of vectors into a collection."""
+"""`requant import`: a file of vectors, or an index of other software, into a collection."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 from requant.errors import DimensionError, ExistsError, InputError, RequantError
 from requant.integration.cli.group import BAD_ANSWER, STOPPED, report
+from requant.integration.cli.import_source import Import, open_import, tell_source
 from requant.integration.cli.options import AsJson, CollectionName, Database, Folder
 from requant.integration.cli.output import print_json, print_lines, warn
 from requant.integration.cli.progress import progress
@@ -20,7 +21,7 @@ from requant.integration.cli.progress import progress
 if TYPE_CHECKING:
     from requant.collection import Collection
     from requant.database import Database as OpenDatabase
-    from requant.integration.readers import Batch, Source, Tally
+    from requant.integration.readers import Batch, Tally
 
 _BATCH = 4096
 
@@ -37,7 +38,7 @@ class MetricName(str, Enum):
 class _Job:
     """What is imported, and where to."""
 
-    source: Source
+    source: Import
     target: str
     name: str
     metric: str | None
@@ -49,7 +50,8 @@ def import_(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="The file: .npy .npz .parquet .arrow .feather .jsonl .ndjson .jsonl.gz .ndjson.gz",
+            help="A file: .npy .npz .parquet .arrow .feather .jsonl .ndjson .jsonl.gz .ndjson.gz; "
+            "or what other software keeps, see above.",
         ),
     ],
     database: Database,
@@ -59,7 +61,8 @@ def import_(
         typer.Option(
             "--metric",
             metavar="cosine|ip|l2",
-            help="How a new collection compares vectors; by default cosine.",
+            help="How a new collection compares vectors; by default as the source does, "
+            "or cosine if it does not tell.",
         ),
     ] = None,
     ids: Annotated[
@@ -67,8 +70,8 @@ def import_(
         typer.Option(
             "--ids",
             metavar="COLUMN",
-            help="The column of ids, each once; by default `id` or `ids`. "
-            "A file without one gets the row numbers, from 0, as ids.",
+            help="The column or payload key of ids, each once; by default `id` or `ids`, "
+            "or the ids of the index. A file without any gets the row numbers, from 0, as ids.",
         ),
     ] = None,
     vector: Annotated[
@@ -77,14 +80,17 @@ def import_(
             "--vector",
             "--vectors-key",
             metavar="COLUMN",
-            help="The column of vectors (.npz: the name of the array); "
+            help="The column of vectors (.npz: the name of the array; Qdrant: of the vector); "
             "by default `vector` or `embedding`, or the only one that can be.",
         ),
     ] = None,
     documents: Annotated[
         str | None,
         typer.Option(
-            "--documents", metavar="COLUMN", help="The column of texts; by default `document`."
+            "--documents",
+            metavar="COLUMN",
+            help="The column or payload key of texts; by default `document`, "
+            "of an index or store also `text` or `page_content`.",
         ),
     ] = None,
     metadata: Annotated[
@@ -94,7 +100,8 @@ def import_(
             metavar="COLUMN",
             help="A column to keep as metadata under its name; repeat it for more. "
             "`all` keeps every remaining column. "
-            "By default the objects of a column `metadata`, if there is one.",
+            "By default the objects of a column `metadata`, if there is one; "
+            "of an index or store, everything.",
         ),
     ] = None,
     items: Annotated[
@@ -120,27 +127,39 @@ def import_(
 ) -> None:
     """Store a file of vectors in a collection, and make database and collection if need be.
 
-    The file is read in batches, so it may be larger than memory. A row that
+    The source may also be an index or a store of other software, which is
+    recognised by what is in it: a FAISS file, a usearch file, a LanceDB table
+    (folder TABLE.lance, lancedb:///folder/TABLE, s3://bucket/folder/TABLE), a
+    Qdrant collection (http(s)://host:6333/collections/NAME, a folder of
+    qdrant-client or of Qdrant edge). Nothing is embedded again, and what the
+    source does not hold is said: vectors may be exact, normalised (without
+    their lengths), lossy (from compressed codes) or codes-only (bits).
+
+    The source is read in batches, so it may be larger than memory. A row that
     cannot be stored stops the import with its number and the reason; what was
-    stored before stays, and the same command, run again on the corrected file,
+    stored before stays, and the same command, run again on the corrected source,
     completes it.
 
     Next: `requant index add`, then `requant search`.
 
     --json answers: database, collection, source, rows, new, replaced,
-    without_vector, dim, metric, columns (ids, vector, documents, metadata;
-    ids null: row numbers), indexes (how many), complete, error.
+    without_vector, dim, metric, kind, fidelity (null for a file of columns),
+    notes, columns (ids, vector, documents, metadata; ids null: row numbers;
+    null for an index or store), indexes (how many), complete, error.
     """
-    from requant.integration.readers import Wanted, open_source
+    from requant.integration.readers import Wanted
     from requant.validate import check_name
 
     check_name(collection, "collection")
     if database == ":memory:":
         raise InputError("a database in memory is gone when the import ends: name a file")
     wanted = Wanted(ids, vector, documents, tuple(metadata or ()))
-    opened = open_source(source, wanted, items)
+    opened = open_import(source, wanted, items)
     job = _Job(opened, database, collection, metric.value if metric else None, add)
-    code = _run(job, batch, folder, as_json)
+    try:
+        code = _run(job, batch, folder, as_json)
+    finally:
+        opened.close()
     if code:
         raise typer.Exit(code)
 
@@ -155,6 +174,7 @@ def _run(job: _Job, batch: int, folder: str | None, as_json: bool) -> int:
     code = 0
     with _opened(job, first, folder) as database:
         target = _collection(database, job, first)
+        job.source.warn_of_loss()
         try:
             _store(job, target, batches, tally)
         except KeyboardInterrupt:
@@ -173,7 +193,7 @@ def _run(job: _Job, batch: int, folder: str | None, as_json: bool) -> int:
     return code
 
 
-def _peeked(source: Source, size: int) -> tuple[Batch, Iterator[Batch]]:
+def _peeked(source: Import, size: int) -> tuple[Batch, Iterator[Batch]]:
     """Return the first batch, checked, and all of them; raises SourceError."""
     from requant.integration.errors import SourceError
     from requant.integration.readers.load import check
@@ -181,9 +201,9 @@ def _peeked(source: Source, size: int) -> tuple[Batch, Iterator[Batch]]:
     batches = source.batches(size)
     first = next(batches, None)
     if first is None:
-        raise SourceError(f"{source.path} holds no rows")
-    if first.vectors.shape[1]:
-        check(first, first.vectors.shape[1])
+        raise SourceError(f"{source.name} holds no rows")
+    if dim := source.dim or first.vectors.shape[1]:
+        check(first, dim)
     return first, chain([first], batches)
 
 
@@ -192,21 +212,21 @@ def _opened(job: _Job, first: Batch, folder: str | None) -> AbstractContextManag
     import requant
     from requant.integration.cli.databases import existing
 
-    if first.vectors.shape[1]:
+    if job.source.dim or first.vectors.shape[1]:
         return requant.open(job.target, folder=folder)
     return existing(job.target, folder)
 
 
 def _collection(database: OpenDatabase, job: _Job, first: Batch) -> Collection:
     """Return the collection, made if need be; raises InputError where the file does not fit it."""
-    dim = first.vectors.shape[1]
+    dim = job.source.dim or first.vectors.shape[1]
     if job.name not in database.collections():
         if not dim:
             raise InputError(
-                f"{job.source.path}: the first {len(first)} rows have no vector, so nothing tells "
+                f"{job.source.name}: the first {len(first)} rows have no vector, so nothing tells "
                 f"the dimensions of the new collection {job.name!r}: put a row with a vector first"
             )
-        metric: Any = job.metric or "cosine"
+        metric: Any = job.metric or job.source.metric or "cosine"
         return database.create_collection(job.name, dim, metric)
     found = database.collection(job.name)
     if job.metric not in (None, found.metric):
@@ -216,7 +236,7 @@ def _collection(database: OpenDatabase, job: _Job, first: Batch) -> Collection:
         )
     if dim not in (0, found.dim):
         raise DimensionError(
-            f"{job.source.path} holds vectors of {dim} dimensions, collection {job.name!r} has "
+            f"{job.source.name} holds vectors of {dim} dimensions, collection {job.name!r} has "
             f"{found.dim}"
         )
     return found
@@ -225,7 +245,7 @@ def _collection(database: OpenDatabase, job: _Job, first: Batch) -> Collection:
 def _store(job: _Job, target: Collection, batches: Iterator[Batch], tally: Tally) -> None:
     from requant.integration.readers import store
 
-    with progress(f"importing {job.source.path.name}") as advance:
+    with progress(f"importing {job.source.short}") as advance:
         store(
             target,
             batches,
@@ -243,23 +263,17 @@ def _incomplete(job: _Job, tally: Tally) -> str:
 def _answer(job: _Job, target: Collection, tally: Tally, problem: str | None) -> dict[str, Any]:
     from requant.integration.cli.databases import shown
 
-    chosen = job.source.chosen
     return {
         "database": shown(job.target),
         "collection": job.name,
-        "source": str(job.source.path),
+        "source": job.source.name,
         "rows": tally.rows,
         "new": tally.new,
         "replaced": tally.rows - tally.new,
         "without_vector": tally.without_vector,
         "dim": target.dim,
         "metric": target.metric,
-        "columns": {
-            "ids": chosen.ids,
-            "vector": chosen.vector,
-            "documents": chosen.documents,
-            "metadata": [chosen.whole] if chosen.whole else list(chosen.metadata),
-        },
+        **job.source.described(),
         "indexes": len(target.indexes),
         "complete": problem is None,
         "error": problem,
@@ -267,15 +281,12 @@ def _answer(job: _Job, target: Collection, tally: Tally, problem: str | None) ->
 
 
 def _tell(job: _Job, answer: dict[str, Any]) -> None:
-    columns = answer["columns"]
-    ids = f"column {columns['ids']!r}" if columns["ids"] else "row numbers, from 0"
     print_lines(
         f"Stored {answer['rows']:,} rows in collection {job.name!r} of {answer['database']}: "
         f"{answer['new']:,} new, {answer['replaced']:,} replaced; "
         f"{answer['dim']} dimensions, {answer['metric']}.",
-        f"ids: {ids}; documents: {columns['documents'] or 'none'}; "
-        f"metadata: {', '.join(columns['metadata']) or 'none'}.",
     )
+    tell_source(answer)
     if answer["without_vector"]:
         print_lines(
             f"{answer['without_vector']:,} of them have no vector: no search will find them."
