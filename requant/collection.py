@@ -372,7 +372,7 @@ class Collection:
         self,
         name: str,
         *,
-        engine: str,
+        engine: str = "faiss",
         location: str | Path,
         ids: Mapping[Id, Id] | Iterable[Id] | None = None,
         params: Mapping[str, Any] | None = None,

@@ -7,6 +7,8 @@ import re
 import runpy
 from pathlib import Path
 
+import faiss
+import numpy as np
 import pytest
 import typer
 
@@ -29,6 +31,7 @@ def test_every_command_of_the_issue_is_there():
         "requant", "requant import", "requant search", "requant stats", "requant verify",
         "requant engines", "requant demo", "requant index", "requant index add",
         "requant index list", "requant index use", "requant index drop", "requant index rebuild",
+        "requant index attach", "requant migrate", "requant rollback", "requant shadow",
     }  # fmt: skip
 
 
@@ -55,7 +58,11 @@ def test_no_text_is_taken_for_markup(path):
 
 def test_the_json_has_the_keys_that_the_help_names(tmp_path):
     db = tmp_path / "notes.requant"
-    source = npy(tmp_path / "v.npy", floats(30, 8))
+    rows = floats(30, 8)
+    source = npy(tmp_path / "v.npy", rows)
+    index = faiss.IndexFlatIP(8)
+    index.add(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    faiss.write_index(index, str(tmp_path / "theirs.index"))
     calls = {
         "import": (source, db, "notes"),
         "index add": (db, "notes", "main"),
@@ -66,6 +73,10 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         "stats": (db,),
         "verify": (db,),
         "engines": (),
+        "index attach": (db, "notes", "theirs", tmp_path / "theirs.index"),
+        "migrate": (db, "notes", "new", "--engine", "usearch"),
+        "shadow": (db, "notes"),
+        "rollback": (db, "notes"),
         "index drop": (db, "notes", "main"),
     }
     answering = {path for path, command in COMMANDS.items() if "--json answers" in command.help}
@@ -79,6 +90,8 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
     [
         ("search", Collection.search, {"vector"}),
         ("index add", Collection.add_index, {"name", "progress"}),
+        ("index attach", Collection.attach_index, {"name", "location"}),
+        ("migrate", Collection.migrate, {"name", "progress", "index"}),
         ("verify", Collection.verify, set()),
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from requant.errors import InputError
 from requant.integration.cli.group import RequantGroup
 from requant.integration.cli.options import (
     AsJson,
@@ -98,6 +101,53 @@ def add(
                 progress=advance,
             )
         _tell(target, name, "Built", as_json)
+
+
+@app.command("attach")
+def attach(
+    database: Database,
+    collection: CollectionName,
+    name: IndexName,
+    location: Annotated[
+        str,
+        typer.Argument(metavar="LOCATION", help="The file, folder or URL of the other index."),
+    ],
+    engine: Engine = "faiss",
+    ids: Annotated[
+        str | None,
+        typer.Option(
+            "--ids",
+            metavar="FILE",
+            help="What it calls the items: a JSON object from its ids to yours, or a JSON list of "
+            "yours by its row numbers. By default both are the same.",
+        ),
+    ] = None,
+    param: Params = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search an index that another program made and keeps, where it stands.
+
+    It is never written to. The collection has to hold its vectors: first
+    `requant import` it. What is written later is found too, by reading it;
+    `requant migrate` moves to an index of your own.
+
+    --json answers: collection, recall, index (as `requant index add`).
+    """
+    from requant.integration.cli.databases import existing
+
+    with existing(database, folder) as opened:
+        target = opened.collection(collection)
+        recall = target.attach_index(
+            name,
+            engine=engine,
+            location=location,
+            ids=None if ids is None else _read_ids(ids),
+            params=engine_params(param),
+        )
+        if not as_json:
+            print_lines(f"It finds {recall:.4f} of the 10 nearest of stored vectors.")
+        _tell(target, name, "Attached", as_json, recall=recall)
 
 
 @app.command("list")
@@ -225,14 +275,26 @@ def print_indexes(indexes: list[IndexInfo], vector_bytes: int) -> None:
             print_lines(f"  {info.name}: {readable(options)}")
 
 
-def _tell(target: Collection, name: str | None, done: str, as_json: bool) -> None:
-    """Tell of one index, of the one in use if `name` is None."""
+def _read_ids(path: str) -> Any:
+    try:
+        found = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--ids: {path} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict | list):
+        raise InputError(f"--ids: {path} holds neither an object nor a list")
+    return found
+
+
+def _tell(target: Collection, name: str | None, done: str, as_json: bool, **more: float) -> None:
+    """Tell of one index, of the one in use if `name` is None; `more` is for machines."""
     stats = target.stats()
     info = next(i for i in stats.indexes if i.name == name or (name is None and i.active))
     if as_json:
-        print_json({"collection": target.name, "index": index_json(info)})
+        print_json({"collection": target.name, **more, "index": index_json(info)})
         return
-    if info.bytes is None:
+    if info.precision == "attached":
+        filled = f"{info.items:,} vectors where they stand"
+    elif info.bytes is None:
         filled = "it fills when the collection has vectors"
     else:
         small = ratio(info.bytes, stats.vector_bytes)

@@ -202,9 +202,12 @@ def _tell_plan(plan: MigrationPlan, as_json: bool) -> None:
     if as_json:
         print_json(asdict(plan))
         return
-    for heading, lines in (
-        ("carried", plan.carried), ("changed", plan.changed), ("dropped", plan.dropped or ["nothing"])
-    ):  # fmt: skip
+    told = {
+        "carried": plan.carried,
+        "changed": plan.changed,
+        "dropped": plan.dropped or ["nothing"],
+    }
+    for heading, lines in told.items():
         for line in lines:
             print_lines(f"{heading}: {line}")
     print_lines(f"about {size(plan.bytes)} and {plan.seconds:.1f} s; nothing was done.")
@@ -217,7 +220,8 @@ def _tell_report(report: MigrationReport, as_json: bool) -> None:
     for line in report.checked:
         print_lines(f"checked: {line}")
     print_lines(
-        f"recall@{report.k} over {report.queries} queries ({report.queries_from}): {report.recall_before:.4f} before, {report.recall_after:.4f} after."
+        f"recall@{report.k} over {report.queries} queries ({report.queries_from}): "
+        f"{report.recall_before:.4f} before, {report.recall_after:.4f} after."
     )
     for problem in report.problems:
         warn(problem)
