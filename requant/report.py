@@ -115,7 +115,7 @@ def _info(store: Store, row: IndexRow, state: CollectionState) -> IndexInfo:
         params=config.params,
         active=state.active == row.id,
         items=newest.items if newest else None,
-        bytes=newest.digest.bytes if newest else None,
+        bytes=(newest.digest.bytes or None) if newest else None,
         current=newest is not None and newest.watermark.covers(state),
     )
 

@@ -364,3 +364,22 @@ def test_a_database_of_schema_1_is_brought_up_to_date(path):
         notes = db.collection("notes")
         notes.add_index("main", engine="lancedb")
         answers_are_exact(notes)
+
+
+def test_two_databases_share_an_index_over_any_store(any_db):
+    """In PostgreSQL, whose turn it is to write is told by an advisory lock."""
+    url = any_db.engine.url.render_as_string(False)
+    with requant.open(url, folder=any_db._folder) as other:
+        notes, theirs = make(any_db, "lancedb"), other.collection("notes")
+        answers_are_exact(theirs)
+        with notes._indexes.pinned():
+            theirs.upsert(range(290, 400), vectors(110, seed=8))
+            theirs.delete(range(100))
+            answers_are_exact(theirs)
+        answers_are_exact(notes)
+        answers_are_exact(theirs)
+        assert held(theirs) == expected(theirs)
+        notes.rebuild()
+        answers_are_exact(theirs)
+        any_db.drop_collection("notes")
+        assert locations.orphans(any_db._store) == []
