@@ -29,18 +29,21 @@ def as_qdrant(codes: Codes) -> NDArray[np.float32]:
 class Edge:
     """A shard of qdrant-edge: bits as compressed signs, int8 in bytes, or compressed floats."""
 
-    def __init__(self, folder: Path, codes: Codes, oversampling: float | None = None) -> None:
+    def __init__(
+        self, folder: Path, codes: Codes, oversampling: float | None = None, bits: int = 1
+    ) -> None:
         """Upload `codes (n, w)` under their row numbers."""
         first = as_qdrant(codes[:1])
         binary, int8 = codes.dtype == np.uint8, codes.dtype == np.int8
-        quantization = None if int8 else edge.BinaryQuantizationConfig(always_ram=True)
+        two = edge.BinaryQuantizationEncoding.TwoBits if bits == 2 else None
+        quantization = edge.BinaryQuantizationConfig(always_ram=True, encoding=two)
         config = edge.EdgeConfig(
             vectors=edge.EdgeVectorParams(
                 size=first.shape[1],
                 distance=edge.Distance.Euclid if int8 else edge.Distance.Dot,
                 datatype=edge.VectorStorageDatatype.Uint8 if int8 else None,
                 on_disk=not int8,
-                quantization_config=quantization,
+                quantization_config=None if int8 else quantization,
                 hnsw_config=edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000),
             )
         )
@@ -104,7 +107,9 @@ class Local:
 class Lance:
     """A table of LanceDB: bits in IVF_FLAT, int8 as halves in IVF_SQ, floats in IVF_RQ."""
 
-    def __init__(self, folder: Path, codes: Codes, refine: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, codes: Codes, refine: int | None = None, bits: int = 1
+    ) -> None:
         """Upload `codes (n, w)` with their row numbers."""
         self.refine, self.bits = refine, codes.dtype == np.uint8
         stored = codes.astype(np.float16) if codes.dtype == np.int8 else codes
@@ -114,12 +119,16 @@ class Lance:
         if self.bits:
             config: Any = IvfFlat(distance_type="hamming", num_partitions=1)
         elif codes.dtype == np.int8:
-            config = IvfSq(distance_type="dot", num_partitions=1)
+            config = IvfSq(distance_type="l2", num_partitions=1)
         else:
-            config = IvfRq(distance_type="dot", num_partitions=1)
+            config = IvfRq(distance_type="dot", num_partitions=1, num_bits=bits)
         self.table.create_index("vector", config=config)
         self.metric = config.distance_type
         self.half = codes.dtype == np.int8
+
+    def oversample(self, factor: float) -> None:
+        """Rescore so many times k from now on, with the floats that LanceDB keeps."""
+        self.refine = int(factor)
 
     def ask(self, query: Codes, k: int) -> list[int]:
         """Search for one row of codes."""

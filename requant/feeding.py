@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from requant.adapters.protocol import Keys
 from requant.loaded import Loaded
-from requant.quantizers.arrays import Float32s
+from requant.quantizers.arrays import Codes, Float32s
 from requant.rescore import normalise
 from requant.store.reader import CollectionState, Reader, Watermark
 from requant.store.schema import CollectionRow, key_range
@@ -20,6 +20,8 @@ Progress = Callable[[int, int], None]
 SAMPLE_ROWS = 10_000
 ENOUGH_ROWS = 1_000
 _BATCH = 8192
+# Codes that are written to a live engine at once.
+_LIVE_BYTES = 16 << 20
 
 
 def prepared(owner: CollectionRow, vectors: Float32s) -> Float32s:
@@ -76,9 +78,9 @@ def catch_up(
         done += _put(loaded, owner, found, vectors)
         _report(progress, done, total)
     loaded.unpublished += max(done, len(changed))
-    for keys, vectors in reader.scan(mark.key, state.next_key, dim, _BATCH):
-        count = _put(loaded, owner, keys, vectors)
-        done, loaded.unpublished = done + count, loaded.unpublished + count
+    for keys, codes in _encoded(loaded, owner, reader.scan(mark.key, state.next_key, dim, _BATCH)):
+        loaded.backend.upsert(keys, codes)
+        done, loaded.unpublished = done + len(keys), loaded.unpublished + len(keys)
         loaded.watermark = Watermark(int(keys[-1]) + 1, mark.seq)
         _report(progress, done, total)
         if keep is not None:
@@ -87,6 +89,23 @@ def catch_up(
     mark = Watermark(max(mark.key, state.next_key), max(mark.seq, state.seq))
     home.advance(loaded.name, mark, loaded.items)
     loaded.watermark = mark
+
+
+def _encoded(
+    loaded: Loaded, owner: CollectionRow, rows: Iterator[tuple[Keys, Float32s]]
+) -> Iterator[tuple[Keys, Codes]]:
+    """Yield keys and codes, many at once where each write is a transaction of the engine's own."""
+    enough = _LIVE_BYTES if loaded.home.live else 0
+    keys: list[Keys] = []
+    codes: list[Codes] = []
+    for more, vectors in rows:
+        keys.append(more)
+        codes.append(loaded.quantizer.encode(prepared(owner, vectors)))
+        if sum(part.nbytes for part in codes) >= enough:
+            yield np.concatenate(keys), np.concatenate(codes)
+            keys, codes = [], []
+    if keys:
+        yield np.concatenate(keys), np.concatenate(codes)
 
 
 def _put(loaded: Loaded, owner: CollectionRow, keys: Keys, vectors: Float32s) -> int:

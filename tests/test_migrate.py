@@ -217,6 +217,7 @@ ROWS = 20_000
 def migrate_until_killed(path, engine, told):
     """Migrate in another process, and tell how many rows it set out to read."""
     requant.index.PART_ROWS, requant.feeding._BATCH = 3000, 2000
+    requant.feeding._LIVE_BYTES = 0
     with requant.open(path) as db:
         notes = db.collection("notes")
         told.send(0)
