@@ -122,6 +122,10 @@ class ArrowTable:
             yield from reader
 
 
+# pyarrow's own errors are children of these; damaged text is a ValueError, too.
+_BROKEN = (OSError, ValueError, NotImplementedError, TypeError, KeyError)
+
+
 def pyarrow() -> Any:
     """Import pyarrow; raises PackageMissingError, which says how to install it."""
     try:
@@ -136,7 +140,7 @@ def pyarrow() -> Any:
 def _opened(path: Path, opener: Any) -> Any:
     try:
         return opener(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors are children of these
+    except _BROKEN as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
 
 
@@ -146,7 +150,7 @@ def _chunks(path: Path, batches: Iterator[Any], size: int) -> Iterator[ArrowChun
         for batch in _regrouped(batches, size):
             yield ArrowChunk(path, first, batch)
             first += batch.num_rows
-    except (OSError, ValueError) as error:
+    except _BROKEN as error:
         raise SourceError(f"{path} cannot be read beyond row {first}: {error}") from error
 
 

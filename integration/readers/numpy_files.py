@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
@@ -15,7 +16,11 @@ from numpy.typing import NDArray
 from requant.integration.errors import SourceError
 from requant.integration.readers.table import RowError, Vectors, plain
 
-_BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+# A damaged header may be anything to the parser of Python literals.
+_BROKEN = (
+    OSError, EOFError, ValueError, SyntaxError, TypeError, MemoryError,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from requant.integration.errors import SourceError
 from requant.integration.readers.columns import Wanted
 from requant.integration.readers.foreign.json_files import as_object, read_object
 from requant.integration.readers.foreign.qdrant_collections import Held, Point, QdrantCollection
-from requant.integration.readers.foreign.unpickling import Stub, unpickle
+from requant.integration.readers.foreign.unpickling import Stub, unpickle_bytes
 
 _META, _POINTS = "meta.json", "storage.sqlite"
 _MODELS = "qdrant_client.http.models.models"
@@ -113,7 +112,7 @@ def _point(path: Path, number: int, data: Any) -> Point:
     where = f"{path} row {number}"
     if not isinstance(data, bytes):
         raise SourceError(f"{where}: no point, but a {type(data).__name__}")
-    found = unpickle(cast(Path, _Bytes(where, data)), _ADMITTED)
+    found = unpickle_bytes(data, where, _ADMITTED)
     fields = found.fields() if isinstance(found, _PointStruct) else {}
     point = Point(_id(fields.get("id"), where), fields.get("vector"), fields.get("payload"))
     if not isinstance(point.payload, dict | None):
@@ -142,16 +141,3 @@ def _count(path: Path) -> int:
 
 def _connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-
-
-class _Bytes:
-    """Bytes in the role of a file."""
-
-    def __init__(self, name: str, data: bytes) -> None:
-        self._name, self._data = name, data
-
-    def open(self, mode: str) -> BinaryIO:
-        return BytesIO(self._data)
-
-    def __str__(self) -> str:
-        return self._name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -79,14 +80,22 @@ def unpickle(path: Path, admitted: Mapping[tuple[str, str], type[Stub]]) -> Any:
         SourceError: the file asks for anything else, or is damaged; nothing of it has been run.
     """
     try:
-        with path.open("rb") as stream:
-            # Safe: the only names it can get at are stubs that do nothing.
-            return _Unpickler(stream, admitted).load()
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+    return unpickle_bytes(data, str(path), admitted)
+
+
+def unpickle_bytes(data: bytes, place: str, admitted: Mapping[tuple[str, str], type[Stub]]) -> Any:
+    """Return what a pickle in memory holds, as `unpickle` does; `place` is for messages."""
+    try:
+        # Safe: the only names it can get at are stubs that do nothing.
+        return _Unpickler(BytesIO(data), admitted).load()
     except _RefusedError as error:
         raise SourceError(
-            f"{path}: this pickle asks for {error}, which may run code and is not loaded: if the "
+            f"{place}: this pickle asks for {error}, which may run code and is not loaded: if the "
             "file is yours, save it again with plain text, numbers, lists and dicts only"
         ) from None
     except _BROKEN as error:
         reason = str(error) or type(error).__name__
-        raise SourceError(f"{path} is no pickle, or a damaged one: {reason[:200]}") from error
+        raise SourceError(f"{place} is no pickle, or a damaged one: {reason[:200]}") from error
