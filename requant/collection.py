@@ -22,6 +22,8 @@ from requant.quantizers.arrays import Float32s, as_vector, as_vectors
 from requant.report import IndexInfo, Report, Stats, collect_stats, verify_collection
 from requant.results import Batch, Hit, batch_of, hits
 from requant.search import Found
+from requant.store import catalog
+from requant.store.catalog import Origin
 from requant.store.items import ItemWriter
 from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, Metric, key_range
@@ -493,6 +495,10 @@ class Collection:
     def stats(self) -> Stats:
         """Return counts and sizes, and how far each index has followed."""
         return collect_stats(self._store, self._row)
+
+    def note_origin(self, source: str, kind: str, fidelity: str) -> None:
+        """Remember where vectors came from; `stats().origins` tells it. See `Origin`."""
+        catalog.note_origin(self._store, self._row, Origin(source, kind, fidelity))
 
     def verify(self, *, deep: bool = False) -> Report:
         """Compare every index with the store: the keys it holds, and every code.

@@ -14,7 +14,8 @@ from requant.loaded import Loaded
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Quantizer
 from requant.rescore import normalise
-from requant.store import ledger
+from requant.store import catalog, ledger
+from requant.store.catalog import Origin
 from requant.store.engine import Store
 from requant.store.ledger import IndexRow
 from requant.store.reader import CollectionState, Reader
@@ -45,7 +46,10 @@ class IndexInfo:
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts and sizes of a collection; `vector_bytes`: float32, a vector each."""
+    """Counts and sizes of a collection; `vector_bytes`: float32, a vector each.
+
+    `origins` tells of imports from other indexes, and whether their vectors were exact.
+    """
 
     name: str
     dim: int
@@ -53,6 +57,7 @@ class Stats:
     items: int
     vector_bytes: int
     indexes: list[IndexInfo]
+    origins: list[Origin] = field(default_factory=list)
 
 
 @dataclass
@@ -74,7 +79,9 @@ def collect_stats(store: Store, owner: CollectionRow) -> Stats:
         state = reader.state_of(owner)
         items = reader.count(owner.id)
     indexes = [_info(store, row, state) for row in ledger.every(store, owner.id)]
-    return Stats(owner.name, owner.dim, owner.metric, items, items * owner.dim * 4, indexes)
+    origins = catalog.origins(store, owner)
+    size = items * owner.dim * 4
+    return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins)
 
 
 def verify_collection(

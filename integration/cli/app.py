@@ -12,6 +12,7 @@ import requant
 from requant.integration.cli import (
     demo,
     engines,
+    exporting,
     importing,
     indexing,
     inspecting,
@@ -50,11 +51,13 @@ def _requant(
     Exit codes: 0 done; 1 verify or migrate found problems, or an import is
     incomplete;
     2 usage or bad input; 130 stopped.
-    REQUANT_TRACEBACK=1 shows where an error came from.
+    REQUANT_TRACEBACK=1 shows where an error came from, REQUANT_LOG=json writes
+    progress as JSON lines on stderr.
     """
 
 
 app.command("import")(importing.import_)
+app.command("export")(exporting.export)
 app.command("search")(searching.search)
 app.add_typer(indexing.app, name="index")
 app.command("migrate")(migrating.migrate)

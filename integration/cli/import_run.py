@@ -52,6 +52,9 @@ def run(job: Job, batch: int, folder: str | None, as_json: bool) -> int:
                 raise
             problem, code = str(error), BAD_ANSWER
             report(error, f"; {_incomplete(job, tally)}")
+        origin = job.source.foreign
+        if origin is not None and tally.rows:
+            target.note_origin(origin.name, origin.kind, origin.fidelity)
         answer = _answer(job, target, tally, problem)
     if as_json:
         print_json(answer)

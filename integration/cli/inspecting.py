@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from requant.report import Stats
 
 
+_LOSS = {
+    "normalised": "vectors whose lengths were lost",
+    "lossy": "vectors made from compressed codes; exact scores need embedding again",
+    "codes-only": "bits, as vectors of -1 and 1; exact scores need embedding again",
+}
+
+
 def stats(
     database: Database,
     collection: AnyCollection = None,
@@ -28,7 +36,8 @@ def stats(
     """Show the collections of a database: items, sizes, and how far each index has followed.
 
     --json answers: database, collections (name, dim, metric, items,
-    vector_bytes, indexes (as `requant index list`)).
+    vector_bytes, origins (source, kind, fidelity), indexes (as
+    `requant index list`)).
     """
     from requant.integration.cli.databases import chosen, existing, shown
 
@@ -44,6 +53,9 @@ def stats(
             f"{each.name}: {each.items:,} items, {each.dim} dimensions, {each.metric}, "
             f"{size(each.vector_bytes)} of float32"
         )
+        for origin in each.origins:
+            told = _LOSS.get(origin.fidelity, "the float32 vectors as they were")
+            print_lines(f"  from {origin.source} ({origin.kind}): {told}")
         if each.indexes:
             print_indexes(each.indexes, each.vector_bytes)
         else:
@@ -91,6 +103,7 @@ def _stats_json(stats: Stats) -> dict[str, Any]:
         "metric": stats.metric,
         "items": stats.items,
         "vector_bytes": stats.vector_bytes,
+        "origins": [asdict(origin) for origin in stats.origins],
         "indexes": [index_json(info) for info in stats.indexes],
     }
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
+
 import sqlalchemy as sa
 
 from requant.errors import ExistsError, StoreError, UnknownCollectionError
-from requant.store.engine import Store
+from requant.store.engine import Store, insert_into
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, Metric, key_range
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where vectors came from, and how true they are to what was embedded.
+
+    `fidelity`: "exact", "normalised" (lengths are lost), "lossy" (made from compressed codes) or
+    "codes-only" (bits, as vectors of -1 and 1).
+    """
+
+    source: str
+    kind: str
+    fidelity: str
 
 
 def create(store: Store, name: str, dim: int, metric: Metric) -> CollectionRow:
@@ -50,6 +66,29 @@ def every(store: Store) -> list[CollectionRow]:
         return [CollectionRow(*row) for row in rows]
 
 
+def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
+    """Remember where vectors of a collection came from, each source once."""
+    kept = [known for known in origins(store, row) if known.source != origin.source]
+    text = json.dumps([asdict(one) for one in (*kept, origin)], ensure_ascii=False)
+    insert = insert_into(store.engine, store.tables.meta).values(name=_origin(row), value=text)
+    with store.writing() as connection:
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=["name"], set_={"value": text})
+        )
+
+
+def origins(store: Store, row: CollectionRow) -> list[Origin]:
+    """Return where vectors of a collection came from, in the order of the imports."""
+    meta = store.tables.meta
+    with store.connected() as connection:
+        text = connection.scalar(sa.select(meta.c.value).where(meta.c.name == _origin(row)))
+    return [] if text is None else [Origin(**one) for one in json.loads(text)]
+
+
+def _origin(row: CollectionRow) -> str:
+    return f"origins of {row.id}"
+
+
 def drop(store: Store, row: CollectionRow) -> None:
     """Remove a collection with everything in it."""
     t = store.tables
@@ -66,5 +105,6 @@ def drop(store: Store, row: CollectionRow) -> None:
             connection.execute(sa.delete(table).where(table.c.index_id.in_(gone)))
         for table in (t.changes, t.migrations):
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
+        connection.execute(sa.delete(t.meta).where(t.meta.c.name == _origin(row)))
         for table in (t.vectors, t.items):
             connection.execute(sa.delete(table).where(table.c.key >= first, table.c.key < end))

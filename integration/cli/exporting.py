@@ -1,0 +1,133 @@
+"""`requant export`: a collection out again, for other software or for another database."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from requant.errors import FilterError
+from requant.integration.cli.options import AsJson, CollectionName, Database, Folder
+from requant.integration.cli.output import print_json, print_lines, size
+from requant.integration.cli.progress import progress
+
+if TYPE_CHECKING:
+    from requant.integration.export import ExportReport
+
+
+class FormatName(str, Enum):
+    """What can be written."""
+
+    parquet = "parquet"
+    faiss = "faiss"
+    usearch = "usearch"
+    qdrant = "qdrant"
+    lancedb = "lancedb"
+
+
+def export(
+    database: Database,
+    collection: CollectionName,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="parquet: a folder; faiss, usearch: a file; qdrant: http://host:6333/NAME or a "
+            "folder of qdrant-edge; lancedb: a database folder or s3://bucket/folder, whose table "
+            "gets the collection's name.",
+        ),
+    ],
+    format: Annotated[
+        FormatName,
+        typer.Option(
+            "--to",
+            metavar="parquet|faiss|usearch|qdrant|lancedb",
+            help="What to write; parquet keeps everything.",
+            show_default=False,
+        ),
+    ],
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="JSON",
+            help='Only items whose metadata meets a filter, such as \'{"lang": "en"}\'.',
+        ),
+    ] = None,
+    index_type: Annotated[
+        str,
+        typer.Option(
+            "--type", metavar="flat|hnsw", help="faiss: every vector is compared, or a graph."
+        ),
+    ] = "flat",
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="ROWS", min=1, help="Items in memory at a time.")
+    ] = 1024,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an export, a file, or a collection of a server that stands there; "
+            "a folder that is no export is never replaced.",
+        ),
+    ] = False,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a collection to a file, folder or store that others can read.
+
+    All items are those of one moment, whatever is written meanwhile. The target
+    appears when it is complete: stopped or on a full disk, nothing is left of
+    it, except on a server, where a killed process leaves what it had sent.
+
+    A parquet folder holds every bit, with a manifest that tells what was there
+    and by which each file is checked when it is imported again. What another
+    format cannot hold is noted.
+
+    Next: `requant import` brings a parquet folder back.
+
+    --json answers: database, collection, target, format, rows,
+    without_vector, left_out, bytes, seconds, notes.
+    """
+    from requant.integration.cli.databases import existing, shown
+    from requant.integration.export import export as write
+
+    condition = _filter(where)
+    with existing(database, folder) as opened:
+        source = opened.collection(collection)
+        with progress(f"exporting {collection}") as advance:
+            done = write(
+                source,
+                target,
+                format=format.value,
+                where=condition,
+                index_type=index_type,
+                overwrite=overwrite,
+                batch=batch,
+                progress=advance,
+            )
+    if as_json:
+        print_json({"database": shown(database), "collection": collection, **asdict(done)})
+    else:
+        _tell(collection, done)
+
+
+def _filter(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise FilterError(f"--where is not JSON: {error}") from error
+
+
+def _tell(collection: str, done: ExportReport) -> None:
+    measure = f", {size(done.bytes)}" if done.bytes is not None else ""
+    print_lines(
+        f"Exported {done.rows:,} rows of collection {collection!r} to {done.target} "
+        f"({done.format}{measure}) in {done.seconds:.1f} s."
+    )
+    print_lines(*(f"note: {note}" for note in done.notes))
