@@ -19,7 +19,7 @@ from requant.indexes import IndexSet
 from requant.migrate import Migrating, MigrationInfo, MigrationPlan, MigrationReport
 from requant.planning import index_config
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
-from requant.report import IndexInfo, Report, Stats, collect_stats, verify_collection
+from requant.report import IndexInfo, Report, Stats, collect_stats
 from requant.results import Batch, Hit, batch_of, hits
 from requant.search import Found
 from requant.store import catalog
@@ -29,6 +29,7 @@ from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, Metric, key_range
 from requant.texts import embed
 from requant.validate import check_ids, check_name, check_params, check_rows
+from requant.verify import verify_collection
 
 
 class Collection:

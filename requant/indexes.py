@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 from requant.attached import ATTACHED, AttachedIndex
@@ -98,11 +98,13 @@ class IndexSet:
         following = self._named_or_active(reader, state, name)
         return None if following is None else following.sync(reader, state)
 
-    def numbered(self, reader: Reader, state: CollectionState, number: int) -> Loaded | None:
+    def numbered(
+        self, reader: Reader, state: CollectionState, number: int, *, wait: bool = False
+    ) -> Loaded | None:
         """Return an index caught up, by its number in the store; None if it is gone or empty."""
         rows = ledger.every(self._store, self._owner.id)
         row = next((row for row in rows if row.id == number), None)
-        return None if row is None else self._follow(row).sync(reader, state)
+        return None if row is None else self._follow(row).sync(reader, state, wait=wait)
 
     def every(self, reader: Reader, state: CollectionState) -> dict[str, Loaded | None]:
         """Return all indexes by name, caught up; None for one that has nothing to hold yet."""
@@ -110,11 +112,12 @@ class IndexSet:
         return {row.name: self._follow(row).sync(reader, state, wait=True) for row in rows}
 
     @contextmanager
-    def pinned(self) -> Iterator[None]:
-        """Keep every index from moving on until the end of the block."""
+    def pinned(self, only: Collection[int] | None = None) -> Iterator[None]:
+        """Keep every index, or `only` some, from moving on until the end of the block."""
         with ExitStack() as pins:
             for row in ledger.every(self._store, self._owner.id):
-                pins.enter_context(self._follow(row).pinned())
+                if only is None or row.id in only:
+                    pins.enter_context(self._follow(row).pinned())
             yield
 
     def close(self) -> None:

@@ -18,13 +18,13 @@ from requant.indexes import IndexSet
 from requant.planning import check_config, fit_quantizer, planned_spec
 from requant.quantizers.arrays import Float32s
 from requant.recall import recall_of
-from requant.report import verify_collection
 from requant.search import Request, Search
 from requant.store import ledger, migrations
 from requant.store.ledger import IndexConfig, IndexRow
 from requant.store.migrations import MigrationRow, State
 from requant.store.reader import CollectionState, Reader
 from requant.store.schema import CollectionRow
+from requant.verify import verify_collection
 
 # Stored vectors that stand for queries where none are given.
 QUERIES = 200
@@ -205,20 +205,22 @@ class Migrating:
         k: int,
         tolerance: float,
     ) -> MigrationReport:
-        with self._indexes.pinned(), self._store.reading() as reader:
+        # No index but these two: an application may have many, of engines that take memory.
+        both = {row.id} if migration.source is None else {row.id, migration.source}
+        with self._indexes.pinned(both), self._store.reading() as reader:
             state = reader.state_of(self._owner)
-            every = self._indexes.every(reader, state)
-            found = verify_collection(
-                reader, self._owner, state, {row.name: every[row.name]}, deep=False
-            )
+            new = self._indexes.numbered(reader, state, row.id, wait=True)
+            found = verify_collection(reader, self._owner, state, {row.name: new}, deep=False)
             asked = _queries(reader, self._owner, state) if queries is None else queries
             wanted = Search(reader, self._owner, state, None, Request(asked, k)).run()
             recalls = []
-            for name in (self._names().get(migration.source or -1), row.name):
-                loaded = None if name is None else every[name]
+            for number in (migration.source, row.id):
+                loaded = None
+                if number is not None:
+                    loaded = self._indexes.numbered(reader, state, number, wait=True)
                 answer = Search(reader, self._owner, state, loaded, Request(asked, k)).run()
                 recalls.append(recall_of(answer, wanted))
-            items = 0 if (new := every[row.name]) is None else new.size
+            items = 0 if new is None else new.size
         before, after = recalls
         problems = list(found.problems)
         if after < before - tolerance:

@@ -1,0 +1,172 @@
+"""Whether a store is whole, and its indexes hold what they should: every key and every code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from requant.adapters.protocol import Keys
+from requant.feeding import prepared
+from requant.loaded import Loaded
+from requant.quantizers.arrays import Codes, Float32s
+from requant.quantizers.protocol import Quantizer
+from requant.report import Report
+from requant.store.reader import CollectionState, Reader
+from requant.store.schema import CollectionRow, key_range
+
+# A report names this many culprits and counts the rest.
+_NAMED = 5
+# One value of a few hundred in a neighbouring cell loses percents more than the right code does;
+# at the border between two cells it loses the same.
+_SLACK = 1e-4
+_BATCH = 8192
+
+Judge = Callable[[Quantizer, Float32s, Codes, Codes], NDArray[np.bool_]]
+
+
+def verify_collection(
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    indexes: Mapping[str, Loaded | None],
+    *,
+    deep: bool,
+) -> Report:
+    """Compare indexes (caught up with `state`) with the vectors that `reader` sees."""
+    report = Report()
+    if deep:
+        _check_store(reader, owner, state, report)
+        if not report.ok:
+            return report  # codes of damaged vectors would say nothing about the index
+    for name, loaded in indexes.items():
+        if loaded is None:
+            report.checked.append(f"index {name!r}: nothing to hold yet")
+        elif loaded.attached:
+            text = f"index {name!r}: attached, with {loaded.size} vectors; not ours to look into"
+            report.checked.append(text)
+        else:
+            _check_index(reader, owner, state, name, loaded, report)
+    return report
+
+
+def _check_store(
+    reader: Reader, owner: CollectionRow, state: CollectionState, report: Report
+) -> None:
+    first, _ = key_range(owner.id)
+    damaged = list(reader.damaged(first, state.next_key, owner.dim))
+    _say(report, "stored vector(s) differ from their checksum, key(s)", damaged)
+    strays = reader.strays(first, state.next_key)
+    _say(report, "stored vector(s) have no item, key(s)", strays)
+    report.problems += [f"the database file: {line}" for line in reader.integrity()]
+    report.checked.append("the checksum of every stored vector, and the database file")
+
+
+class _Held(NamedTuple):
+    """What an index holds: keys in order, and a digest of each code instead of the code."""
+
+    keys: Keys
+    digests: NDArray[np.uint64]
+
+
+def _check_index(
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    name: str,
+    loaded: Loaded,
+    report: Report,
+) -> None:
+    held = _held(loaded)
+    known = np.zeros(len(held.keys), bool)
+    missing: list[int] = []
+    suspects: list[Keys] = []
+    first, _ = key_range(owner.id)
+    for keys, vectors in reader.scan(first, state.next_key, owner.dim):
+        expected = _digests(loaded.quantizer.encode(prepared(owner, vectors)))
+        at = np.searchsorted(held.keys, keys)
+        there = at < len(held.keys)
+        there[there] = held.keys[at[there]] == keys[there]
+        known[at[there]] = True
+        missing += keys[~there].tolist()
+        suspects.append(keys[there][held.digests[at[there]] != expected[there]])
+    wrong = list(_wrong(reader, owner, loaded, np.concatenate(suspects) if suspects else held.keys))
+    strange = held.keys[~known].tolist()
+    _say(report, f"vector(s) are missing from index {name!r}, key(s)", missing)
+    _say(report, f"code(s) of index {name!r} are not those of the vectors, key(s)", wrong)
+    _say(report, f"item(s) of index {name!r} are not in the store, key(s)", strange)
+    report.checked.append(f"index {name!r}: {len(held.keys)} keys and codes")
+
+
+def _wrong(reader: Reader, owner: CollectionRow, loaded: Loaded, suspects: Keys) -> Iterator[int]:
+    """Yield those of `suspects` (ascending) whose code does not stand for their vector either."""
+    if not len(suspects):
+        return
+    judge: Judge = _are_near if loaded.support.lossy else codes_stand_for
+    for keys, codes in loaded.backend.export(_BATCH):
+        chosen = np.isin(keys, suspects)
+        order = np.argsort(keys[chosen])
+        keys, codes = keys[chosen][order], codes[chosen][order]
+        found, vectors = reader.vectors(keys, owner.dim)
+        vectors, codes = prepared(owner, vectors), codes[np.isin(keys, found)]
+        good = judge(loaded.quantizer, vectors, codes, loaded.quantizer.encode(vectors))
+        yield from found[~good].tolist()
+
+
+def codes_stand_for(
+    quantizer: Quantizer, vectors: Float32s, codes: Codes, expected: Codes
+) -> NDArray[np.bool_]:
+    """Tell which `codes (n, w)` are what `quantizer` makes of `vectors (n, d)`: `(n,) bool`.
+
+    That is, equal to the `expected` ones, or as near to the vector: on another processor the last
+    bit of a rotated value may differ, and with it the side of a threshold that it falls on.
+    """
+    good: NDArray[np.bool_] = (codes == expected).all(axis=1)
+    if not good.all():
+        at = np.flatnonzero(~good)
+        lost = [
+            np.square(vectors[at] - quantizer.decode(some[at]), dtype=np.float64).sum(axis=1)
+            for some in (codes, expected)
+        ]
+        good[at] = lost[0] <= lost[1] * (1 + _SLACK)
+    return good
+
+
+def _are_near(
+    quantizer: Quantizer, vectors: Float32s, codes: Codes, expected: Codes
+) -> NDArray[np.bool_]:
+    """Tell which `codes (n, d)`, an engine's own approximations, point where `vectors` do.
+
+    Within 60 degrees: a bit a value keeps 37 of them, and hardly another vector is as near.
+    """
+    products = np.einsum("ij,ij->i", codes, vectors, dtype=np.float64)
+    lengths = np.linalg.norm(codes, axis=1) * np.linalg.norm(vectors, axis=1)
+    near: NDArray[np.bool_] = products >= lengths / 2
+    return near
+
+
+def _held(loaded: Loaded) -> _Held:
+    keys, digests = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
+    for some, codes in loaded.backend.export():
+        keys.append(some)
+        digests.append(_digests(codes))
+    every = np.concatenate(keys)
+    order = np.argsort(every)
+    return _Held(every[order], np.concatenate(digests)[order])
+
+
+def _digests(codes: Codes) -> NDArray[np.uint64]:
+    """Return 64 bits of each of `codes (n, w)`: all of them may be too much for memory."""
+    joined = b"".join(blake2b(row, digest_size=8).digest() for row in np.ascontiguousarray(codes))
+    return np.frombuffer(joined, np.uint64)
+
+
+def _say(report: Report, what: str, culprits: Iterable[int]) -> None:
+    named = list(culprits)
+    if named:
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        some = ", ".join(str(key) for key in named[:_NAMED])
+        report.problems.append(f"{len(named)} {what} {some}{more}")

@@ -1,0 +1,275 @@
+"""FAISS files of other programs, asked as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from faiss.contrib.ondisk import merge_ondisk
+
+from requant.adapters.errors import CorruptIndexError, EngineError
+from requant.adapters.faiss import FaissBackend
+from requant.adapters.protocol import Attaching, Foreign
+from requant.quantizers.errors import DimensionError, InputError
+
+N, D, K = 2000, 32, 10
+RNG = np.random.default_rng(7)
+VECTORS = RNG.normal(size=(N, D)).astype(np.float32)
+QUERIES = RNG.normal(size=(20, D)).astype(np.float32)
+BITS = np.packbits(VECTORS > 0, axis=1)
+IDS = RNG.permutation(10**6)[:N]
+LABELLED = ("IDMap,Flat", "IDMap2,HNSW16,SQ8", "IVF16,Flat", "IDMap,PCA16,IVF16,SQ8")
+KINDS = (
+    "Flat", "SQ8", "SQfp16", "PQ8x4", "PQ8x4fs", "HNSW16,Flat", "IVF16,PQ8x4", "IVF16,SQ8,RFlat",
+    "PCA16,Flat", "NSG16,Flat", "LSH", "IVF16_HNSW8,Flat", *LABELLED,
+)  # fmt: skip
+
+
+def made(kind: str, metric: int = faiss.METRIC_L2) -> Any:
+    index = faiss.index_factory(D, kind, metric)
+    for owner in (faiss.try_extract_index_ivf(index), getattr(index, "pq", None)):
+        if owner is not None:
+            owner.cp.min_points_per_centroid = 1
+    index.train(VECTORS)
+    index.add_with_ids(VECTORS, IDS) if kind in LABELLED else index.add(VECTORS)
+    return index
+
+
+def state(folder: Path) -> dict[str, tuple[str, int]]:
+    return {
+        str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@contextmanager
+def attached(path: Path, **params: Any) -> Iterator[Foreign]:
+    """An attached file; whatever is asked of it, its folder stays as it is."""
+    before = state(path.parent)
+    foreign = FaissBackend.attach(str(path), params)
+    try:
+        yield foreign
+    finally:
+        foreign.close()
+    assert state(path.parent) == before
+
+
+def texts(labels: Any) -> list[list[str]]:
+    return [[str(label) for label in row if label != -1] for row in labels.tolist()]
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_are_those_of_faiss(tmp_path: Path, kind: str, metric: str, mmap: bool) -> None:
+    if kind == "NSG16,Flat" and metric == "ip":
+        pytest.skip("FAISS builds no NSG by inner product")
+    codes = {"ip": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
+    faiss.write_index(made(kind, codes[metric]), str(tmp_path / "i.faiss"))
+    own = faiss.read_index(str(tmp_path / "i.faiss"))
+    with attached(tmp_path / "i.faiss", mmap=mmap) as foreign:
+        assert (foreign.dim, foreign.metric, len(foreign)) == (D, metric, N)
+        assert foreign.ask(QUERIES, K) == texts(own.search(QUERIES, K)[1])
+        assert foreign.ask(QUERIES[:1], K) == texts(own.search(QUERIES[:1], K)[1])
+
+
+@pytest.mark.parametrize(
+    "kind", ["IVF16,Flat", "IDMap,PCA16,IVF16,SQ8", "IVF16,SQ8,RFlat", "IVF16,PQ8x4fs"]
+)
+def test_lists_are_read_as_wished(tmp_path: Path, kind: str) -> None:
+    index = made(kind)
+    faiss.write_index(index, str(tmp_path / "i.faiss"))
+    found = {}
+    for probes in (1, 5, 16):
+        faiss.extract_index_ivf(index).nprobe = probes
+        found[probes] = texts(index.search(QUERIES, K)[1])
+    with attached(tmp_path / "i.faiss", nprobe=5) as foreign:
+        assert foreign.ask(QUERIES, K) == found[5]
+        assert foreign.ask(QUERIES, K, effort=16) == found[16]
+    with attached(tmp_path / "i.faiss") as foreign:
+        assert foreign.ask(QUERIES, K) == found[1] != found[16]
+
+
+def test_a_graph_is_walked_as_wished(tmp_path: Path) -> None:
+    index = made("IDMap2,HNSW16,SQ8")
+    faiss.write_index(index, str(tmp_path / "i.faiss"))
+    found = {}
+    for ef in (10, 300):
+        faiss.downcast_index(index.index).hnsw.efSearch = ef
+        found[ef] = texts(index.search(QUERIES, K)[1])
+    with attached(tmp_path / "i.faiss", efSearch=10) as foreign:
+        assert foreign.ask(QUERIES, K) == found[10] != found[300]
+        assert foreign.ask(QUERIES, K, effort=300) == found[300]
+
+
+def binary(kind: str) -> Any:
+    flat = faiss.IndexBinaryFlat(D)
+    if kind == "ids":
+        index = faiss.IndexBinaryIDMap2(flat)
+        index.add_with_ids(BITS, IDS)
+        return index
+    index = {
+        "flat": lambda: flat,
+        "graph": lambda: faiss.IndexBinaryHNSW(D, 16),
+        "lists": lambda: faiss.IndexBinaryIVF(flat, D, 16),
+    }[kind]()
+    index.train(BITS)
+    index.add(BITS)
+    return index
+
+
+@pytest.mark.parametrize("kind", ["flat", "ids", "graph", "lists"])
+def test_bits_are_asked_for_the_signs(tmp_path: Path, kind: str) -> None:
+    index = binary(kind)
+    faiss.write_index_binary(index, str(tmp_path / "bits.faiss"))
+    signs = np.packbits(QUERIES > 0, axis=1)
+    with attached(tmp_path / "bits.faiss") as foreign:
+        assert (foreign.dim, foreign.metric, len(foreign)) == (D, None, N)
+        assert foreign.ask(QUERIES, K) == texts(index.search(signs, K)[1])
+    if kind == "lists":
+        index.nprobe = 7
+        with attached(tmp_path / "bits.faiss", nprobe=7, metric="ip") as foreign:
+            assert foreign.metric == "ip"
+            assert foreign.ask(QUERIES, K) == texts(index.search(signs, K)[1])
+
+
+def test_normalised_vectors_are_asked_for_by_normalised_queries(tmp_path: Path) -> None:
+    unit = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+    index = faiss.index_factory(D, "IVF16,Flat")
+    index.train(unit)
+    index.add(unit)
+    faiss.write_index(index, str(tmp_path / "i.faiss"))
+    short = QUERIES / np.linalg.norm(QUERIES, axis=1, keepdims=True)
+    with attached(tmp_path / "i.faiss", metric="cosine") as foreign:
+        assert foreign.metric == "cosine"
+        assert foreign.ask(QUERIES * 9, K) == texts(index.search(short, K)[1])
+        assert len(foreign.ask(np.zeros((1, D), np.float32), K)[0]) == K
+    with pytest.raises(InputError, match="compares by l2, not by ip"):
+        FaissBackend.attach(str(tmp_path / "i.faiss"), {"metric": "ip"})
+
+
+def on_disk(folder: Path) -> tuple[Path, Any]:
+    folder.mkdir()
+    index = made("IVF16,Flat")
+    faiss.write_index(index, str(folder / "part"))
+    empty = faiss.clone_index(index)
+    empty.reset()
+    merge_ondisk(empty, [str(folder / "part")], str(folder / "lists.data"))
+    (folder / "part").unlink()
+    faiss.write_index(empty, str(folder / "i.faiss"))
+    return folder / "i.faiss", index
+
+
+def test_lists_in_a_file_are_read_from_beside_only(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, index = on_disk(tmp_path / "a")
+    moved = path.parent.rename(tmp_path / "b") / path.name
+    (tmp_path / "a").mkdir()
+    capfd.readouterr()
+    with attached(moved, nprobe=16) as foreign:
+        index.nprobe = 16
+        assert foreign.ask(QUERIES, K) == texts(index.search(QUERIES, K)[1])
+    assert capfd.readouterr().out == ""
+    lists = moved.parent / "lists.data"
+    whole = lists.read_bytes()
+    lists.write_bytes(whole[:-100])
+    with pytest.raises(CorruptIndexError, match="it was cut"):
+        FaissBackend.attach(str(moved), {})
+    lists.rename(tmp_path / "a" / "lists.data")
+    with pytest.raises(CorruptIndexError, match="not beside it"):
+        FaissBackend.attach(str(moved), {})
+
+
+@pytest.mark.parametrize("place", [0, 4, 8, 33, 40])
+def test_a_damaged_header_is_refused(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "i.faiss"
+    faiss.write_index(made("IDMap,Flat"), str(path))
+    data = bytearray(path.read_bytes())
+    data[place] ^= 4
+    path.write_bytes(data)
+    with pytest.raises((CorruptIndexError, InputError)):
+        FaissBackend.attach(str(path), {})
+
+
+def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    index = made("IVF16,SQ8,RFlat")
+    index.d = 7  # FAISS itself reads it, and then past the end of every query
+    faiss.write_index(index, str(tmp_path / "i.faiss"))
+    with pytest.raises(CorruptIndexError, match="its base has 2000 vectors of 32 dimensions"):
+        FaissBackend.attach(str(tmp_path / "i.faiss"), {})
+
+
+def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a text that FAISS did not write\n" * 9)
+    for path in (tmp_path / "text", tmp_path / "missing", tmp_path):
+        with pytest.raises(CorruptIndexError):
+            FaissBackend.attach(str(path), {})
+    index = faiss.IndexFlat(D, faiss.METRIC_L1)
+    faiss.write_index(index, str(tmp_path / "l1"))
+    with pytest.raises(InputError, match="none of inner product and L2"):
+        FaissBackend.attach(str(tmp_path / "l1"), {})
+    for params in ({"probes": 1}, {"nprobe": -1}, {"metric": "hamming"}, {"mmap": 1}):
+        with pytest.raises(InputError):
+            FaissBackend.attach(str(tmp_path / "l1"), params)
+
+
+def test_few_and_many_and_none(tmp_path: Path) -> None:
+    index = faiss.IndexIDMap(faiss.IndexFlatIP(D))
+    index.add_with_ids(VECTORS[:3], np.array([-5, 0, 2**62]))
+    faiss.write_index(index, str(tmp_path / "i.faiss"))
+    with attached(tmp_path / "i.faiss") as foreign:
+        assert sorted(foreign.ask(QUERIES[:1], 10**9)[0]) == ["-5", "0", str(2**62)]
+        assert foreign.ask(QUERIES[:0], 3) == []
+        with pytest.raises(DimensionError):
+            foreign.ask(QUERIES[:, :5], 3)
+        with pytest.raises(InputError):
+            foreign.ask(QUERIES, 0)
+        with pytest.raises(InputError):
+            foreign.ask(QUERIES, 3, effort=0)
+    faiss.write_index(faiss.IndexFlatL2(D), str(tmp_path / "empty"))
+    with attached(tmp_path / "empty") as foreign:
+        assert (len(foreign), foreign.ask(QUERIES[:2], 3)) == (0, [[], []])
+
+
+def test_threads_and_closing(tmp_path: Path) -> None:
+    index = made("IVF16,Flat")
+    faiss.write_index(index, str(tmp_path / "i.faiss"))
+    with attached(tmp_path / "i.faiss") as foreign, ThreadPoolExecutor(4) as pool:
+        wanted = texts(index.search(QUERIES, K)[1])
+        for found in pool.map(lambda _: foreign.ask(QUERIES, K), range(40)):
+            assert found == wanted
+    foreign.close()
+    with pytest.raises(EngineError, match="closed"):
+        foreign.ask(QUERIES, K)
+    assert isinstance(FaissBackend, Attaching)
+
+
+def test_a_file_that_its_owner_writes_over(tmp_path: Path) -> None:
+    path = tmp_path / "i.faiss"
+    faiss.write_index(made("Flat"), str(path))
+    mapped = FaissBackend.attach(str(path), {})
+    read = FaissBackend.attach(str(path), {"mmap": False})
+    wanted = mapped.ask(QUERIES, K)
+    faiss.write_index(made("IDMap,Flat"), str(tmp_path / "new"))
+    old = tmp_path / "old"
+    path.rename(old)
+    (tmp_path / "new").rename(path)
+    assert mapped.ask(QUERIES, K) == wanted  # the file that was mapped is still there
+    old.rename(path)
+    with path.open("r+b") as file:
+        os.truncate(file.fileno(), 100)
+    with pytest.raises(EngineError, match="was written to since"):
+        mapped.ask(QUERIES, K)
+    assert read.ask(QUERIES, K) == wanted
+    mapped.close()
+    read.close()
