@@ -11,6 +11,9 @@ from pathlib import Path
 
 from requant.adapters.errors import CorruptIndexError
 
+# More than any library keeps back before it closes a file.
+_ROOM = 1 << 16
+
 
 @dataclass(frozen=True)
 class Digest:
@@ -29,6 +32,7 @@ def publish(path: Path, write: Callable[[str], None]) -> Digest:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(str(partial))
+        _check_room(partial)
         digest = digest_of(partial)
         _sync(partial)
         partial.replace(path)
@@ -38,6 +42,15 @@ def publish(path: Path, write: Callable[[str], None]) -> Digest:
         raise
     _sync(path.parent)
     return digest
+
+
+def _check_room(path: Path) -> None:
+    """Raise OSError on a full disk: engines may lose the end of a file there without a word."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.write(bytes(_ROOM))
+        file.flush()
+        file.truncate(size)
 
 
 def digest_of(path: Path) -> Digest:

@@ -32,6 +32,7 @@ def test_every_command_of_the_issue_is_there():
         "requant engines", "requant demo", "requant index", "requant index add",
         "requant index list", "requant index use", "requant index drop", "requant index rebuild",
         "requant index attach", "requant migrate", "requant rollback", "requant shadow",
+        "requant export",
     }  # fmt: skip
 
 
@@ -77,6 +78,7 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         "migrate": (db, "notes", "new", "--engine", "usearch"),
         "shadow": (db, "notes"),
         "rollback": (db, "notes"),
+        "export": (db, "notes", tmp_path / "out", "--to", "parquet"),
         "index drop": (db, "notes", "main"),
     }
     answering = {path for path, command in COMMANDS.items() if "--json answers" in command.help}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from requant.adapters.guards import (
     EngineGuard,
@@ -16,12 +16,13 @@ from requant.adapters.guards import (
 )
 from requant.adapters.lancedb import table as tables
 from requant.adapters.lancedb import writes
+from requant.adapters.lancedb.attached import AttachedTable
 from requant.adapters.lancedb.capabilities import CAPABILITIES
 from requant.adapters.lancedb.place import place_of
 from requant.adapters.lancedb.plan import plan_of
 from requant.adapters.lancedb.search import Wish, search
 from requant.adapters.lancedb.upkeep import Upkeep
-from requant.adapters.protocol import Candidates, Capabilities, IndexSpec, Keys
+from requant.adapters.protocol import Candidates, Capabilities, Foreign, IndexSpec, Keys
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import InputError
 
@@ -102,6 +103,14 @@ class LancedbBackend:
             EngineError: what stands there was not made by requant, or cannot be reached.
         """
         tables.drop(place_of(location, spec))
+
+    @classmethod
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+        """Ask a table of another program's, read only; `params` as in `attached.PARAMS`.
+
+        Raises InputError, CorruptIndexError, EngineError.
+        """
+        return AttachedTable(location, params)
 
     def upsert(self, keys: Keys, codes: Codes) -> None:
         """Store `codes (n, w)` under `keys (n,)`, replacing what is there, in one commit."""

@@ -63,7 +63,7 @@ class Caller:
     def __call__(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return what it returns.
 
-        Raises EngineError for whatever LanceDB raises: _AbsentError and _TakenError are two of them.
+        Raises EngineError for whatever LanceDB raises; _AbsentError and _TakenError are two.
         """
         try:
             return _loop().run(coroutine)

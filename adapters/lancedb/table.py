@@ -10,7 +10,7 @@ import lancedb
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.lancedb import place as places
-from requant.adapters.lancedb.calls import _AbsentError, Caller, _TakenError
+from requant.adapters.lancedb.calls import Caller, _AbsentError, _TakenError
 from requant.adapters.lancedb.columns import described, description_in, schema_of
 from requant.adapters.lancedb.place import Place
 from requant.adapters.lancedb.plan import Plan

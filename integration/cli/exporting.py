@@ -70,8 +70,8 @@ def export(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace an export, a file, or a collection of a server that stands there; "
-            "a folder that is no export is never replaced.",
+            help="Replace what stands there: an export, an index file of the same engine, or a "
+            "collection on a Qdrant server; nothing else is ever replaced.",
         ),
     ] = False,
     folder: Folder = None,

@@ -85,8 +85,8 @@ def migrate(
     dropped.
 
     --json answers: name, state, items, k, queries, queries_from,
-    recall_before, recall_after, checked, problems, ok; with --dry-run: name,
-    rows, carried, changed, dropped, bytes, seconds.
+    recall_before, recall_after, checked, problems, ok. With --dry-run it is:
+    name, rows, carried, changed, dropped, bytes, seconds.
     """
     from requant.integration.cli.databases import existing
 

@@ -1,0 +1,196 @@
+"""Tables of LanceDB that other programs keep: asked as they are, and never written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from requant.adapters.errors import CorruptIndexError, EngineError
+from requant.adapters.guards import EngineGuard, check_queries, check_search, whole_number
+from requant.adapters.lancedb.attached_columns import ROW, Columns, columns_of, texts_of
+from requant.adapters.lancedb.calls import Caller, _AbsentError
+from requant.adapters.lancedb.capabilities import CAPABILITIES
+from requant.adapters.lancedb.place import Place, place_of
+from requant.adapters.lancedb.table import _connected
+from requant.adapters.protocol import IndexSpec
+from requant.quantizers.arrays import Float32s
+from requant.quantizers.codes import CodeSpec
+from requant.quantizers.errors import InputError
+
+Metric = Literal["cosine", "ip", "l2"]
+
+PARAMS = {
+    "vector": "column of the vectors, where there are several",
+    "id": "column of the ids (id, or the number of the row where there is none)",
+    "nprobes": "partitions read by a search without effort (LanceDB's own default)",
+    "ef": "candidates looked at by a search of a graph without effort (LanceDB's own default)",
+    "refine_factor": "how many times k candidates are compared once more by their own vectors",
+    "metric": "by which a table without an index is searched; cosine, where vectors under an index "
+    "were normalised; any metric for a column of bits",
+}
+_CONNECTION = ("timeout", "region", "host_override", "storage_options", "api_key")
+_METRICS: dict[str, Metric | None] = {"l2": "l2", "cosine": "cosine", "dot": "ip", "hamming": None}
+_DISTANCES = {"l2": "l2", "cosine": "cosine", "ip": "dot", None: None}
+_DISTANCE, _QUERY = "_distance", "query_index"
+# LanceDB reads a table once for all queries of a call.
+_AT_ONCE = 64
+_SUFFIX = ".lance"
+# LanceDB makes room for as many answers as it is asked for.
+_MANY = 10_000
+
+
+class AttachedTable:
+    """A table of somebody else's; its ids are those of a column, or the numbers of its rows."""
+
+    def __init__(self, location: str, params: Mapping[str, Any]) -> None:
+        """Open the table; raises InputError, CorruptIndexError, EngineError."""
+        for name in params:
+            if name not in PARAMS and name not in _CONNECTION:
+                have = ", ".join((*PARAMS, *_CONNECTION))
+                raise InputError(f"a LanceDB table has no parameter {name!r}: {have}")
+        wishes = IndexSpec(CodeSpec("float32", 1), "ip", params=params)
+        self._nprobes = whole_number(wishes, "nprobes", 0, least=0)
+        self._ef = whole_number(wishes, "ef", 0, least=0)
+        self._refine = whole_number(wishes, "refine_factor", 0, least=0)
+        self._place = _place(location, wishes)
+        self._call = Caller(str(self._place), self._place.secrets)
+        try:
+            self._table, schema = self._call(_opened(self._place))
+        except _AbsentError as error:
+            raise CorruptIndexError(f"there is no lancedb table at {self._place}") from error
+        try:
+            self._columns = columns_of(schema, params, str(self._place))
+            self._graph, own = self._call(_index(self._table, self._columns.vector))
+            self._distance, self.metric = _distance(self._columns, own, params.get("metric"))
+        except BaseException:
+            self._table.close()
+            raise
+        self.dim = self._columns.dim
+        self._spec = IndexSpec(CodeSpec("float32", self.dim), "ip")
+        self._guard = EngineGuard("lancedb")
+
+    def ask(self, queries: Float32s, k: int, effort: int | None = None) -> list[list[str]]:
+        """Return the ids of the k nearest of each of `queries (q, d) float32`, nearest first.
+
+        The table is asked at its newest version. `effort` is ef of a graph, nprobes of partitions.
+        Raises InputError, DimensionError, EngineError.
+        """
+        queries = check_queries(queries, self._spec, k)
+        check_search(False, effort, CAPABILITIES, self._spec)
+        answers: list[list[str]] = []
+        with self._guard.shared:
+            want = k if k <= _MANY else min(k, max(1, self._rows()))
+            arrays = self._arrays(queries)
+            # Bits come back under the wrong query when a call holds several.
+            several = 1 if self._columns.bits else _AT_ONCE
+            for start in range(0, len(arrays), several):
+                answers += self._asked(arrays[start : start + several], want, effort)
+        return answers
+
+    def __len__(self) -> int:
+        """Return how many rows the table has."""
+        with self._guard.shared:
+            return self._rows()
+
+    def close(self) -> None:
+        """Let go of the table; closing twice is harmless."""
+        self._guard.close()
+        table = vars(self).pop("_table", None)
+        if table is not None:
+            table.close()
+
+    def _rows(self) -> int:
+        rows: int = self._call(self._table.count_rows())
+        return rows
+
+    def _arrays(self, queries: Float32s) -> list[Any]:
+        """Return each query as an Arrow array of the type of the column."""
+        if self._columns.bits:
+            return [pa.array(row) for row in np.packbits(queries > 0, axis=1)]
+        if self.metric == "cosine" and self._distance != "cosine":
+            # As its vectors were: which partitions are read depends on how long a query is.
+            lengths = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
+            queries = (queries / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+        dtype = self._columns.dtype
+        if dtype == np.float16:
+            queries = queries.clip(-65504, 65504)
+        return [pa.array(row) for row in queries.astype(dtype)]
+
+    def _asked(self, arrays: list[Any], k: int, effort: int | None) -> list[list[str]]:
+        """Return the answers to one call."""
+        wish = self._table.query().nearest_to(arrays if len(arrays) > 1 else arrays[0])
+        wish = wish.column(self._columns.vector).limit(k)
+        if self._distance is not None:
+            wish = wish.distance_type(self._distance)
+        if self._graph and (ef := effort or self._ef):
+            wish = wish.ef(max(ef, k))
+        if nprobes := self._nprobes if self._graph else effort or self._nprobes:
+            wish = wish.nprobes(nprobes)
+        if self._refine:
+            wish = wish.refine_factor(self._refine)
+        if self._columns.id == ROW:
+            wish = wish.with_row_id().select([_DISTANCE])
+        else:
+            wish = wish.select([self._columns.id, _DISTANCE])
+        rows = self._call(wish.to_arrow())
+        ids = texts_of(rows.column(self._columns.id), str(self._place))
+        of = np.zeros(len(ids), np.int64)
+        if _QUERY in rows.column_names:
+            of = rows.column(_QUERY).to_numpy().astype(np.int64)
+        answers: list[list[str]] = [[] for _ in arrays]
+        for place in np.lexsort((rows.column(_DISTANCE).to_numpy(), of)):
+            answers[of[place]].append(ids[place])
+        return [answer[:k] for answer in answers]
+
+
+def _place(location: str, wishes: IndexSpec) -> Place:
+    """Return where a table is: `folder/name.lance`, `folder/name`, or a URI."""
+    place = place_of(location, wishes)
+    if place.folder is None:
+        return replace(place, table=place.table.removesuffix(_SUFFIX))
+    told = place.folder
+    for folder in (told, told.with_name(told.name + _SUFFIX)):
+        if folder.suffix == _SUFFIX and folder.is_dir():
+            return Place(str(folder.parent), folder.stem, folder)
+    tables = sorted(path.stem for path in Path(told).glob(f"*{_SUFFIX}")) if told.is_dir() else []
+    if tables:
+        raise InputError(f"{told} is a database: name a table in it, one of: {', '.join(tables)}")
+    # LanceDB would make a folder where there is none.
+    raise CorruptIndexError(f"there is no lancedb table at {told}")
+
+
+async def _opened(place: Place) -> tuple[Any, Any]:
+    table = await (await _connected(place)).open_table(place.table)
+    return table, await table.schema()
+
+
+async def _index(table: Any, column: str) -> tuple[bool, str | None]:
+    """Return whether the column's index is a graph, and its distance; None without an index."""
+    for found in await table.list_indices():
+        if found.columns == [column]:
+            stats = await table.index_stats(found.name)
+            if stats is not None and stats.distance_type:
+                return "hnsw" in found.index_type.lower(), str(stats.distance_type).lower()
+    return False, None
+
+
+def _distance(columns: Columns, own: str | None, told: Any) -> tuple[str | None, Metric | None]:
+    """Return what LanceDB is told to compare by, and what that is for us."""
+    if told not in (None, "cosine", "ip", "l2"):
+        raise InputError(f"parameter metric must be cosine, ip or l2, not {told!r}")
+    metric: Metric | None = told
+    if columns.bits:
+        return "hamming", metric
+    if own is None:
+        return _DISTANCES[metric], metric
+    if own not in _METRICS:
+        raise EngineError(f"the index of {columns.vector} compares by {own}, which is not known")
+    # LanceDB scans the table where it is asked for another distance than that of the index.
+    if told not in (None, "cosine", _METRICS[own]):
+        raise InputError(f"the index of {columns.vector} compares by {own}, not by {told}")
+    return own, metric or _METRICS[own]

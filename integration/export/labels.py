@@ -1,0 +1,91 @@
+"""Labels for engines that know int64 only, and the file that tells what they stand for."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from requant.integration.export.job import Job, Written, count
+from requant.integration.export.snapshot import Rows, Snapshot
+from requant.store.reader import Id
+
+ITEMS = ".items.jsonl.gz"
+
+
+class Labels:
+    """Gives each item with a vector its label, and writes down what an engine has no place for.
+
+    The labels are the ids where all of these are integers from 0 to 2^63 - 1, else row numbers:
+    those of the items with a vector, from 0.
+    """
+
+    def __init__(self, own: bool, file: Any) -> None:
+        """Use the items' own ids or not, and write lines to `file`."""
+        self.own = own
+        self.rows = self.left_out = 0
+        self.needed = not own
+        self._file = file
+
+    def of(self, rows: Rows) -> NDArray[np.int64]:
+        """Return the labels of those items that have a vector."""
+        labels: list[int] = []
+        for place, there in enumerate(rows.present.tolist()):
+            label = None
+            if there:
+                label = int(rows.ids[place]) if self.own else self.rows + len(labels)
+                labels.append(label)
+            self._write(label, rows, place)
+        self.rows += len(labels)
+        return np.array(labels, np.int64)
+
+    def written(self, target: Path, bytes: int) -> Written:
+        """Return what was made."""
+        return Written(str(target), self.rows, 0, bytes, self.left_out)
+
+    def tell(self, job: Job, items: Path) -> None:
+        """Add notes on labels, and on what is in the file beside the index only."""
+        if not self.own:
+            job.notes.append(f"ids are not integers from 0: labels are row numbers, see {items}")
+        if self.needed:
+            job.notes.append(f"documents and metadata are in {items}")
+        if self.left_out:
+            what = count(self.left_out, "item")
+            job.notes.append(f"{what} without a vector: in {items} only, label null")
+
+    def _write(self, label: int | None, rows: Rows, place: int) -> None:
+        name, document, metadata = rows.ids[place], rows.documents[place], rows.metadata[place]
+        line: dict[str, Any] = {"label": label, "id": _plain(name)}
+        if isinstance(name, UUID):
+            line["id_type"] = "uuid"
+        line |= {"document": document, "metadata": metadata}
+        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self.left_out += label is None
+        self.needed |= label is None or document is not None or metadata is not None
+
+
+@contextmanager
+def labels_of(items: Snapshot, path: Path) -> Iterator[Labels]:
+    """Yield labels whose lines are in `path` at the end of the block, where there is a need."""
+    own = all(map(_is_label, (name for names in items.ids() for name in names)))
+    # Without the time, so that the same items make the same file.
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        labels = Labels(own, file)
+        yield labels
+    if not labels.needed:
+        path.unlink()
+
+
+def _is_label(name: Id) -> bool:
+    return isinstance(name, int) and 0 <= name < 1 << 63
+
+
+def _plain(name: Id) -> str | int:
+    return str(name) if isinstance(name, UUID) else name
