@@ -12,19 +12,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks.bench import Bench
 from benchmarks.by_hand import Edge, Lance, Local
 from benchmarks.dataset import K
 from benchmarks.timing import in_turn, ratio
 from requant.rescore import best, score
 from requant.results import hits
 from requant.store.schema import key_range
-
-if TYPE_CHECKING:
-    from benchmarks.spine import Bench
 
 # Local mode compares in Python, with every vector in float32: a part of the data is enough of it.
 LOCAL_ROWS = 8000
