@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from requant.adapters.faiss import storage
+from requant.adapters.faiss.attached import AttachedIndex
 from requant.adapters.faiss.capabilities import CAPABILITIES
 from requant.adapters.faiss.foreign import ForeignIndex
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
-from requant.adapters.protocol import Capabilities, IndexSpec
+from requant.adapters.protocol import Capabilities, Foreign, IndexSpec
 from requant.quantizers.arrays import Codes
 
 if TYPE_CHECKING:
@@ -71,6 +73,14 @@ class FaissBackend(LocalBackend[storage.FaissStructure | ForeignIndex]):
         """
         foreign = ForeignIndex(index)
         return cls(foreign.spec, foreign)
+
+    @classmethod
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+        """Ask a FAISS file of another program's, read only; `params` as in `attached.PARAMS`.
+
+        Raises InputError, CorruptIndexError, and EngineError where it is written to meanwhile.
+        """
+        return AttachedIndex(location, params)
 
     def native(self) -> Any:
         """Return FAISS's own index, which stays shared with this one; row i was the i-th upsert."""

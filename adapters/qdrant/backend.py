@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from requant.adapters.guards import (
     check_search,
     check_supported,
 )
-from requant.adapters.protocol import Candidates, Capabilities, IndexSpec, Keys
+from requant.adapters.protocol import Candidates, Capabilities, Foreign, IndexSpec, Keys
 from requant.adapters.qdrant import opening
 from requant.adapters.qdrant.answers import Asker
+from requant.adapters.qdrant.attached import AttachedCollection
 from requant.adapters.qdrant.capabilities import CAPABILITIES
 from requant.adapters.qdrant.codec import codes_of, vectors_of
 from requant.adapters.qdrant.connection import Chunk, Connection
@@ -97,6 +98,15 @@ class QdrantBackend:
     def drop(cls, spec: IndexSpec, location: str) -> None:
         """Remove the index at `location`; LocationTakenError if requant did not make it."""
         opening.remove(spec, location)
+
+    @classmethod
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+        """Ask a collection of another program's, read only; `params` as in `attached.PARAMS`.
+
+        Raises InputError, CorruptIndexError, EngineMissingError, and EngineError, also where a
+        shard is open elsewhere.
+        """
+        return AttachedCollection(location, params)
 
     def upsert(self, keys: Keys, codes: Codes) -> None:
         """Store `codes (n, w)` under `keys (n,)`, replacing what is there."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
-from requant.adapters.protocol import Capabilities, IndexSpec
+from requant.adapters.protocol import Capabilities, Foreign, IndexSpec
+from requant.adapters.usearch.attached import AttachedIndex
 from requant.adapters.usearch.capabilities import CAPABILITIES
 from requant.adapters.usearch.flat import FlatIndex
 from requant.adapters.usearch.foreign import ForeignIndex
@@ -71,6 +73,15 @@ class UsearchBackend(LocalBackend[FlatIndex | GraphIndex]):
         """
         foreign = ForeignIndex(index, exact)
         return cls(foreign.spec, foreign)
+
+    @classmethod
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+        """Ask a usearch file of another program's, read only; `params` as in `attached.PARAMS`.
+
+        A damaged file can end its process: another process opens it first. Raises InputError,
+        CorruptIndexError, and EngineError where it is written to meanwhile.
+        """
+        return AttachedIndex(location, params)
 
     def native(self) -> Any:
         """Return usearch's own index, shared with this one; raises UnsupportedError if flat."""

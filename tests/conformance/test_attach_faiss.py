@@ -29,8 +29,10 @@ IDS = RNG.permutation(10**6)[:N]
 LABELLED = ("IDMap,Flat", "IDMap2,HNSW16,SQ8", "IVF16,Flat", "IDMap,PCA16,IVF16,SQ8")
 KINDS = (
     "Flat", "SQ8", "SQfp16", "PQ8x4", "PQ8x4fs", "HNSW16,Flat", "IVF16,PQ8x4", "IVF16,SQ8,RFlat",
-    "PCA16,Flat", "NSG16,Flat", "LSH", "IVF16_HNSW8,Flat", *LABELLED,
+    "PCA16,Flat", "IVF16_HNSW8,Flat", *LABELLED,
 )  # fmt: skip
+CASES = [(kind, metric) for kind in KINDS for metric in ("ip", "l2")]
+CASES += [("NSG16,Flat", "l2"), ("LSH", "l2")]
 
 
 def made(kind: str, metric: int = faiss.METRIC_L2) -> Any:
@@ -67,19 +69,16 @@ def texts(labels: Any) -> list[list[str]]:
     return [[str(label) for label in row if label != -1] for row in labels.tolist()]
 
 
-@pytest.mark.parametrize("mmap", [True, False])
-@pytest.mark.parametrize("metric", ["ip", "l2"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_answers_are_those_of_faiss(tmp_path: Path, kind: str, metric: str, mmap: bool) -> None:
-    if kind == "NSG16,Flat" and metric == "ip":
-        pytest.skip("FAISS builds no NSG by inner product")
+@pytest.mark.parametrize(("kind", "metric"), CASES)
+def test_answers_are_those_of_faiss(tmp_path: Path, kind: str, metric: str) -> None:
     codes = {"ip": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}
     faiss.write_index(made(kind, codes[metric]), str(tmp_path / "i.faiss"))
     own = faiss.read_index(str(tmp_path / "i.faiss"))
-    with attached(tmp_path / "i.faiss", mmap=mmap) as foreign:
-        assert (foreign.dim, foreign.metric, len(foreign)) == (D, metric, N)
-        assert foreign.ask(QUERIES, K) == texts(own.search(QUERIES, K)[1])
-        assert foreign.ask(QUERIES[:1], K) == texts(own.search(QUERIES[:1], K)[1])
+    for mmap in (True, False):
+        with attached(tmp_path / "i.faiss", mmap=mmap) as foreign:
+            assert (foreign.dim, foreign.metric, len(foreign)) == (D, metric, N)
+            assert foreign.ask(QUERIES, K) == texts(own.search(QUERIES, K)[1])
+            assert foreign.ask(QUERIES[:1], K) == texts(own.search(QUERIES[:1], K)[1])
 
 
 @pytest.mark.parametrize(
@@ -109,6 +108,14 @@ def test_a_graph_is_walked_as_wished(tmp_path: Path) -> None:
     with attached(tmp_path / "i.faiss", efSearch=10) as foreign:
         assert foreign.ask(QUERIES, K) == found[10] != found[300]
         assert foreign.ask(QUERIES, K, effort=300) == found[300]
+
+
+def test_what_takes_no_parameters_is_searched_without(tmp_path: Path) -> None:
+    for kind in ("HNSW16_16+PQ8", "Flat", "NSG16,Flat", "LSH"):
+        index = made(kind)
+        faiss.write_index(index, str(tmp_path / "i.faiss"))
+        with attached(tmp_path / "i.faiss", nprobe=3, efSearch=40) as foreign:
+            assert foreign.ask(QUERIES, K, effort=5) == texts(index.search(QUERIES, K)[1])
 
 
 def binary(kind: str) -> Any:

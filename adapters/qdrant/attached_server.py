@@ -1,0 +1,77 @@
+"""A collection on a Qdrant server that another program keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qdrant_client import models
+
+from requant.adapters.errors import CorruptIndexError
+from requant.adapters.protocol import IndexSpec
+from requant.adapters.qdrant.places import Server
+from requant.adapters.qdrant.server import _connect, _info
+
+
+class HeldByServer:
+    """The collection, through qdrant-client."""
+
+    def __init__(self, place: Server, wishes: IndexSpec) -> None:
+        """Connect as `wishes.params` say; raises CorruptIndexError, EngineError."""
+        self._name = place.collection
+        connection, self._call = _connect(wishes, place)
+        self._client = connection.client
+        try:
+            info = _info(self._client, self._call, place)
+            if info is None:
+                raise CorruptIndexError(f"there is no collection {place}")
+            self.config: Mapping[str, Any] = info.config.params.model_dump(mode="json")
+        except BaseException:
+            self.close()
+            raise
+
+    def search(
+        self, vectors: list[list[float]], k: int, vector: str, wish: Mapping[str, Any]
+    ) -> list[Sequence[Any]]:
+        """Search in one request."""
+        rescore = wish["rescore"]
+        params = models.SearchParams(
+            hnsw_ef=wish["hnsw_ef"],
+            exact=wish["exact"],
+            quantization=None
+            if rescore is None
+            else models.QuantizationSearchParams(rescore=rescore),
+        )
+        requests = [
+            models.QueryRequest(
+                query=models.NearestQuery(nearest=row),
+                using=vector or None,
+                limit=k,
+                params=params,
+                with_payload=False,
+                with_vector=False,
+            )
+            for row in vectors
+        ]
+        answers = self._call(lambda: self._client.query_batch_points(self._name, requests))
+        return [answer.points for answer in answers]
+
+    def count(self, vector: str) -> int:
+        """Count exactly; points need not have every vector."""
+        having = models.Filter(must=[models.HasVectorCondition(has_vector=vector)])
+        return int(
+            self._call(
+                lambda: self._client.count(
+                    self._name, count_filter=having if vector else None, exact=True
+                )
+            ).count
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def attach(place: Server, wishes: IndexSpec) -> HeldByServer:
+    """Connect to a collection."""
+    return HeldByServer(place, wishes)
