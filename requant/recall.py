@@ -13,6 +13,7 @@ _TIE = 1e-6
 def hits_of(found: Sequence[Found], wanted: Sequence[Found]) -> int:
     """Return how many results of `wanted` are in `found`, or others that are at least as near.
 
+    >>> import numpy as np
     >>> a = (np.array([1, 2]), np.array([0.9, 0.5], np.float32))
     >>> b = (np.array([1, 3]), np.array([0.9, 0.5], np.float32))
     >>> hits_of([a], [b])

@@ -41,7 +41,7 @@ def add(notes, url, **options):
 
 
 def is_right(notes):
-    for query in vectors(5, seed=1):
+    for query in vectors(5, notes.dim, seed=1):
         found = [hit.id for hit in notes.search(query, k=10, oversample=5)]
         assert found == [hit.id for hit in notes.search(query, k=10, exact=True)]
     assert held(notes) == expected(notes)
@@ -136,8 +136,8 @@ def test_down_when_the_database_is_opened_and_closed(server, path):
 
 def test_restarted_in_the_middle_of_an_upload(server, path):
     with requant.open(path) as db:
-        notes = db.create_collection("notes", 8)
-        notes.upsert(range(20_000), vectors(20_000))
+        notes = db.create_collection("notes", 128)
+        notes.upsert(range(15_000), vectors(15_000, 128))
         writes = []
 
         def go_down():
@@ -147,6 +147,7 @@ def test_restarted_in_the_middle_of_an_upload(server, path):
                 server.restart_after(0.3)
 
         server.on_write = go_down
+        # Requests of one upload hold some thousand points each.
         add(notes, server.url, params={"retries": 6})
         assert len(writes) > 2
         is_right(notes)
