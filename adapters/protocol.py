@@ -32,7 +32,7 @@ class IndexSpec:
     code: CodeSpec
     metric: CodeMetric
     index_type: IndexType = "flat"
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold secrets
     expected: int = 0
 
 

@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 MAX_K = 100_000
 MAX_EFFORT = 1_000_000
-_TRIES = 3
+# Each time another write has to come between a snapshot and the answer of an index.
+_TRIES = 8
 
 
 class Asking:
@@ -72,7 +73,7 @@ class Asking:
         """Search, and join the results with their items, in one snapshot.
 
         An index that somebody else caught up further meanwhile has answered from another time than
-        the snapshot's: the search is then done again, in the end with the index held still.
+        the snapshot's: the search is then done again, in the end without the index.
         """
         for _ in range(_TRIES):
             with self._store.reading() as reader:
@@ -81,8 +82,8 @@ class Asking:
                     if not exact and index is None:
                         self.shadow.follow(reader, request, found)
                     return join(reader, found)
-        with self._indexes.pinned(), self._store.reading() as reader:
-            return join(reader, self._found(reader, request, exact, index)[0])
+        with self._store.reading() as reader:
+            return join(reader, self._found(reader, request, True, index)[0])
 
     def _found(
         self, reader: Reader, request: Request, exact: bool, index: str | None

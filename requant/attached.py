@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,12 +21,12 @@ from requant.adapters.protocol import (
     Keys,
     Support,
 )
-from requant.errors import CorruptIndexError, InputError, UnsupportedError
-from requant.feeding import Progress
+from requant.errors import CorruptIndexError, IndexWarning, InputError, UnsupportedError
+from requant.feeding import Progress, prepared
 from requant.homes import FileHome, Premises
 from requant.loaded import Loaded
 from requant.quantizers import factory
-from requant.quantizers.arrays import Codes
+from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.codes import CodeSpec
 from requant.quantizers.floats import FloatQuantizer
 from requant.store import ledger
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 ATTACHED = "attached"
+# Of a few vectors that were in it when it was attached, so many are found by themselves still.
+_SAME = 0.5
 
 
 class AttachedBackend:
@@ -57,6 +60,7 @@ class AttachedBackend:
         self._store = store
         self._owner = owner
         self._row = row
+        self._size = len(foreign)  # a server would have to be asked each time
 
     @classmethod
     def create(
@@ -103,7 +107,8 @@ class AttachedBackend:
         keys = np.full((len(queries), k), -1, np.int64)
         distances = np.full((len(queries), k), np.inf, np.float32)
         for row, names in enumerate(answers):
-            found = [known[name] for name in names if name in known][:k]
+            # Two of its ids may stand for one item.
+            found = list(dict.fromkeys(known[name] for name in names if name in known))[:k]
             keys[row, : len(found)] = found
             distances[row, : len(found)] = np.arange(len(found))
         return Candidates(keys, distances)
@@ -114,7 +119,7 @@ class AttachedBackend:
 
     def __len__(self) -> int:
         """Return how many vectors the foreign index holds."""
-        return len(self._foreign)
+        return self._size
 
     def flush(self, location: str | None = None) -> None:
         """Nothing was written."""
@@ -142,6 +147,7 @@ class AttachedIndex:
         self._owner = owner
         self._lock = threading.RLock()
         self._loaded: Loaded | None = None
+        self._told = False
 
     def sync(
         self,
@@ -154,10 +160,23 @@ class AttachedIndex:
         """Return the index as it stands."""
         with self._lock:
             if self._loaded is None:
-                self._loaded = self._open()
-            if self._loaded.watermark.seq < state.log_floor:
-                return None  # what was written since is not known any more: searched exactly
-            return self._loaded
+                loaded = self._open()
+                try:
+                    self._check(loaded, reader, state)
+                except BaseException:
+                    loaded.backend.close()
+                    raise
+                self._loaded = loaded
+            if self._loaded.watermark.seq >= state.log_floor:
+                return self._loaded
+            if not self._told:
+                text = (
+                    f"index {self.row.name!r} of {self._owner.name!r} is attached and too much was "
+                    "written since: searches are exact until you migrate to an index of your own"
+                )
+                warnings.warn(text, IndexWarning, stacklevel=2)
+                self._told = True
+            return None
 
     def rebuild(
         self,
@@ -191,6 +210,24 @@ class AttachedIndex:
                 self._loaded.backend.close()
             self._loaded = None
 
+    def _check(self, loaded: Loaded, reader: Reader, state: CollectionState) -> None:
+        """Raise CorruptIndexError if something else stands there than was attached."""
+        if loaded.watermark.seq < state.log_floor:
+            return
+        known = state._replace(next_key=loaded.watermark.key)
+        keys, vectors = spread(reader, self._owner, known, count=8)
+        changed = reader.changed(self._owner.id, loaded.watermark.seq, loaded.watermark.key)
+        same = ~np.isin(keys, changed)
+        keys, vectors = keys[same], vectors[same]
+        if not len(keys):
+            return
+        found = loaded.backend.search(prepared(self._owner, vectors), min(40, loaded.size)).keys
+        if (found == keys[:, None]).any(axis=1).mean() < _SAME:
+            raise CorruptIndexError(
+                f"{self.row.config.url} does not hold what it held when it was attached as "
+                f"{self.row.name!r}: attach it again"
+            )
+
     def _open(self) -> Loaded:
         published = ledger.generations(self._premises.store, self.row.id)
         if not published:
@@ -218,6 +255,17 @@ def open_foreign(config: IndexConfig, premises: Premises, owner: CollectionRow) 
             f"has {owner.dim}"
         )
     return foreign
+
+
+def spread(
+    reader: Reader, owner: CollectionRow, state: CollectionState, count: int = 100
+) -> tuple[Keys, Float32s]:
+    """Return keys and vectors `(n, d) float32` from all over a collection, about `count`."""
+    first, _ = key_range(owner.id)
+    keys = np.unique(np.linspace(first, max(state.next_key - 1, first), count).astype(np.int64))
+    found, vectors = reader.vectors(keys, owner.dim)
+    order = np.argsort(found)
+    return found[order], vectors[order]
 
 
 def mark_attached(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import sqlalchemy as sa
 
-from requant.attached import ATTACHED, mark_attached, open_foreign
-from requant.errors import InputError
-from requant.feeding import sample
+from requant.attached import ATTACHED, mark_attached, open_foreign, spread
+from requant.errors import CorruptIndexError, InputError
+from requant.feeding import prepared
 from requant.homes import Premises
 from requant.indexes import IndexSet
-from requant.recall import recall_of
+from requant.planning import refuse_secrets
 from requant.search import Request, Search
 from requant.store import ledger
 from requant.store.ledger import IndexConfig, IndexRow
@@ -20,9 +22,9 @@ from requant.store.reader import Id
 from requant.store.schema import CollectionRow, key_range
 
 K = 10
-QUERIES = 100
-# An index of the same vectors finds more than this, however coarse; one of others hardly anything.
-_LEAST = 0.5
+OVERSAMPLE = 4
+# An index of the same vectors finds more of them than this, however coarse it is.
+_LEAST = 0.9
 _BATCH = 10_000
 
 Names = Mapping[Id, Id] | Iterable[Id]
@@ -37,6 +39,9 @@ def attach(
     ids: Names | None,
 ) -> float:
     """Attach and try an index, as `Collection.attach_index` says; return its recall."""
+    refuse_secrets(config.engine, config.params)
+    if ids is not None and (isinstance(ids, str) or not isinstance(ids, Iterable)):
+        raise InputError("ids must be a dict from its ids to yours, or a list of yours")
     foreign = open_foreign(config, premises, owner)
     try:
         items = len(foreign)
@@ -59,11 +64,6 @@ def attach(
             )
         mark_attached(store, owner, row, state, items)
         recall = _tried(premises, owner, indexes, row)
-        if recall < _LEAST:
-            raise InputError(
-                f"{config.url} finds {recall:.0%} of what is near in collection {owner.name!r}: it "
-                "holds other vectors, other ids, or compares in another way"
-            )
         ledger.activate(store, row)
     except BaseException:
         indexes.drop(name)
@@ -76,6 +76,10 @@ def attached_config(
 ) -> IndexConfig:
     """Return the config of an attached index."""
     options = {"aliases": True} if aliases else {}
+    if not location.strip():
+        raise InputError("location must name the file, folder or URL of the index")
+    if "://" not in location:
+        location = str(Path(location).expanduser().absolute())
     return IndexConfig(engine, ATTACHED, "flat", options, params, False, location)
 
 
@@ -99,19 +103,40 @@ def _name(premises: Premises, owner: CollectionRow, row: IndexRow, ids: Names) -
             for theirs, ours in part
             if ours in keys
         ]
+        if len({value["foreign_id"] for value in values}) < len(values):
+            raise InputError("ids= names one of its ids twice")
         if values:
             with store.writing() as connection:
                 connection.execute(sa.insert(store.tables.aliases), values)
 
 
 def _tried(premises: Premises, owner: CollectionRow, indexes: IndexSet, row: IndexRow) -> float:
+    """Return the share of the 10 nearest that are among the candidates of stored vectors.
+
+    Raises InputError if these vectors are not even found themselves.
+    """
     with premises.store.reading() as reader:
         state = reader.state_of(owner)
-        rows = sample(reader, owner, state)
-        queries = rows[:: max(1, len(rows) // QUERIES)][:QUERIES]
-        if not len(queries):
+        keys, vectors = spread(reader, owner, state)
+        if not len(keys):
             return 1.0
-        loaded = indexes.current(reader, state, row.name)
-        wanted = Search(reader, owner, state, None, Request(queries, K)).run()
-        found = Search(reader, owner, state, loaded, Request(queries, K)).run()
-    return recall_of(found, wanted)
+        try:
+            loaded = indexes.current(reader, state, row.name)
+        except CorruptIndexError as error:
+            raise InputError(_others(row, owner, 0.0)) from error
+        assert loaded is not None
+        queries = prepared(owner, vectors)
+        nearest = Search(reader, owner, state, None, Request(queries, K)).run()
+        found = loaded.backend.search(queries, min(OVERSAMPLE * K, loaded.size)).keys
+    itself = float((found == keys[:, None]).any(axis=1).mean())
+    if itself < _LEAST:
+        raise InputError(_others(row, owner, itself))
+    hits = [np.isin(best, row).sum() for (best, _), row in zip(nearest, found, strict=True)]
+    return float(sum(hits) / sum(len(best) for best, _ in nearest))
+
+
+def _others(row: IndexRow, owner: CollectionRow, itself: float) -> str:
+    return (
+        f"{row.config.url} finds {itself:.0%} of the vectors of collection {owner.name!r} by "
+        "themselves: it holds others, calls them otherwise (ids=), or compares in another way"
+    )

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from requant.asking import Asking
 from requant.attaching import attach, attached_config
-from requant.errors import InputError, UnknownIdError
+from requant.errors import InputError, RequantError, UnknownIdError
 from requant.feeding import Progress
 from requant.homes import Premises
 from requant.indexes import IndexSet
@@ -511,8 +511,11 @@ class Collection:
         # The snapshot begins when no index can run ahead of it any more.
         with self._indexes.pinned(), self._store.reading() as reader:
             state = reader.state_of(self._row)
-            loaded = self._indexes.every(reader, state)
-            return verify_collection(reader, self._row, state, loaded, deep=deep)
+            failed: dict[str, RequantError] = {}
+            loaded = self._indexes.every(reader, state, failed)
+            report = verify_collection(reader, self._row, state, loaded, deep=deep)
+        report.problems += [f"index {name!r}: {error}" for name, error in failed.items()]
+        return report
 
     def close(self) -> None:
         """Publish what indexes in memory hold, and let go of them."""

@@ -95,7 +95,7 @@ class Database:
             known = self._open.pop(row.id, None)
         if known is not None:
             known.let_go()
-        sweep(self._premises, [index.id for index in indexes])
+        sweep(self._premises, indexes)
 
     def close(self) -> None:
         """Publish what indexes in memory hold, and close the connections; again is harmless."""

@@ -6,6 +6,7 @@ Both have the same methods, so that whoever follows the store need not know whic
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import time
@@ -13,7 +14,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,10 +23,11 @@ from requant.adapters.files import Digest, check_digest, publish
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.errors import (
     CorruptIndexError,
-    EngineError,
-    EngineMissingError,
     IndexWarning,
+    InputError,
     LocationTakenError,
+    RequantError,
+    UnsupportedError,
 )
 from requant.planning import trial_spec
 from requant.quantizers.arrays import Codes
@@ -46,7 +48,7 @@ class Premises:
 
     store: Store
     folder: Path
-    secrets: Mapping[str, Mapping[str, Any]]
+    secrets: Mapping[str, Mapping[str, Any]] = field(repr=False)
 
 
 class Home(Protocol):
@@ -178,12 +180,12 @@ class LiveHome:
             backend = registry.load(self._row.config.engine).create(
                 spec, self._location(name), sample=sample, overwrite=overwrite
             )
-        except LocationTakenError:
-            locations.remove(store, self._row.id, name)  # it is not ours to remove
-            raise
-        except BaseException:
-            self.clear({name}, keep=locations.names(store, self._row.id) - {name})
-            raise
+        except BaseException as error:
+            nothing = isinstance(error, LocationTakenError | InputError | UnsupportedError)
+            if nothing or name == self._row.config.remote_name:
+                locations.remove(store, self._row.id, name)
+            raise  # what may have been half made under a name of ours is removed later
+        locations.made(store, self._row.id, name)
         return name, backend
 
     def open(self, generation: Generation, spec: IndexSpec) -> Backend:
@@ -232,17 +234,17 @@ class LiveHome:
 
     def _bytes(self, name: str) -> int:
         """Return the size of a local folder, 0 for what is elsewhere."""
-        folder = Path(self._location(name))
-        if self._row.config.url is not None:
-            return 0
-        return sum(_on_disk(path) for path in folder.rglob("*") if path.is_file())
+        return 0 if self._row.config.url is not None else on_disk(Path(self._location(name)))
 
 
-def _on_disk(path: Path) -> int:
-    """Return the bytes that a file takes: engines make files that are mostly holes."""
-    found = path.stat()
-    blocks: int | None = getattr(found, "st_blocks", None)  # Windows has none
-    return found.st_size if blocks is None else 512 * blocks
+def on_disk(path: Path) -> int:
+    """Return the bytes that a file or folder takes: engines make files that are mostly holes."""
+    found = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(_allotted(each.stat()) for each in found)
+
+
+def _allotted(stat: os.stat_result) -> int:
+    return 512 * stat.st_blocks if hasattr(stat, "st_blocks") else stat.st_size  # none on Windows
 
 
 def home_of(premises: Premises, owner: CollectionRow, row: IndexRow) -> Home:
@@ -252,24 +254,28 @@ def home_of(premises: Premises, owner: CollectionRow, row: IndexRow) -> Home:
     return FileHome(premises, row)
 
 
-def sweep(premises: Premises, dropped: list[int]) -> None:
-    """Remove the files and places of `dropped` indexes, and of earlier ones that remained."""
+def sweep(premises: Premises, dropped: list[IndexRow]) -> None:
+    """Remove the files and places of `dropped` indexes, and what remained where they were."""
+    urls = {row.config.url for row in dropped} | {None}
     for place in locations.orphans(premises.store):
-        remove(premises, place)
-    for index in dropped:
-        shutil.rmtree(premises.folder / str(index), ignore_errors=True)
+        if place.config.url in urls:
+            remove(premises, place)
+    for row in dropped:
+        shutil.rmtree(premises.folder / str(row.id), ignore_errors=True)
 
 
 def remove(premises: Premises, place: locations.Location) -> None:
     """Let an engine remove a place; if it cannot, that is said, and tried again later."""
     where = _location(premises, place.index, place.config, place.name)
     try:
+        if not place.ours:
+            raise LocationTakenError(f"{where} may be somebody else's")
         spec = trial_spec(place.config, premises.secrets)
         registry.load(place.config.engine).drop(spec, where)
     except LocationTakenError:
         pass  # somebody else's stands there now
-    except (EngineError, EngineMissingError) as error:
-        text = f"{where} cannot be removed ({error}); it is tried again when an index is dropped"
+    except RequantError as error:
+        text = f"{where} cannot be removed ({error}); tried again when an index there is dropped"
         warnings.warn(text, IndexWarning, stacklevel=2)
         return
     locations.remove(premises.store, place.index, place.name)

@@ -67,13 +67,24 @@ class FollowingIndex:
         None while the collection has no vectors: there is nothing to fit a quantizer on. What
         cannot be published is no reason to fail: it is said in an IndexWarning, and tried later.
 
-        A live index that another process is writing to is returned as far as it has come, unless
-        the turn is to be waited for.
+        An index that another thread or process is writing to is returned as far as it has come,
+        unless that is to be waited for: searches read what it lacks from the store.
         """
         loaded = self._loaded
         if loaded is not None and self._is_current(loaded, reader, state):
             return loaded
-        with self._lock, self._home.turn(wait) as ours:
+        follows = loaded is not None and loaded.watermark.seq >= state.log_floor
+        if not self._lock.acquire(blocking=wait or not follows):
+            return loaded
+        try:
+            return self._brought_up(reader, state, progress, wait)
+        finally:
+            self._lock.release()
+
+    def _brought_up(
+        self, reader: Reader, state: CollectionState, progress: Progress | None, wait: bool
+    ) -> Loaded | None:
+        with self._home.turn(wait) as ours:
             loaded = self._usable(state)
             if not ours:
                 return loaded
@@ -142,9 +153,13 @@ class FollowingIndex:
         """
         with self._lock:
             loaded = self._loaded
-            if loaded is None or not loaded.unpublished:
+            if loaded is None:
                 return True
             with self._home.turn(wait) as ours:
+                if not loaded.unpublished:
+                    if ours and loaded.name:
+                        self._leave_old_places(loaded)
+                    return True
                 return ours and self._publish(loaded)
 
     def close(self) -> None:
@@ -182,6 +197,13 @@ class FollowingIndex:
         self._close_old(keep)
         self._home.clear(useless, keep)
         return recorded
+
+    def _leave_old_places(self, loaded: Loaded) -> None:
+        """Remove the places of earlier builds, which searches of others had to get out of."""
+        if ledger.files(self._store, self.row.id) - {loaded.name}:
+            ledger.keep_only(self._store, self.row, loaded.name)
+            self._close_old({loaded.name})
+            self._home.clear(set(), {loaded.name})
 
     def _publish_if_possible(self) -> None:
         # A search waits for no writer: the next one to catch up tries again.
@@ -224,8 +246,12 @@ class FollowingIndex:
             if head is not None and head.name != loaded.name:
                 return False  # another process has built it anew
             if head is not None and head.mark.rank > loaded.watermark.rank:
-                with self._lock:
+                if not self._lock.acquire(blocking=False):
+                    return False
+                try:
                     loaded.heed(head)
+                finally:
+                    self._lock.release()
         return loaded.watermark.covers(state)
 
     def _warn(self, text: str) -> None:
@@ -321,6 +347,8 @@ class FollowingIndex:
         if loaded.name:
             loaded.backend.close()
             kept = ledger.files(self._store, self.row.id)
+            if not kept:
+                return  # whoever adds the index removes everything
             used = [*self._old, self._loaded] if self._loaded is not None else self._old
             self._home.clear({loaded.name}, kept | {one.name for one in used})
 

@@ -7,7 +7,13 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 from requant.attached import ATTACHED, AttachedIndex
-from requant.errors import UnknownIndexError
+from requant.errors import (
+    CorruptIndexError,
+    EngineError,
+    EngineMissingError,
+    RequantError,
+    UnknownIndexError,
+)
 from requant.feeding import Progress
 from requant.homes import Premises, sweep
 from requant.index import FollowingIndex
@@ -58,7 +64,7 @@ class IndexSet:
         row = self._named(name)
         ledger.drop(self._store, row)
         self._forget(row.id)
-        sweep(self._premises, [row.id])
+        sweep(self._premises, [row])
 
     def rebuild(self, name: str | None, progress: Progress | None) -> None:
         """Fit and encode an index anew; None stands for the one in use."""
@@ -106,10 +112,22 @@ class IndexSet:
         row = next((row for row in rows if row.id == number), None)
         return None if row is None else self._follow(row).sync(reader, state, wait=wait)
 
-    def every(self, reader: Reader, state: CollectionState) -> dict[str, Loaded | None]:
-        """Return all indexes by name, caught up; None for one that has nothing to hold yet."""
-        rows = ledger.every(self._store, self._owner.id)
-        return {row.name: self._follow(row).sync(reader, state, wait=True) for row in rows}
+    def every(
+        self, reader: Reader, state: CollectionState, failed: dict[str, RequantError] | None = None
+    ) -> dict[str, Loaded | None]:
+        """Return all indexes by name, caught up; None for one that has nothing to hold yet.
+
+        What cannot be opened or reached is raised, or put into `failed` by name.
+        """
+        found: dict[str, Loaded | None] = {}
+        for row in ledger.every(self._store, self._owner.id):
+            try:
+                found[row.name] = self._follow(row).sync(reader, state, wait=True)
+            except (EngineError, EngineMissingError, CorruptIndexError) as error:
+                if failed is None:
+                    raise
+                failed[row.name] = error
+        return found
 
     @contextmanager
     def pinned(self, only: Collection[int] | None = None) -> Iterator[None]:

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from requant.adapters import registry
-from requant.errors import ExistsError, InputError, UnknownIndexError
+from requant.errors import ExistsError, InputError, RequantError, UnknownIndexError
 from requant.feeding import Progress, sample
-from requant.homes import Premises
+from requant.homes import Premises, on_disk
 from requant.indexes import IndexSet
+from requant.loaded import Loaded
 from requant.planning import check_config, fit_quantizer, planned_spec
 from requant.quantizers.arrays import Float32s
 from requant.recall import recall_of
-from requant.search import Request, Search
+from requant.search import Found, Request, Search
 from requant.store import ledger, migrations
 from requant.store.ledger import IndexConfig, IndexRow
-from requant.store.migrations import MigrationRow, State
+from requant.store.migrations import State
 from requant.store.reader import CollectionState, Reader
 from requant.store.schema import CollectionRow
 from requant.verify import verify_collection
@@ -30,6 +31,7 @@ from requant.verify import verify_collection
 QUERIES = 200
 # Rows of the trial that a plan is reckoned from.
 _TRIAL_ROWS = 2_000
+_MOST_RESULTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class MigrationPlan:
     changed: list[str]
     dropped: list[str]
     bytes: int
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)
 class MigrationReport:
     """What a migration came to; `recall_before` is that of the index that was in use.
 
+    It is None where that could not be asked.
     Recall is counted at `k`, over `queries` vectors `queries_from` "stored vectors" or "given".
     """
 
@@ -58,7 +61,7 @@ class MigrationReport:
     k: int
     queries: int
     queries_from: str
-    recall_before: float
+    recall_before: float | None
     recall_after: float
     checked: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -121,6 +124,13 @@ class Migrating:
         progress: Progress | None,
     ) -> MigrationReport:
         """Build or go on building, verify, and switch if nothing is wrong."""
+        whole = isinstance(k, int) and not isinstance(k, bool)
+        if not whole or not 1 <= k <= _MOST_RESULTS:
+            raise InputError(f"k must be an integer from 1 to {_MOST_RESULTS}, not {k!r}")
+        if not isinstance(tolerance, int | float) or not 0 <= tolerance <= 1:
+            raise InputError(f"tolerance must be a share from 0 to 1, not {tolerance!r}")
+        if queries is not None and not len(queries):
+            raise InputError("queries must hold at least one vector")
         check_config(config, self._premises.secrets, self._owner)
         row = self._row(name, config)
         with self._store.reading() as reader:
@@ -129,13 +139,15 @@ class Migrating:
             self._store, self._owner.id, row, active if active != row.id else None
         )
         self._indexes.build(row, progress)
-        report = self._verified(row, migration, queries, k, tolerance)
+        report = self._verified(row, active, queries, k, tolerance)
         state: State = report.state
-        if report.ok and migration.state != "switched" and active != row.id:
+        if active == row.id:
+            state = "switched"
+        elif report.ok:
             migrations.note(self._store, migration, state, asdict(report))
             if switch:
                 state = "switched"
-                migrations.switch(self._store, self._owner.id, migration, row.id, state)
+                migrations.switch(self._store, self._owner.id, migration)
         return MigrationReport(**{**vars(report), "state": state})
 
     def rollback(self) -> str | None:
@@ -153,7 +165,7 @@ class Migrating:
                 f"the index that was in use before {names[last.index]!r} has been dropped: choose "
                 "one with use_index"
             )
-        migrations.switch(self._store, self._owner.id, last, last.source, "rolled back")
+        migrations.roll_back(self._store, self._owner.id, last)
         return None if last.source is None else names[last.source]
 
     def shadow(self, name: str, share: float) -> None:
@@ -200,30 +212,33 @@ class Migrating:
     def _verified(
         self,
         row: IndexRow,
-        migration: MigrationRow,
+        active: int | None,
         queries: Float32s | None,
         k: int,
         tolerance: float,
     ) -> MigrationReport:
         # No index but these two: an application may have many, of engines that take memory.
-        both = {row.id} if migration.source is None else {row.id, migration.source}
+        both = {row.id} if active is None else {row.id, active}
         with self._indexes.pinned(both), self._store.reading() as reader:
             state = reader.state_of(self._owner)
             new = self._indexes.numbered(reader, state, row.id, wait=True)
             found = verify_collection(reader, self._owner, state, {row.name: new}, deep=False)
             asked = _queries(reader, self._owner, state) if queries is None else queries
             wanted = Search(reader, self._owner, state, None, Request(asked, k)).run()
-            recalls = []
-            for number in (migration.source, row.id):
-                loaded = None
-                if number is not None:
-                    loaded = self._indexes.numbered(reader, state, number, wait=True)
-                answer = Search(reader, self._owner, state, loaded, Request(asked, k)).run()
-                recalls.append(recall_of(answer, wanted))
+            after = self._recall(reader, state, new, asked, k, wanted)
+            before = after if active == row.id else None
+            if active != row.id:
+                try:
+                    used = None
+                    if active is not None:
+                        used = self._indexes.numbered(reader, state, active, wait=True)
+                    before = self._recall(reader, state, used, asked, k, wanted)
+                except RequantError as error:
+                    # That may be why it is left: the new index is all there is to look at.
+                    found.checked.append(f"the index in use could not be asked: {error}")
             items = 0 if new is None else new.size
-        before, after = recalls
         problems = list(found.problems)
-        if after < before - tolerance:
+        if before is not None and after < before - tolerance:
             problems.append(
                 f"recall@{k} falls from {before:.4f} to {after:.4f}, more than {tolerance:g}: "
                 "use a finer precision, or allow more"
@@ -241,28 +256,48 @@ class Migrating:
             problems,
         )
 
-    def _trial(self, config: IndexConfig, rows: Float32s, count: int) -> tuple[int, float]:
-        """Return bytes and seconds of an index of `count` items, from one of a few."""
+    def _recall(
+        self,
+        reader: Reader,
+        state: CollectionState,
+        loaded: Loaded | None,
+        asked: Float32s,
+        k: int,
+        wanted: list[Found],
+    ) -> float:
+        answer = Search(reader, self._owner, state, loaded, Request(asked, k)).run()
+        return recall_of(answer, wanted)
+
+    def _trial(self, config: IndexConfig, rows: Float32s, count: int) -> tuple[int, float | None]:
+        """Return bytes and seconds of an index of `count` items, from one of a few.
+
+        From two sizes, since engines set some room aside whatever they hold. Of a server only the
+        bytes of the codes are known.
+        """
         few = rows[:: max(1, len(rows) // _TRIAL_ROWS)][:_TRIAL_ROWS]
         if len(few) < 2:
             return 0, 0.0
         quantizer = fit_quantizer(config, rows)
+        if config.url is not None:
+            return quantizer.spec.row_bytes * count, None
         spec = planned_spec(config, self._premises.secrets, self._owner.metric, quantizer, len(few))
-        engine = registry.load(config.engine)
+        half = len(few) // 2
+        sizes = []
         with tempfile.TemporaryDirectory(prefix="requant-trial-") as folder:
             where = Path(folder) / "index"
             start = time.perf_counter()
-            codes = quantizer.encode(few)
-            if config.url is not None:
-                return quantizer.spec.row_bytes * count, 0.0
-            backend = engine.create(spec, str(where), sample=quantizer.encode(rows))
-            backend.upsert(np.arange(len(few)), codes)
-            backend.flush(str(where))
+            backend = registry.load(config.engine).create(
+                spec, str(where), sample=quantizer.encode(rows)
+            )
+            for part in (slice(0, half), slice(half, len(few))):
+                backend.upsert(np.arange(len(few))[part], quantizer.encode(few[part]))
+                backend.flush(str(where))
+                sizes.append(on_disk(where))
             seconds = time.perf_counter() - start
             backend.close()
-            files = [where] if where.is_file() else list(where.rglob("*"))
-            size = sum(path.stat().st_size for path in files if path.is_file())
-        return int(size * count / len(few)), seconds * count / len(few)
+        a_row = max((sizes[1] - sizes[0]) / (len(few) - half), quantizer.spec.row_bytes)
+        size = max(sizes[1] - a_row * len(few), 0) + a_row * count
+        return int(size), seconds * count / len(few)
 
 
 def _queries(reader: Reader, owner: CollectionRow, state: CollectionState) -> Float32s:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -17,7 +19,10 @@ from requant.quantizers.codes import CodeMetric
 from requant.quantizers.protocol import Quantizer
 from requant.store.ledger import IndexConfig
 from requant.store.schema import CollectionRow, Metric
-from requant.validate import check_params
+from requant.validate import check_name, check_params
+
+# The place of engines that imitate a server in memory.
+_LOCAL = ":memory:"
 
 Secrets = Mapping[str, Mapping[str, Any]]
 
@@ -109,7 +114,9 @@ def index_config(
     given = {"bits": bits, "rotate": rotate, "dialect": dialect}
     options = {option: value for option, value in given.items() if value is not None}
     told = check_params(params)
-    return IndexConfig(engine, precision, index_type, options, told, mmap, url, remote_name)
+    url = None if url is None else check_url(url)
+    name = None if remote_name is None else check_name(remote_name, "remote")
+    return IndexConfig(engine, precision, index_type, options, told, mmap, url, name)
 
 
 def trial_spec(config: IndexConfig, secrets: Secrets) -> IndexSpec:
@@ -128,16 +135,47 @@ def check_config(config: IndexConfig, secrets: Secrets, owner: CollectionRow) ->
     spec = planned_spec(config, secrets, owner.metric, quantizer, 2)
     backend = registry.load(config.engine)
     capabilities = backend.capabilities
-    told = sorted(set(config.params) & set(capabilities.secrets))
-    if told:
-        raise InputError(
-            f"{told[0]!r} would be stored in the database: pass it to requant.open("
-            f"secrets={{{config.engine!r}: {{{told[0]!r}: ...}}}}), or by the environment "
-            f"({capabilities.secrets[told[0]]})"
-        )
+    refuse_secrets(config.engine, config.params)
     if config.url is not None and "server" not in capabilities.places:
         raise UnsupportedError(f"{config.engine} lives in memory and has no server: leave out url=")
     if config.url is None and config.remote_name is not None:
         raise InputError("remote_name= is the index's name at url=: pass both or none")
     if capabilities.storage == "file":
         backend.create(spec, sample=quantizer.encode(sample)).close()
+
+
+def refuse_secrets(engine: str, params: Mapping[str, Any]) -> None:
+    """Raise InputError for parameters that must not get into the database."""
+    secrets = registry.load(engine).capabilities.secrets
+    told = sorted(set(params) & set(secrets))
+    if told:
+        raise InputError(
+            f"{told[0]!r} would be stored in the database: pass it to requant.open("
+            f"secrets={{{engine!r}: {{{told[0]!r}: ...}}}}), or by the environment "
+            f"({secrets[told[0]]})"
+        )
+
+
+def check_url(url: Any) -> str:
+    """Return the place of a server or a folder, absolute; raise InputError for anything else.
+
+    >>> check_url("http://localhost:6333/")
+    'http://localhost:6333'
+    """
+    if not isinstance(url, str) or not url.strip():
+        raise InputError(f"url must be an address such as http://localhost:6333, not {url!r}")
+    if url.startswith(_LOCAL) and ":" not in url.removeprefix(_LOCAL):
+        return url
+    if "://" not in url:
+        if ":" in url:
+            raise InputError(f"url={url!r} has no scheme: did you mean http://{url} ?")
+        return str(Path(url).expanduser().absolute())
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise InputError(
+            "url must hold no user, password, query or fragment, since it is stored: pass keys to "
+            "requant.open(secrets=...)"
+        )
+    if not parts.netloc and parts.scheme != "file":
+        raise InputError(f"url={url!r} names no host or bucket")
+    return url.rstrip("/")

@@ -30,6 +30,7 @@ class IndexInfo:
     index_type: str
     options: Mapping[str, Any]
     params: Mapping[str, Any]
+    url: str | None
     active: bool
     items: int | None
     bytes: int | None
@@ -87,6 +88,7 @@ def _info(store: Store, row: IndexRow, state: CollectionState) -> IndexInfo:
         index_type=config.index_type,
         options=config.options,
         params=config.params,
+        url=config.url,
         active=state.active == row.id,
         items=newest.items if newest else None,
         bytes=(newest.digest.bytes or None) if newest else None,

@@ -20,6 +20,8 @@ from requant.store.schema import CollectionRow
 # How often to look whether there is a shadow, and how often to tell what it has found.
 _LOOK_SECONDS = 5.0
 _TELL_SEARCHES = 100
+# An index that fails is left alone for a while: searches wait for its errors, too.
+_REST_SECONDS = 30.0
 
 
 class Shadow:
@@ -32,6 +34,7 @@ class Shadow:
         self._indexes = indexes
         self._lock = threading.Lock()
         self._looked = -_LOOK_SECONDS
+        self._rests_until = 0.0
         self._row: MigrationRow | None = None
         self._searches = self._wanted = self._found = 0
 
@@ -46,14 +49,16 @@ class Shadow:
         stands.
         """
         row = self._current()
-        if row is None or random.random() >= row.shadow:
+        resting = time.monotonic() < self._rests_until
+        if row is None or resting or random.random() >= row.shadow:
             return
         try:
             again = self._again(reader, request, row)
         except RequantError as error:
             text = f"the shadow index of {self._owner.name!r} did not answer: {error}"
             warnings.warn(text, IndexWarning, stacklevel=2)
-            again = []
+            self._rests_until = time.monotonic() + _REST_SECONDS
+            return
         wanted = sum(len(keys) for keys, _ in found)
         hits = hits_of(again, found)
         with self._lock:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
+from requant.errors import EngineError
 from requant.feeding import prepared
 from requant.loaded import Loaded
 from requant.quantizers.arrays import Codes, Float32s
@@ -44,12 +45,15 @@ def verify_collection(
             return report  # codes of damaged vectors would say nothing about the index
     for name, loaded in indexes.items():
         if loaded is None:
-            report.checked.append(f"index {name!r}: nothing to hold yet")
+            report.checked.append(f"index {name!r}: nothing that could be asked")
         elif loaded.attached:
             text = f"index {name!r}: attached, with {loaded.size} vectors; not ours to look into"
             report.checked.append(text)
         else:
-            _check_index(reader, owner, state, name, loaded, report)
+            try:
+                _check_index(reader, owner, state, name, loaded, report)
+            except EngineError as error:
+                report.problems.append(f"index {name!r}: {error}")
     return report
 
 
@@ -140,11 +144,13 @@ def _are_near(
 ) -> NDArray[np.bool_]:
     """Tell which `codes (n, d)`, an engine's own approximations, point where `vectors` do.
 
-    Within 60 degrees: a bit a value keeps 37 of them, and hardly another vector is as near.
+    Half as much as they do in the middle: how coarse they are is the engine's and the user's
+    choice, and a code of another vector points anywhere.
     """
     products = np.einsum("ij,ij->i", codes, vectors, dtype=np.float64)
     lengths = np.linalg.norm(codes, axis=1) * np.linalg.norm(vectors, axis=1)
-    near: NDArray[np.bool_] = products >= lengths / 2
+    cosines = np.divide(products, lengths, out=np.ones_like(products), where=lengths > 0)
+    near: NDArray[np.bool_] = cosines >= np.median(cosines) / 2 if len(cosines) else cosines > 0
     return near
 
 

@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(db, tmp_path):
     few = faiss.IndexFlatIP(DIM)
     few.add(UNIT[:100])
     faiss.write_index(few, str(tmp_path / "few"))
-    for name, text in (("other", "other vectors"), ("narrow", "8 dimensions"), ("few", "100")):
+    for name, text in (("other", "it holds others"), ("narrow", "8 dimensions"), ("few", "100")):
         with pytest.raises(InputError, match=text):
             notes.attach_index("main", engine="faiss", location=tmp_path / name)
         assert notes.indexes == []
@@ -188,3 +188,51 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(db, tmp_path):
     flat.upsert(range(N), ROWS)
     with pytest.raises(InputError, match="compares by ip"):
         flat.attach_index("main", engine="faiss", location=where)
+
+
+# Found by reviewers
+
+
+def test_two_of_its_ids_for_one_item_are_one_result(db, tmp_path):
+    names = [f"note-{i}" for i in range(N)]
+    values = pa.FixedSizeListArray.from_arrays(pa.array(np.tile(ROWS.ravel(), 2)), DIM)
+    rows = pa.table({"id": names * 2, "vector": values})
+    lancedb.connect(tmp_path / "theirs").create_table("t", rows)
+    notes = fill(db, names, "l2")
+    notes.attach_index("main", engine="lancedb", location=tmp_path / "theirs" / "t.lance")
+    is_right(notes)
+
+
+def test_other_ids_are_noticed(db, tmp_path):
+    where = faiss_file(tmp_path / "x.index", faiss.IndexFlatIP(DIM))
+    notes = fill(db, [f"note-{i}" for i in range(N)])
+    for ids in (None, ["x"] * N, [], [f"note-{N - 1 - i}" for i in range(N)]):
+        with pytest.raises(InputError, match="themselves"):
+            notes.attach_index("main", engine="faiss", location=where, ids=ids)
+    for ids in ("abc", 7):
+        with pytest.raises(InputError, match="ids must be"):
+            notes.attach_index("main", engine="faiss", location=where, ids=ids)
+    assert notes.indexes == []
+
+
+def test_what_was_replaced_behind_our_back_is_noticed(tmp_path):
+    where = faiss_file(tmp_path / "x.index", faiss.IndexFlatIP(DIM))
+    with requant.open(tmp_path / "x.db") as db:
+        fill(db, range(N)).attach_index("main", engine="faiss", location=where)
+    other = faiss.IndexFlatIP(DIM)
+    other.add(np.ascontiguousarray(UNIT[::-1]))
+    faiss.write_index(other, where)
+    with (
+        requant.open(tmp_path / "x.db") as db,
+        pytest.raises(requant.CorruptIndexError, match="attach it again"),
+    ):
+        db.collection("notes").search(UNIT[0])
+
+
+def test_keys_are_not_stored(db, tmp_path):
+    notes = fill(db, range(N))
+    with pytest.raises(InputError, match=r"requant\.open"):
+        notes.attach_index(
+            "main", engine="qdrant", location="http://localhost:1/x", params={"api_key": "hush"}
+        )
+    assert b"hush" not in (tmp_path / "x.db").read_bytes()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import requant
 from requant.errors import IndexWarning, InputError, LocationTakenError, UnsupportedError
 from requant.store import locations
 from tests.databases import expected, held, vectors
+from tests.qdrant_server import running
 
 LIVE = ["lancedb", "qdrant"]
 N = 300
@@ -324,7 +327,10 @@ def test_a_place_that_cannot_be_removed_is_removed_later(path, tmp_path, monkeyp
                 notes.drop_index("main")
         assert len(locations.orphans(db._store)) == 1
         assert any((tmp_path / "served").iterdir())
-        notes.add_index("other", engine="faiss")
+        notes.add_index("elsewhere", engine="faiss")
+        notes.drop_index("elsewhere")
+        assert len(locations.orphans(db._store)) == 1
+        notes.add_index("other", engine="lancedb", url=str(tmp_path / "served"))
         notes.drop_index("other")
         assert locations.orphans(db._store) == []
         assert not any((tmp_path / "served").iterdir())
@@ -383,3 +389,93 @@ def test_two_databases_share_an_index_over_any_store(any_db):
         answers_are_exact(theirs)
         any_db.drop_collection("notes")
         assert locations.orphans(any_db._store) == []
+
+
+# Found by reviewers
+
+
+def test_an_index_that_cannot_be_added_removes_nothing_of_others(path, tmp_path):
+    with running() as server, requant.open(tmp_path / "other.db") as db:
+        theirs = make(db, "qdrant", url=server.url, remote_name="served")
+        with requant.open(path) as ours:
+            notes = ours.create_collection("notes", 8)
+            notes.upsert(range(N), vectors(N))
+            served = {"engine": "qdrant", "url": server.url, "remote_name": "served"}
+            with pytest.raises(InputError, match="bogus"):
+                notes.add_index("x", precision="native", params={"quantization": "bogus"}, **served)
+            server.fail(503, 1)
+            with pytest.raises(requant.EngineError):
+                notes.add_index("x", params={"retries": 0}, **served)
+            assert locations.orphans(ours._store) == []
+        answers_are_exact(theirs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "http://user:hush@localhost:1"},
+        {"url": "http://localhost:1/?api_key=hush"},
+        {"url": "localhost:6333"},
+        {"url": ""},
+        {"url": 7},
+        {"url": "ftp://hush/x"},
+        {"url": "http://localhost:1", "remote_name": "../hush"},
+        {"url": "http://localhost:1", "params": {"timeout": "hush"}},
+    ],
+    ids=str,
+)
+def test_an_address_that_cannot_be_is_refused_and_leaves_nothing(path, options):
+    with requant.open(path) as db:
+        notes = db.create_collection("notes", 8)
+        notes.upsert(range(N), vectors(N))
+        notes.add_index("good")
+        with pytest.raises(InputError):
+            notes.add_index("bad", engine="qdrant", **options)
+        assert [info.name for info in notes.indexes] == ["good"]
+        notes.drop_index("good")
+        assert places(db) == ([], [])
+    assert b"hush" not in path.read_bytes()
+
+
+def test_searches_go_on_while_an_index_is_built(path, monkeypatch):
+    """Of this index or of another one, and whatever is written meanwhile."""
+    with requant.open(path) as db, requant.open(path) as other:
+        notes, theirs = make(db, "usearch"), other.collection("notes")
+        hold, entered = threading.Event(), threading.Event()
+        backend = requant.adapters.registry.load("usearch")
+        upsert = backend.upsert
+
+        def slow(self, keys, codes):
+            if threading.current_thread() is not threading.main_thread():
+                entered.set()
+                assert hold.wait(30)
+            upsert(self, keys, codes)
+
+        with ThreadPoolExecutor(1) as pool:
+            monkeypatch.setattr(backend, "upsert", slow)
+            for build in (
+                lambda: notes.rebuild("main"),
+                lambda: notes.add_index("second", engine="usearch"),
+            ):
+                entered.clear()
+                building = pool.submit(build)
+                assert entered.wait(30)
+                theirs.upsert(range(280, 320), vectors(40, seed=11))
+                theirs.delete(range(10))
+                answers_are_exact(notes)
+                assert not building.done()
+                hold.set()
+                building.result(30)
+                hold.clear()
+            monkeypatch.undo()
+        answers_are_exact(notes)
+        assert held(notes) == expected(notes)
+
+
+def test_a_rebuilt_place_replaces_the_old_one_when_flushed(path, engine):
+    with requant.open(path) as db:
+        notes = make(db, engine)
+        notes.rebuild()
+        notes.flush()
+        assert len(places(db)[0]) == len(places(db)[1]) == 1
+        answers_are_exact(notes)

@@ -14,6 +14,7 @@ import requant.index
 from requant.errors import EngineError, ExistsError, InputError, UnknownIndexError
 from tests.databases import expected, held, vectors
 from tests.processes import pipe, start
+from tests.qdrant_server import running
 
 N, DIM = 600, 16
 ENGINES = ["faiss", "usearch", "qdrant", "lancedb"]
@@ -197,7 +198,7 @@ def test_a_shadow_that_fails_spoils_no_answer(notes, monkeypatch):
     monkeypatch.setattr(backend, "search", fail)
     with pytest.warns(requant.IndexWarning, match="out of order"):
         assert len(notes.search(vectors(1, DIM)[0])) == 10
-    assert notes.migrations[0].parity == 0.0
+    assert notes.migrations[0].parity is None
 
 
 def test_rollback_to_what_is_gone(notes):
@@ -265,3 +266,76 @@ def test_killed_it_goes_on_where_it_was(path, engine):
     assert max(seen) == ROWS
     # Some went on from a part that another one had published.
     assert 0 < min(total for total in seen if total > 0) < ROWS
+
+
+# Found by reviewers
+
+
+def test_used_otherwise_meanwhile_it_switches_again(notes):
+    notes.add_index("a")
+    notes.add_index("b", engine="usearch")
+    notes.migrate("new", engine="usearch", precision="int8", switch=False)
+    notes.use_index("b")
+    assert notes.migrate("new", engine="usearch", precision="int8").state == "switched"
+    assert notes.rollback() == "b"
+    notes.migrate("new", engine="usearch", precision="int8")
+    notes.use_index("a")
+    assert notes.migrate("new", engine="usearch", precision="int8").state == "switched"
+    assert active(notes) == "new"
+    assert notes.rollback() == "a"
+
+
+def test_after_the_switch_nothing_is_shadowed(notes):
+    notes.add_index("old")
+    notes.migrate("new", engine="usearch", switch=False)
+    notes.shadow("new", 1.0)
+    notes.search_many(vectors(10, DIM))
+    notes.migrate("new", engine="usearch")
+    notes._asking.shadow.look()
+    notes.search_many(vectors(10, DIM))
+    (info,) = notes.migrations
+    assert (info.shadow, info.compared) == (0.0, 100)
+
+
+def test_away_from_a_server_that_is_gone(notes):
+    with running() as server:
+        notes.add_index("old", engine="qdrant", url=server.url, params={"retries": 0})
+    report = notes.migrate("new", engine="faiss")
+    assert (report.ok, report.state, report.recall_before) == (True, "switched", None)
+    assert any("could not be asked" in text for text in report.checked)
+    is_right_by(notes, "new")
+    report = notes.verify()
+    assert any("index 'old'" in problem for problem in report.problems)
+    assert any("index 'new'" in text for text in report.checked)
+
+
+def is_right_by(collection, name):
+    query = vectors(1, DIM, seed=1)[0]
+    found = [hit.id for hit in collection.search(query, oversample=10, index=name)]
+    assert found == [hit.id for hit in collection.search(query, exact=True)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"k": 0}, {"k": "a"}, {"k": 10**9}, {"tolerance": "x"}, {"tolerance": -1},
+        {"queries": np.empty((0, DIM))},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_bad_arguments_are_refused_before_anything_is_built(notes, bad):
+    with pytest.raises(InputError):
+        notes.migrate("new", **bad)
+    assert notes.indexes == []
+
+
+def test_coarse_compression_is_not_taken_for_damage(db):
+    rng = np.random.default_rng(0)
+    notes = db.create_collection("wide", 384)
+    notes.upsert(range(2000), rng.standard_normal((2000, 384)))
+    notes.add_index("own", engine="faiss", precision="native", params={"factory": "PQ8x4"})
+    assert notes.verify().ok
+    backend = notes._indexes._following[1]._loaded.backend
+    keys, codes = next(iter(backend.export()))
+    backend.upsert(keys[:1], -codes[:1])
+    assert str(keys[0]) in notes.verify().problems[0]

@@ -19,6 +19,8 @@ _METRICS: dict[Format, tuple[CodeMetric, ...]] = {
 # LanceDB's scalar quantizer keeps a byte a value, stretched to the least and the largest one, and
 # so moves integers by up to half a step: 0.997 of the order of the codes. IVF_FLAT moves nothing.
 _EXACT: tuple[Format, ...] = ("float32", "float16", "binary")
+# The codes of a few hundred bit rows cost as much as the search that found them.
+_CODES: tuple[Format, ...] = ("float32", "float16", "int8", "uint8", "native")
 
 CAPABILITIES = Capabilities(
     engine="lancedb",
@@ -26,7 +28,14 @@ CAPABILITIES = Capabilities(
     places=("folder", "server"),
     supports=(
         *(
-            Support(format, "flat", metrics, exact=format in _EXACT, key_sets=True, codes=True)
+            Support(
+                format,
+                "flat",
+                metrics,
+                exact=format in _EXACT,
+                key_sets=True,
+                codes=format in _CODES,
+            )
             for format, metrics in _METRICS.items()
         ),
         # A graph over bits is built and searched, but LanceDB crashes when the table is compacted.
@@ -36,7 +45,7 @@ CAPABILITIES = Capabilities(
             if format != "binary"
         ),
         *(
-            Support(format, "ivf", metrics, key_sets=True, codes=True)
+            Support(format, "ivf", metrics, key_sets=True, codes=format in _CODES)
             for format, metrics in _METRICS.items()
         ),
     ),

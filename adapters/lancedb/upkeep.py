@@ -78,7 +78,6 @@ class Upkeep:
             self._do(_optimized(table))
         if build:
             self._do(_indexed(table))
-            self._do(_optimized(table))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         """Leave to another process what it is doing at the same time."""

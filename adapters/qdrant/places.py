@@ -75,7 +75,7 @@ def _server(location: str) -> Server:
         # Not repeated in the error: it may hold a key.
         raise InputError(
             "a Qdrant address is http(s)://host:port/collection and nothing else: the key belongs "
-            "in params={'api_key': ...} or REQUANT_QDRANT_API_KEY"
+            "in requant.open(secrets={'qdrant': {'api_key': ...}}) or REQUANT_QDRANT_API_KEY"
         )
     before, _, name = parts.path.rpartition("/")
     if not _has_host(parts) or not _NAME.fullmatch(name):

@@ -19,7 +19,8 @@ _PASSING_STATUS = (429, 502, 503, 504)
 _PASSING_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
 _KEY_CODES = (401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED")
 _KEY_HINT = (
-    "the API key is missing or wrong, or may not do this: check params={'api_key': ...}, "
+    "the API key is missing or wrong, or may not do this: check "
+    "requant.open(secrets={'qdrant': {'api_key': ...}}), "
     "REQUANT_QDRANT_API_KEY and QDRANT_API_KEY"
 )
 

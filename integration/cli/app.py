@@ -71,7 +71,8 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Run the command line: what the script `requant` calls."""
-    os.environ.setdefault("LANCEDB_LOG", "error")  # it logs warnings to stderr otherwise
+    for name in ("LANCEDB_LOG", "LANCE_LOG"):  # it logs warnings to stderr otherwise
+        os.environ.setdefault(name, "error")
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets another, not a UnicodeEncodeError.
         if hasattr(stream, "reconfigure"):

@@ -78,7 +78,7 @@ def add(
     Next: `requant search`, or `requant index use` to ask another index.
 
     --json answers: collection, index (name, engine, precision, index_type,
-    options, params, active, items, bytes, current).
+    options, params, url, active, items, bytes, current).
     """
     from requant.integration.cli.databases import existing
 
@@ -163,7 +163,7 @@ def list_(
     is not `current` catches up with what was written at the next search.
 
     --json answers: collection, indexes (name, engine, precision, index_type,
-    options, params, active, items, bytes, current).
+    options, params, url, active, items, bytes, current).
     """
     from requant.integration.cli.databases import existing
 

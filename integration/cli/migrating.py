@@ -169,6 +169,8 @@ def shadow(
     """
     from requant.integration.cli.databases import existing
 
+    if (name is None) != (share is None):
+        raise InputError("give NAME and --share, or neither to see what there is")
     with existing(database, folder) as opened:
         target = opened.collection(collection)
         if name is not None and share is not None:
@@ -210,7 +212,8 @@ def _tell_plan(plan: MigrationPlan, as_json: bool) -> None:
     for heading, lines in told.items():
         for line in lines:
             print_lines(f"{heading}: {line}")
-    print_lines(f"about {size(plan.bytes)} and {plan.seconds:.1f} s; nothing was done.")
+    taken = "" if plan.seconds is None else f" and {plan.seconds:.1f} s"
+    print_lines(f"about {size(plan.bytes)}{taken}; nothing was done.")
 
 
 def _tell_report(report: MigrationReport, as_json: bool) -> None:
@@ -219,9 +222,10 @@ def _tell_report(report: MigrationReport, as_json: bool) -> None:
         return
     for line in report.checked:
         print_lines(f"checked: {line}")
+    before = "unknown" if report.recall_before is None else f"{report.recall_before:.4f}"
     print_lines(
         f"recall@{report.k} over {report.queries} queries ({report.queries_from}): "
-        f"{report.recall_before:.4f} before, {report.recall_after:.4f} after."
+        f"{before} before, {report.recall_after:.4f} after."
     )
     for problem in report.problems:
         warn(problem)

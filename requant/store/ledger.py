@@ -209,6 +209,14 @@ def record(
         return _prune(connection, store, row).union(damaged)
 
 
+def keep_only(store: Store, row: IndexRow, name: str) -> None:
+    """Forget the generations that another file or place holds."""
+    g = store.tables.generations
+    others = sa.and_(g.c.index_id == row.id, g.c.file != name)
+    with store.writing() as connection:
+        connection.execute(sa.delete(g).where(others))
+
+
 def files(store: Store, index: int) -> set[str]:
     """Return the names of the files that the generations of an index consist of."""
     return {generation.file for generation, _ in generations(store, index)}

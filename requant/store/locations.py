@@ -19,16 +19,29 @@ class Location:
     index: int
     name: str
     config: IndexConfig
+    made: bool = True
+
+    @property
+    def ours(self) -> bool:
+        """Whether nobody else can have made what stands there: made-up names are unique."""
+        return self.made or self.name != self.config.remote_name
 
 
 def add(store: Store, row: IndexRow, name: str, mark: Watermark) -> None:
     """Note that something is going to be made at `name`; it will begin at `mark`."""
     values = {
-        "index_id": row.id, "name": name, "config": config_text(row.config),
+        "index_id": row.id, "name": name, "config": config_text(row.config), "made": False,
         "reaching": mark.seq, "applied_key": mark.key, "applied_seq": mark.seq, "item_count": 0,
     }  # fmt: skip
     with store.writing() as connection:
         connection.execute(sa.insert(store.tables.locations).values(values))
+
+
+def made(store: Store, index: int, name: str) -> None:
+    """Note that the engine has made the place."""
+    table = store.tables.locations
+    with store.writing() as connection:
+        connection.execute(sa.update(table).where(_at(store, index, name)).values(made=True))
 
 
 def announce(store: Store, index: int, name: str, seq: int) -> None:
@@ -65,11 +78,12 @@ def orphans(store: Store) -> list[Location]:
     """Return the places whose index has been dropped."""
     table, indexes = store.tables.locations, store.tables.indexes
     gone = ~sa.exists().where(indexes.c.id == table.c.index_id)
-    statement = sa.select(table.c.index_id, table.c.name, table.c.config).where(gone)
+    columns = (table.c.index_id, table.c.name, table.c.config, table.c.made)
+    statement = sa.select(*columns).where(gone)
     with store.connected() as connection:
         return [
-            Location(index, name, IndexConfig(**json.loads(config)))
-            for index, name, config in connection.execute(statement)
+            Location(index, name, IndexConfig(**json.loads(config)), made)
+            for index, name, config, made in connection.execute(statement)
         ]
 
 

@@ -74,15 +74,28 @@ def note(store: Store, migration: MigrationRow, state: State, report: Mapping[st
         connection.execute(_update(store, migration).values(values))
 
 
-def switch(
-    store: Store, collection: int, migration: MigrationRow, to: int | None, state: State
-) -> None:
-    """Let searches use the index `to`, and record it, both or neither."""
+def switch(store: Store, collection: int, migration: MigrationRow) -> None:
+    """Let searches use the new index, and remember what they used: both or neither.
+
+    Its shadow ends: there is nothing to compare it with any more.
+    """
     collections = store.tables.collections
-    used = sa.update(collections).where(collections.c.id == collection).values(active=to)
+    at = collections.c.id == collection
+    used = sa.select(collections.c.active).where(at).scalar_subquery()
     with store.writing() as connection:
-        connection.execute(used)
-        connection.execute(_update(store, migration).values(state=state))
+        connection.execute(
+            _update(store, migration).values(state="switched", source_id=used, shadow=0.0)
+        )
+        connection.execute(sa.update(collections).where(at).values(active=migration.index))
+
+
+def roll_back(store: Store, collection: int, migration: MigrationRow) -> None:
+    """Let searches use what they used before, and record it, both or neither."""
+    collections = store.tables.collections
+    used = sa.update(collections).where(collections.c.id == collection)
+    with store.writing() as connection:
+        connection.execute(used.values(active=migration.source))
+        connection.execute(_update(store, migration).values(state="rolled back"))
 
 
 def shadow(store: Store, migration: MigrationRow, share: float) -> None:

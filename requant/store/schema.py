@@ -179,6 +179,7 @@ def _live(metadata: sa.MetaData) -> None:
         sa.Column("index_id", _BIG, primary_key=True, autoincrement=False),
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("config", sa.Text, nullable=False),  # to remove it when the index is gone
+        sa.Column("made", sa.Boolean, nullable=False),  # else the engine may never have been asked
         sa.Column("reaching", _BIG, nullable=False),  # it may know of changes up to this seq
         sa.Column("applied_key", _BIG, nullable=False),
         sa.Column("applied_seq", _BIG, nullable=False),

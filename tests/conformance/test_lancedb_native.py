@@ -96,8 +96,10 @@ def test_a_large_key_set_is_filtered_afterwards(tmp_path, monkeypatch):
         backend, judge = filled(spec, tmp_path / spec.code.format)
         queries = make_queries(spec.code, 70)
         for among in (judge.keys[::3], judge.keys[:60], np.arange(2**60, 2**60 + 70)):
-            found = backend.search(queries, 80, among=among, codes=True)
+            found = backend.search(queries, 80, among=among)
             assert judge.rules(found, queries, 80, among) == 1.0
+        if spec.metric == "hamming":
+            continue
         found = backend.search(queries[:1], 1, among=judge.keys[300:400], codes=True)
         at = np.searchsorted(judge.keys, found.keys[0, 0])
         np.testing.assert_array_equal(found.codes[0, 0], judge.codes[at])
