@@ -239,7 +239,7 @@ def test_killed_it_goes_on_where_it_was(path, engine):
         notes.upsert(range(ROWS), vectors(ROWS, DIM))
         notes.add_index("old", precision="int2")
     seen = []
-    for run in range(12):
+    for run in range(13):
         receiver, sender = pipe()
         process = start(migrate_until_killed, str(path), engine, sender)
         sender.close()
