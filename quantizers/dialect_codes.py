@@ -36,11 +36,17 @@ def bounds(ranges: NDArray[Any], release: Release = "6") -> tuple[NDArray[Any], 
 
 
 def min_max_codes(
-    values: NDArray[Any], ranges: NDArray[Any], format: Scalar, release: Release = "6"
+    values: NDArray[Any],
+    ranges: NDArray[Any],
+    format: Scalar,
+    release: Release = "6",
+    *,
+    own: bool = False,
 ) -> Codes:
     """Return the `(n, d)` int8 or uint8 codes of `values (n, d)` of any real dtype.
 
     Intermediates have the dtype of `values` promoted with that of the ranges, as in the original.
+    `own` says that finite `ranges` are those of `values` themselves, which need no clipping then.
 
     Raises:
         NonFiniteError: a row holds NaN or infinity.
@@ -59,6 +65,10 @@ def min_max_codes(
     wide = np.tile(starts, tile).astype(work), np.tile(steps, tile).astype(work)
     narrow = starts.astype(work), steps.astype(work)
     encode = _clipped if release == "6" else _wrapped
+    if own and release == "6" and values.dtype == ranges.dtype == np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Not so where a range overflows, or is too small for a step of its own.
+            encode = _inside if ((ranges[1] - starts) / steps < 256).all() else _clipped
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for first in range(0, n, many):
             chunk, codes = values[first : first + many], out[first : first + many]
@@ -117,6 +127,15 @@ def _clipped(
     np.copyto(codes, room, casting="unsafe")
     if format == "int8":
         np.bitwise_xor(codes, np.uint8(0x80), out=codes)  # - 128 in two's complement
+
+
+def _inside(
+    room: NDArray[Any], rows: NDArray[Any], codes: Codes, format: Scalar, first: int
+) -> None:
+    # From 0 to 255 and a rounding: the cast floors it.
+    np.copyto(codes, room, casting="unsafe")
+    if format == "int8":
+        np.bitwise_xor(codes, np.uint8(0x80), out=codes)
 
 
 def _wrapped(

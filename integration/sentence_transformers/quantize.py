@@ -81,18 +81,24 @@ def quantize_embeddings(
         if array.ndim > 2 and ranges is None and calibration_embeddings is None:
             raise InputError(f"ranges are taken from (n, d) embeddings, not {array.shape}")
         ends = resolve_ranges(array, precision, ranges, calibration_embeddings)
-        codes = scalar_codes(rows, ends, cast("Scalar", precision), dialect)
+        own = ranges is None and calibration_embeddings is None
+        codes = scalar_codes(rows, ends, cast("Scalar", precision), dialect, own=own)
     return codes.reshape(*array.shape[:-1], -1)
 
 
-def scalar_codes(rows: Array, ranges: Array, precision: Scalar, dialect: Release) -> Array:
-    """Return the codes of `rows (n, d)`; raises DimensionError if the ranges do not fit."""
+def scalar_codes(
+    rows: Array, ranges: Array, precision: Scalar, dialect: Release, *, own: bool = False
+) -> Array:
+    """Return the codes of `rows (n, d)`; raises DimensionError if the ranges do not fit.
+
+    `own` says that the ranges are those of the rows themselves.
+    """
     if ranges.shape != (2, rows.shape[1]):
         raise DimensionError(
             f"the embeddings have {rows.shape[1]} dimensions, their ranges have shape "
             f"{ranges.shape} instead of (2, {rows.shape[1]})"
         )
-    return min_max_codes(rows, ranges, precision, dialect)
+    return min_max_codes(rows, ranges, precision, dialect, own=own)
 
 
 def resolve_ranges(
