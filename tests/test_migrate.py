@@ -225,7 +225,7 @@ def migrate_until_killed(path, engine, told):
 
         def progress(done, total):
             told.send(total)
-            time.sleep(0.02)  # to be met in the middle
+            time.sleep(0.1)  # to be met in the middle
 
         notes.migrate("new", engine=engine, precision="int8", progress=progress)
         told.send(-1)
