@@ -129,12 +129,14 @@ def size(count: int | None) -> str:
 
 
 def ratio(part: int | None, whole: int) -> str:
-    """Return how many times smaller `part` is than `whole`.
+    """Return how many times smaller or larger `part` is than `whole`.
 
-    >>> ratio(1000, 16_000)
-    '1/16.0'
+    >>> ratio(1000, 16_000), ratio(3000, 2000)
+    ('1/16.0', '1.5 x')
     """
-    return f"1/{whole / part:.1f}" if part and whole else ""
+    if not part or not whole:
+        return ""
+    return f"1/{whole / part:.1f}" if part <= whole else f"{part / whole:.1f} x"
 
 
 def _json_value(value: Any) -> Any:
