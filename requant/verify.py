@@ -144,13 +144,15 @@ def _are_near(
 ) -> NDArray[np.bool_]:
     """Tell which `codes (n, d)`, an engine's own approximations, point where `vectors` do.
 
-    Half as much as they do in the middle: how coarse they are is the engine's and the user's
-    choice, and a code of another vector points anywhere.
+    Half as much as they do in the middle, since how coarse they are is the engine's and the user's
+    choice; but more than chance would have it, where a code of another vector points: the cosine of
+    two random directions in d dimensions deviates by 1 / sqrt(d).
     """
     products = np.einsum("ij,ij->i", codes, vectors, dtype=np.float64)
     lengths = np.linalg.norm(codes, axis=1) * np.linalg.norm(vectors, axis=1)
     cosines = np.divide(products, lengths, out=np.ones_like(products), where=lengths > 0)
-    near: NDArray[np.bool_] = cosines >= np.median(cosines) / 2 if len(cosines) else cosines > 0
+    chance = min(0.5, 3 / np.sqrt(vectors.shape[1]))
+    near: NDArray[np.bool_] = cosines >= max(chance, np.median(cosines) / 2 if len(cosines) else 0)
     return near
 
 

@@ -339,3 +339,18 @@ def test_coarse_compression_is_not_taken_for_damage(db):
     keys, codes = next(iter(backend.export()))
     backend.upsert(keys[:1], -codes[:1])
     assert str(keys[0]) in notes.verify().problems[0]
+
+
+@pytest.mark.parametrize("rows", [2, 2000])
+def test_codes_of_other_vectors_are_damage_however_many_there_are(db, rows):
+    """The middle of what all codes are like is no measure where none of them is right."""
+    vectors_of = np.random.default_rng(1).standard_normal((rows, 384)).astype(np.float32)
+    notes = db.create_collection("wide", 384)
+    notes.upsert(range(rows), vectors_of)
+    notes.add_index("own", engine="usearch", precision="native")
+    assert notes.verify().ok
+    backend = notes._indexes._following[1]._loaded.backend
+    keys = np.sort(np.concatenate([keys for keys, _ in backend.export()]))
+    backend.upsert(keys, np.random.default_rng(2).standard_normal((rows, 384)).astype(np.float32))
+    (problem,) = notes.verify().problems
+    assert int(problem.split()[0]) >= 0.99 * rows
