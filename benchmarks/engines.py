@@ -20,8 +20,8 @@ from benchmarks.bench import Bench
 from benchmarks.by_hand import Edge, Lance, Local
 from benchmarks.dataset import K
 from benchmarks.timing import in_turn, ratio
-from requant.rescore import best, score
-from requant.results import hits
+from requant.scores import best, score
+from requant.search.results import hits
 from requant.store.schema import key_range
 
 # Local mode compares in Python, with every vector in float32: a part of the data is enough of it.
@@ -225,7 +225,7 @@ def _reupload(items: Any, name: str) -> float:
 
     def upload() -> None:
         fresh.append(type(backend).create(backend.spec, where, sample=codes[:1000]))
-        step = max(1, (16 << 20) // codes[0].nbytes)  # as requant.feeding does
+        step = max(1, (16 << 20) // codes[0].nbytes)  # as requant.indexes.catch_up does
         for start in range(0, len(keys), step):
             part = slice(start, start + step)
             fresh[0].upsert(keys[part], codes[part])

@@ -43,25 +43,25 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from requant.calibration import Calibration
     from requant.collection import Collection
     from requant.database import Database
-    from requant.results import Batch, Hit
-    from requant.similarities import pairwise_similarity, similarity
+    from requant.embeddings.calibration import Calibration
+    from requant.embeddings.similarities import pairwise_similarity, similarity
+    from requant.search.results import Batch, Hit
     from requant.store.reader import Item
 
 __version__ = "0.1.0"
 
 # SQLAlchemy takes longer to import than all of requant: it waits for the first use.
 _LAZY = {
-    "Batch": "requant.results",
-    "Calibration": "requant.calibration",
+    "Batch": "requant.search.results",
+    "Calibration": "requant.embeddings.calibration",
     "Collection": "requant.collection",
     "Database": "requant.database",
-    "Hit": "requant.results",
+    "Hit": "requant.search.results",
     "Item": "requant.store.reader",
-    "pairwise_similarity": "requant.similarities",
-    "similarity": "requant.similarities",
+    "pairwise_similarity": "requant.embeddings.similarities",
+    "similarity": "requant.embeddings.similarities",
 }
 
 __all__ = [

@@ -10,26 +10,26 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
-from requant.asking import Asking
-from requant.attaching import attach, attached_config
+from requant.embeddings.texts import embed
 from requant.errors import InputError, RequantError, UnknownIdError
-from requant.feeding import Progress
-from requant.homes import Premises
-from requant.indexes import IndexSet
-from requant.migrate import Migrating, MigrationInfo, MigrationPlan, MigrationReport
-from requant.planning import index_config
+from requant.indexes.catch_up import Progress
+from requant.indexes.index_set import IndexSet
+from requant.indexes.location import Premises
+from requant.indexes.spec import index_config
+from requant.inputs import check_ids, check_name, check_params, check_rows
+from requant.migration.attaching import attach, attached_config
+from requant.migration.migrate import Migrating, MigrationInfo, MigrationPlan, MigrationReport
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
-from requant.report import IndexInfo, Report, Stats, collect_stats
-from requant.results import Batch, Hit, batch_of, hits
-from requant.search import Found
-from requant.store import catalog
-from requant.store.catalog import Origin
+from requant.search.results import Batch, Hit, batch_of, hits
+from requant.search.search import Found
+from requant.search.searcher import Asking
 from requant.store.items import ItemWriter
 from requant.store.reader import Id, Item, Reader
+from requant.store.records import catalog
+from requant.store.records.catalog import Origin
 from requant.store.schema import CollectionRow, Metric, key_range
-from requant.texts import embed
-from requant.validate import check_ids, check_name, check_params, check_rows
-from requant.verify import verify_collection
+from requant.verification.report import IndexInfo, Report, Stats, collect_stats
+from requant.verification.verify import verify_collection
 
 
 class Collection:

@@ -16,12 +16,12 @@ import sqlalchemy as sa
 
 from requant.collection import Collection
 from requant.errors import ExistsError, InputError
-from requant.homes import Premises, sweep
-from requant.planning import Secrets
-from requant.store import catalog, ledger
+from requant.indexes.location import Premises, sweep
+from requant.indexes.spec import Secrets
+from requant.inputs import check_name, check_secrets
 from requant.store.engine import engine_of, open_store
+from requant.store.records import catalog, ledger
 from requant.store.schema import CollectionRow, Metric
-from requant.validate import check_name, check_secrets
 
 MAX_DIM = 65_536
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from requant.collection import Collection
 from requant.database import Database
-from requant.loaded import Loaded
-from requant.rescore import normalise
+from requant.indexes.loaded import Loaded
+from requant.scores import normalise
 
 MADE_UP_WORDS = ["air", "bay", "cue", "dew", "elk"]
 

@@ -115,7 +115,7 @@ def test_closing_publishes_and_opening_takes_up(tmp_path):
 
 
 def test_a_long_catch_up_is_published_at_once(db, monkeypatch):
-    monkeypatch.setattr("requant.index.PUBLISH_ROWS", 100)
+    monkeypatch.setattr("requant.indexes.following.PUBLISH_ROWS", 100)
     notes = db.create_collection("notes", 8)
     notes.upsert(range(50), vectors(50))
     notes.add_index("main", engine="usearch")

@@ -42,7 +42,7 @@ def test_the_first_index_is_used_and_the_others_when_told(notes):
 
 
 def test_searches_ask_the_index_they_are_told_to(notes, monkeypatch):
-    from requant.search import Search
+    from requant.search.search import Search
 
     asked = []
     run = Search.run

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.store import ledger
+from requant.store.records import ledger
 from tests.databases import expected, held, vectors
 from tests.processes import DIM, pipe, start
 
@@ -198,7 +198,7 @@ def test_readers_go_on_while_a_writer_takes_long(any_db):
 
 
 def test_a_search_that_would_publish_waits_for_no_writer(any_db, monkeypatch):
-    monkeypatch.setattr("requant.index.PUBLISH_ROWS", 10)
+    monkeypatch.setattr("requant.indexes.following.PUBLISH_ROWS", 10)
     notes = any_db.create_collection("notes", DIM)
     notes.upsert(range(50), vectors(50, DIM))
     notes.add_index("main", engine="usearch")

@@ -14,7 +14,7 @@ from usearch.index import Index
 from requant.errors import ExistsError
 from requant.integration.export import export
 from requant.integration.export.errors import ExportError
-from requant.rescore import normalise
+from requant.scores import normalise
 from tests.databases import brute_force, metadata, vectors
 from tests.test_export_parquet import fill
 

@@ -21,7 +21,7 @@ from requant.integration.export import export, manifest, parquet_files, read_bac
 from requant.integration.export.indexes import _shareable
 from requant.integration.export.recognising import is_export, open_export
 from requant.integration.readers import Tally, Wanted, open_foreign, store
-from requant.rescore import normalise
+from requant.scores import normalise
 from tests.databases import expected, held, metadata, vectors
 
 ODD = [

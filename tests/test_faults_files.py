@@ -14,7 +14,7 @@ import requant
 from requant.adapters.faiss import FaissBackend
 from requant.errors import IndexWarning
 from requant.quantizers.codes import CodeSpec
-from requant.store import ledger
+from requant.store.records import ledger
 from tests.databases import expected, held, vectors
 
 CONFIGS = [
@@ -187,7 +187,7 @@ def test_what_a_killed_publication_left_is_swept_later(path):
 
 def test_a_file_that_goes_between_the_row_and_the_open_is_no_damage(path, monkeypatch):
     """Another process publishes twice: what we were told of is no more, and that is right."""
-    from requant.index import FollowingIndex
+    from requant.indexes.following import FollowingIndex
 
     open_generation = FollowingIndex._open
     calls = []

@@ -9,7 +9,7 @@ import pytest
 
 import requant
 from requant.errors import EngineError, IndexWarning, LocationTakenError
-from requant.store import locations
+from requant.store.records import locations
 from tests.databases import expected, held, vectors
 from tests.qdrant_server import QdrantServer
 

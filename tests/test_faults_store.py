@@ -263,7 +263,7 @@ def test_a_folder_that_cannot_be_written_is_left_as_it_is(tmp_path):
 
 
 def test_an_index_folder_that_cannot_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("requant.index.PUBLISH_ROWS", 10)
+    monkeypatch.setattr("requant.indexes.following.PUBLISH_ROWS", 10)
     path = make(tmp_path / "x", engine="usearch")
     with requant.open(path) as db:
         notes = db.collection("notes")

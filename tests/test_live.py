@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import requant
 from requant.errors import IndexWarning, InputError, LocationTakenError, UnsupportedError
-from requant.store import locations
+from requant.store.records import locations
 from tests.databases import expected, held, vectors
 from tests.qdrant_server import running
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import requant
-import requant.feeding
-import requant.index
+import requant.indexes.catch_up
+import requant.indexes.following
 from requant.errors import EngineError, ExistsError, InputError, UnknownIndexError
 from tests.databases import expected, held, vectors
 from tests.processes import pipe, start
@@ -217,8 +217,8 @@ ROWS = 20_000
 
 def migrate_until_killed(path, engine, told):
     """Migrate in another process, and tell how many rows it set out to read."""
-    requant.index.PART_ROWS, requant.feeding._BATCH = 3000, 2000
-    requant.feeding._LIVE_BYTES = 0
+    requant.indexes.following.PART_ROWS, requant.indexes.catch_up._BATCH = 3000, 2000
+    requant.indexes.catch_up._LIVE_BYTES = 0
     with requant.open(path) as db:
         notes = db.collection("notes")
         told.send(0)

@@ -126,8 +126,8 @@ def import_(
     notes, columns (ids, vector, documents, metadata; ids null: row numbers;
     null for an index or store), indexes (how many), complete, error.
     """
+    from requant.inputs import check_name
     from requant.integration.readers import Wanted
-    from requant.validate import check_name
 
     check_name(collection, "collection")
     if database == ":memory:":

@@ -41,7 +41,7 @@ from requant.integration.cli.progress import progress
 
 if TYPE_CHECKING:
     from requant.collection import Collection
-    from requant.report import IndexInfo
+    from requant.verification.report import IndexInfo
 
 app = typer.Typer(cls=RequantGroup)
 

@@ -12,7 +12,7 @@ from requant.integration.export.job import Job, Written
 from requant.integration.export.labels import ITEMS, labels_of
 from requant.integration.export.packages import package
 from requant.integration.export.snapshot import snapshot
-from requant.rescore import normalise
+from requant.scores import normalise
 
 # FAISS's own usual number of neighbours.
 _M = 32

@@ -12,7 +12,7 @@ from requant.integration.export.manifest import Manifest
 from requant.integration.export.packages import package
 from requant.integration.export.parquet_files import ParquetFiles
 from requant.integration.export.snapshot import Rows, snapshot
-from requant.rescore import lengths_of
+from requant.scores import lengths_of
 
 # How far the length of a vector may be from 1 for it to count as normalised.
 _UNIT = 1e-3

@@ -11,9 +11,9 @@ import numpy as np
 
 from requant.collection import Collection
 from requant.errors import DuplicateIdError, InputError
+from requant.inputs import check_rows
 from requant.integration.errors import SourceError
 from requant.integration.readers.source import Batch
-from requant.validate import check_rows
 
 # How the core names a row of the batch that it was given.
 _ROW = re.compile(r"(ids|vectors|documents|metadata) row (\d+) ")

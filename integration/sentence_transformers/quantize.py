@@ -9,11 +9,11 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from requant.calibration import Calibration, column_ranges
+from requant.embeddings.calibration import Calibration, column_ranges
+from requant.embeddings.tensors import as_array, to_numpy
 from requant.errors import DimensionError, InputError
 from requant.quantizers.arrays import check_finite
 from requant.quantizers.dialect_codes import Release, Scalar, min_max_codes, sign_codes
-from requant.tensors import as_array, to_numpy
 
 logger = logging.getLogger(__name__)
 

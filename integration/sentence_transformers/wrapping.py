@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from requant.calibration import Calibration
+from requant.embeddings.calibration import Calibration
+from requant.embeddings.similarities import Metric, pairwise_similarity, similarity
+from requant.embeddings.tensors import like
 from requant.errors import InputError, UnsupportedError
 from requant.integration.sentence_transformers.quantize import (
     Precision,
@@ -16,8 +18,6 @@ from requant.integration.sentence_transformers.quantize import (
     quantize_embeddings,
 )
 from requant.quantizers.dialect_codes import Release
-from requant.similarities import Metric, pairwise_similarity, similarity
-from requant.tensors import like
 
 _METRICS: dict[str, Metric] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 

@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError
-from requant.store.dialects import hot_sql
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
 from requant.store.snapshots import Reading, Snapshots
+from requant.store.statements import hot_sql
 
 # 16 KB pages hold ten 384-dimensional vectors with 7 % overhead; 4 KB pages waste a third.
 _PRAGMAS = (

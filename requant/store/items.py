@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import DuplicateIdError, InputError, UnknownCollectionError
-from requant.store.dialects import HotSql
+from requant.inputs import Rows
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import Tables
-from requant.validate import Rows
+from requant.store.statements import HotSql
 
 # The log is looked at every so many writes, and may have as many rows as items, or this many.
 _LOG_EVERY = 64

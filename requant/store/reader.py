@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from requant.adapters.protocol import Keys
 from requant.errors import CorruptDataError, UnknownCollectionError
 from requant.quantizers.arrays import Float32s
-from requant.store.dialects import HotSql
 from requant.store.schema import CollectionRow, Tables
+from requant.store.statements import HotSql
 
 Id = str | int | UUID
 _decode_json = json.JSONDecoder().raw_decode

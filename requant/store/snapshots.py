@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
-from requant.store.dialects import HotSql
 from requant.store.reader import Reader
 from requant.store.schema import Tables
+from requant.store.statements import HotSql
 
 
 class Snapshots:

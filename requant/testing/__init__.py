@@ -9,14 +9,10 @@ import pytest
 
 # So that a failing assertion in the suite shows its values in somebody else's test run.
 pytest.register_assert_rewrite(
-    *(
-        f"requant.testing.{name}"
-        for name in ("answers", "bench", "contract", "durability", "judge", "refusals", "sharing")
-    ),
-    "requant.testing.writes",
+    "requant.testing.bench", "requant.testing.judge", "requant.testing.conformance"
 )
 
-from requant.testing.conformance import BackendConformance  # noqa: E402
+from requant.testing.conformance.suite import BackendConformance  # noqa: E402
 from requant.testing.reference import ReferenceBackend  # noqa: E402
 
 __all__ = ["BackendConformance", "ReferenceBackend"]

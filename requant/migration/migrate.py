@@ -12,20 +12,20 @@ import numpy as np
 
 from requant.adapters import registry
 from requant.errors import ExistsError, InputError, RequantError, UnknownIndexError
-from requant.feeding import Progress, sample
-from requant.homes import Premises, on_disk
-from requant.indexes import IndexSet
-from requant.loaded import Loaded
-from requant.planning import check_config, fit_quantizer, planned_spec
+from requant.indexes.catch_up import Progress, sample
+from requant.indexes.index_set import IndexSet
+from requant.indexes.loaded import Loaded
+from requant.indexes.location import Premises, on_disk
+from requant.indexes.spec import check_config, fit_quantizer, planned_spec
 from requant.quantizers.arrays import Float32s
-from requant.recall import recall_of
-from requant.search import Found, Request, Search
-from requant.store import ledger, migrations
-from requant.store.ledger import IndexConfig, IndexRow
-from requant.store.migrations import State
+from requant.search.recall import recall_of
+from requant.search.search import Found, Request, Search
 from requant.store.reader import CollectionState, Reader
+from requant.store.records import ledger, migrations
+from requant.store.records.ledger import IndexConfig, IndexRow
+from requant.store.records.migrations import State
 from requant.store.schema import CollectionRow
-from requant.verify import verify_collection
+from requant.verification.verify import verify_collection
 
 # Stored vectors that stand for queries where none are given.
 QUERIES = 200

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from requant.adapters.protocol import Keys
-from requant.loaded import Loaded
+from requant.indexes.loaded import Loaded
 from requant.quantizers.arrays import Codes, Float32s
-from requant.rescore import normalise
+from requant.scores import normalise
 from requant.store.reader import CollectionState, Reader, Watermark
 from requant.store.schema import CollectionRow, key_range
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from requant.adapters.files import publish
+from requant.embeddings.tensors import as_array
 from requant.errors import CorruptDataError, InputError
 from requant.quantizers import MinMaxQuantizer
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.dialect_codes import Release, Scalar
 from requant.quantizers.serial import State, dumps, loads
-from requant.tensors import as_array
 
 _KIND = "calibration"
 # Values that are reduced side by side, and at once: both measured.

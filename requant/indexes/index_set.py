@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
-from requant.attached import ATTACHED, AttachedIndex
 from requant.errors import (
     CorruptIndexError,
     EngineError,
@@ -14,14 +13,15 @@ from requant.errors import (
     RequantError,
     UnknownIndexError,
 )
-from requant.feeding import Progress
-from requant.homes import Premises, sweep
-from requant.index import FollowingIndex
-from requant.loaded import Loaded
-from requant.planning import check_config
-from requant.store import ledger
-from requant.store.ledger import IndexConfig, IndexRow
+from requant.indexes.attached import ATTACHED, AttachedIndex
+from requant.indexes.catch_up import Progress
+from requant.indexes.following import FollowingIndex
+from requant.indexes.loaded import Loaded
+from requant.indexes.location import Premises, sweep
+from requant.indexes.spec import check_config
 from requant.store.reader import CollectionState, Reader
+from requant.store.records import ledger
+from requant.store.records.ledger import IndexConfig, IndexRow
 from requant.store.schema import CollectionRow
 
 # How often to catch up with other processes that publish while an index is rebuilt.

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.loaded import Loaded
+from requant.indexes.loaded import Loaded
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Refining
-from requant.rescore import best, normalise, score, score_many
+from requant.scores import best, normalise, score, score_many
 from requant.store.reader import CollectionState, Reader, Watermark
 from requant.store.schema import CollectionRow, key_range
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.quantizers.arrays import Float32s
-from requant.search import Found
+from requant.search.search import Found
 from requant.store.reader import Id, Item
 
 

@@ -17,15 +17,15 @@ from requant.errors import (
     IndexWarning,
     StoreError,
 )
-from requant.feeding import Progress, catch_up, outgrown, sample
-from requant.homes import Home, Premises, home_of
-from requant.loaded import Loaded
-from requant.planning import fit_quantizer, index_spec, planned_spec
+from requant.indexes.catch_up import Progress, catch_up, outgrown, sample
+from requant.indexes.loaded import Loaded
+from requant.indexes.location import Home, Premises, home_of
+from requant.indexes.spec import fit_quantizer, index_spec, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
-from requant.store import ledger
-from requant.store.ledger import Generation, IndexRow
 from requant.store.reader import CollectionState, Head, Reader, Watermark
+from requant.store.records import ledger
+from requant.store.records.ledger import Generation, IndexRow
 from requant.store.schema import CollectionRow, key_range
 
 # How unequal norms may be before codes that forget them are worth a warning (deviation / mean).

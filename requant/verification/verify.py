@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.errors import EngineError
-from requant.feeding import prepared
-from requant.loaded import Loaded
+from requant.indexes.catch_up import prepared
+from requant.indexes.loaded import Loaded
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Quantizer
-from requant.report import Report
 from requant.store.reader import CollectionState, Reader
 from requant.store.schema import CollectionRow, key_range
+from requant.verification.report import Report
 
 # A report names this many culprits and counts the rest.
 _NAMED = 5

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from requant.testing.answers import Answers
-from requant.testing.contract import Contract
-from requant.testing.durability import Durability
-from requant.testing.refusals import Refusals
-from requant.testing.sharing import Sharing
-from requant.testing.writes import Writes
+from requant.testing.conformance.answers import Answers
+from requant.testing.conformance.contract import Contract
+from requant.testing.conformance.durability import Durability
+from requant.testing.conformance.refusals import Refusals
+from requant.testing.conformance.sharing import Sharing
+from requant.testing.conformance.writes import Writes
 
 
 class BackendConformance(Answers, Writes, Durability, Refusals, Sharing, Contract):

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from requant.embeddings.tensors import as_array
 from requant.errors import InputError
 from requant.quantizers.arrays import Float32s, as_vectors
-from requant.tensors import as_array
 
 # Texts that are handed to the model at once, in its batches: it sorts them by length.
 _BATCHES = 32

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from requant.attached import ATTACHED, mark_attached, open_foreign, spread
 from requant.errors import CorruptIndexError, InputError
-from requant.feeding import prepared
-from requant.homes import Premises
-from requant.indexes import IndexSet
-from requant.planning import refuse_secrets
-from requant.search import Request, Search
-from requant.store import ledger
-from requant.store.ledger import IndexConfig, IndexRow
+from requant.indexes.attached import ATTACHED, mark_attached, open_foreign, spread
+from requant.indexes.catch_up import prepared
+from requant.indexes.index_set import IndexSet
+from requant.indexes.location import Premises
+from requant.indexes.spec import refuse_secrets
+from requant.search.search import Request, Search
 from requant.store.reader import Id
+from requant.store.records import ledger
+from requant.store.records.ledger import IndexConfig, IndexRow
 from requant.store.schema import CollectionRow, key_range
 
 K = 10

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from requant.store.engine import Store
-from requant.store.ledger import IndexConfig, IndexRow, config_text
 from requant.store.reader import Watermark
+from requant.store.records.ledger import IndexConfig, IndexRow, config_text
 
 
 @dataclass(frozen=True)

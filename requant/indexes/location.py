@@ -29,14 +29,14 @@ from requant.errors import (
     RequantError,
     UnsupportedError,
 )
-from requant.planning import trial_spec
+from requant.indexes.spec import trial_spec
+from requant.indexes.write_lock import Turn
 from requant.quantizers.arrays import Codes
-from requant.store import locations
 from requant.store.engine import Store
-from requant.store.ledger import Generation, IndexConfig, IndexRow
 from requant.store.reader import Head, Reader, Watermark
+from requant.store.records import locations
+from requant.store.records.ledger import Generation, IndexConfig, IndexRow
 from requant.store.schema import CollectionRow
-from requant.turns import Turn
 
 _ORPHAN_SECONDS = 3600.0
 _ODD = re.compile("[^A-Za-z0-9_-]+")

@@ -16,12 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from requant.calibration import Calibration
+from requant.embeddings.calibration import Calibration
+from requant.embeddings.tensors import as_array, like
 from requant.errors import DimensionError, InputError
 from requant.quantizers.arrays import Float32s, check_finite
 from requant.quantizers.dialect_codes import Scalar
-from requant.rescore import lengths_of, rounded, score_many
-from requant.tensors import as_array, like
+from requant.scores import lengths_of, rounded, score_many
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Metric = Literal["cosine", "ip", "l2"]

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 
 from requant.errors import InputError
 from requant.filters import compile_where
-from requant.indexes import IndexSet
+from requant.indexes.index_set import IndexSet
 from requant.quantizers.arrays import Float32s
-from requant.search import Found, Request, Search
-from requant.shadow import Shadow
-from requant.store import ledger
+from requant.search.search import Found, Request, Search
+from requant.search.shadow import Shadow
 from requant.store.engine import Store
 from requant.store.reader import Reader
+from requant.store.records import ledger
 from requant.store.schema import CollectionRow
 
 T = TypeVar("T")

@@ -13,13 +13,13 @@ from requant.adapters import registry
 from requant.adapters.guards import check_supported
 from requant.adapters.protocol import IndexSpec, IndexType, Support
 from requant.errors import InputError, UnsupportedError
+from requant.inputs import check_name, check_params
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.codes import CodeMetric
 from requant.quantizers.protocol import Quantizer
-from requant.store.ledger import IndexConfig
+from requant.store.records.ledger import IndexConfig
 from requant.store.schema import CollectionRow, Metric
-from requant.validate import check_name, check_params
 
 # The place of engines that imitate a server in memory.
 _LOCAL = ":memory:"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from requant.adapters.protocol import Backend, Support
-from requant.homes import Home
+from requant.indexes.location import Home
 from requant.quantizers.protocol import Quantizer, Refining
 from requant.store.reader import Head, Watermark
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from requant.store.engine import Store
-from requant.store.ledger import IndexRow
+from requant.store.records.ledger import IndexRow
 
 State = Literal["building", "verified", "switched", "rolled back"]
 

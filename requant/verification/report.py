@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from requant.store import catalog, ledger
-from requant.store.catalog import Origin
 from requant.store.engine import Store
-from requant.store.ledger import IndexRow
 from requant.store.reader import CollectionState
+from requant.store.records import catalog, ledger
+from requant.store.records.catalog import Origin
+from requant.store.records.ledger import IndexRow
 from requant.store.schema import CollectionRow
 
 # A report names this many culprits and counts the rest.

@@ -22,17 +22,17 @@ from requant.adapters.protocol import (
     Support,
 )
 from requant.errors import CorruptIndexError, IndexWarning, InputError, UnsupportedError
-from requant.feeding import Progress, prepared
-from requant.homes import FileHome, Premises
-from requant.loaded import Loaded
+from requant.indexes.catch_up import Progress, prepared
+from requant.indexes.loaded import Loaded
+from requant.indexes.location import FileHome, Premises
 from requant.quantizers import factory
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.codes import CodeSpec
 from requant.quantizers.floats import FloatQuantizer
-from requant.store import ledger
 from requant.store.engine import Store
-from requant.store.ledger import Generation, IndexConfig, IndexRow
 from requant.store.reader import CollectionState, Reader, Watermark
+from requant.store.records import ledger
+from requant.store.records.ledger import Generation, IndexConfig, IndexRow
 from requant.store.schema import CollectionRow, key_range
 
 if TYPE_CHECKING:

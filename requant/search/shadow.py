@@ -8,13 +8,13 @@ import time
 import warnings
 
 from requant.errors import EngineError, IndexWarning, RequantError, StoreError
-from requant.indexes import IndexSet
-from requant.recall import hits_of
-from requant.search import Found, Request, Search
-from requant.store import migrations
+from requant.indexes.index_set import IndexSet
+from requant.search.recall import hits_of
+from requant.search.search import Found, Request, Search
 from requant.store.engine import Store
-from requant.store.migrations import MigrationRow
 from requant.store.reader import Reader
+from requant.store.records import migrations
+from requant.store.records.migrations import MigrationRow
 from requant.store.schema import CollectionRow
 
 # How often to look whether there is a shadow, and how often to tell what it has found.

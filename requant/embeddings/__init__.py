@@ -1,0 +1,1 @@
+"""Embeddings outside a store: compared, calibrated, made from texts."""

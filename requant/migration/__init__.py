@@ -1,0 +1,1 @@
+"""Moving a collection to another index."""

@@ -1,0 +1,1 @@
+"""A search: one request, answered within one snapshot of the store."""

@@ -1,0 +1,1 @@
+"""What the store notes of collections and indexes, beside items and vectors."""
