@@ -21,8 +21,8 @@ from benchmarks.by_hand import Edge, Lance, Local
 from benchmarks.dataset import K
 from benchmarks.timing import in_turn, ratio
 from requant.scores import best, score
-from requant.search.results import hits
-from requant.store.schema import key_range
+from requant.search import hits
+from requant.store import key_range
 
 # Local mode compares in Python, with every vector in float32: a part of the data is enough of it.
 LOCAL_ROWS = 8000

@@ -45,23 +45,22 @@ if TYPE_CHECKING:
 
     from requant.collection import Collection
     from requant.database import Database
-    from requant.embeddings.calibration import Calibration
-    from requant.embeddings.similarities import pairwise_similarity, similarity
-    from requant.search.results import Batch, Hit
-    from requant.store.reader import Item
+    from requant.embeddings import Calibration, pairwise_similarity, similarity
+    from requant.search import Batch, Hit
+    from requant.store import Item
 
 __version__ = "0.1.0"
 
 # SQLAlchemy takes longer to import than all of requant: it waits for the first use.
 _LAZY = {
-    "Batch": "requant.search.results",
-    "Calibration": "requant.embeddings.calibration",
+    "Batch": "requant.search",
+    "Calibration": "requant.embeddings",
     "Collection": "requant.collection",
     "Database": "requant.database",
-    "Hit": "requant.search.results",
-    "Item": "requant.store.reader",
-    "pairwise_similarity": "requant.embeddings.similarities",
-    "similarity": "requant.embeddings.similarities",
+    "Hit": "requant.search",
+    "Item": "requant.store",
+    "pairwise_similarity": "requant.embeddings",
+    "similarity": "requant.embeddings",
 }
 
 __all__ = [

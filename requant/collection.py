@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
-from requant.embeddings.texts import embed
-from requant.errors import InputError, RequantError, UnknownIdError
-from requant.indexes.catch_up import Progress
-from requant.indexes.index_set import IndexSet
-from requant.indexes.location import Premises
-from requant.indexes.spec import index_config
+from requant.embeddings import embed
+from requant.errors import InputError
+from requant.indexes import IndexOptions, IndexSet, Progress, Workspace, index_config
 from requant.inputs import check_ids, check_name, check_params, check_rows
-from requant.migration.attaching import attach, attached_config
-from requant.migration.migrate import Migrating, MigrationInfo, MigrationPlan, MigrationReport
+from requant.migration import (
+    MigrationInfo,
+    MigrationPlan,
+    MigrationReport,
+    Migrator,
+    attach,
+    attached_config,
+    plan_migration,
+)
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
-from requant.search.results import Batch, Hit, batch_of, hits
-from requant.search.search import Found
-from requant.search.searcher import Asking
-from requant.store.items import ItemWriter
-from requant.store.reader import Id, Item, Reader
-from requant.store.records import catalog
-from requant.store.records.catalog import Origin
-from requant.store.schema import CollectionRow, Metric, key_range
-from requant.verification.report import IndexInfo, Report, Stats, collect_stats
-from requant.verification.verify import verify_collection
+from requant.scores import Metric
+from requant.search import Batch, Hit, Searcher
+from requant.store import CollectionRow, Contents, Id, Item, Origin, catalog
+from requant.verification import IndexInfo, Report, Stats, collect_stats, verify
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Collection:
@@ -39,14 +39,15 @@ class Collection:
     process or another.
     """
 
-    def __init__(self, premises: Premises, row: CollectionRow) -> None:
+    def __init__(self, workspace: Workspace, row: CollectionRow) -> None:
         """Stand for the collection `row`."""
-        self._premises = premises
-        self._store = premises.store
+        self._workspace = workspace
+        self._store = workspace.store
         self._row = row
-        self._indexes = IndexSet(premises, row)
-        self._asking = Asking(premises.store, row, self._indexes)
-        self._migrating = Migrating(premises, row, self._indexes)
+        self._contents = Contents(workspace.store, row)
+        self._indexes = IndexSet(workspace, row)
+        self._searcher = Searcher(workspace.store, row, self._indexes)
+        self._migrator = Migrator(workspace, row, self._indexes)
         self._model: Any = None  # the last one that embedded texts
 
     @property
@@ -70,9 +71,7 @@ class Collection:
 
     def __len__(self) -> int:
         """Return how many items are stored."""
-        with self._store.reading() as reader:
-            reader.state_of(self._row)
-            return reader.count(self._row.id)
+        return len(self._contents)
 
     # Writing
 
@@ -177,29 +176,18 @@ class Collection:
                 "give either ids or a non-empty where; to remove everything, drop the collection"
             )
         texts = check_ids(ids)[0] if ids is not None else []
-        condition = self._asking.condition(where)
+        condition = self._searcher.condition(where)
         if condition is None and not texts:
             return 0
-        with self._store.writing(connection) as open_connection:
-            writer = self._writer(open_connection)
-            if condition is None:
-                return writer.delete(writer.keys_of(texts))
-            first, end = key_range(self._row.id)
-            reader = self._store.reader_of(open_connection)
-            return writer.delete(reader.matching(first, end, condition).tolist())
+        if condition is None:
+            return self._contents.delete(texts, connection)
+        return self._contents.delete_where(condition, connection)
 
     # Reading
 
     def get(self, ids: Iterable[Id], *, connection: sa.Connection | None = None) -> list[Item]:
         """Return the items that exist, in the order asked, without their vectors."""
-        texts, _ = check_ids(ids)
-        with self._store.reading(connection) as reader:
-            keys = reader.keys_of(self._row.id, texts)
-            items = reader.items(list(keys.values()))
-            if not items:
-                reader.state_of(self._row)  # which raises if the collection itself is gone
-        found = (items.get(keys.get(text, -1)) for text in texts)
-        return [item for item in found if item is not None]
+        return self._contents.get(check_ids(ids)[0], connection)
 
     def vectors(self, ids: Iterable[Id]) -> Float32s:
         """Return `(n, d) float32` in the order asked, exactly the floats that were given.
@@ -207,30 +195,14 @@ class Collection:
         Raises:
             UnknownIdError: an id is not stored, or has no vector.
         """
-        texts, _ = check_ids(ids)
-        with self._store.reading() as reader:
-            reader.state_of(self._row)
-            by_id = reader.keys_of(self._row.id, texts)
-            unknown = next((text for text in texts if text not in by_id), None)
-            if unknown is not None:
-                raise UnknownIdError(f"no item {unknown[:80]!r} in collection {self.name!r}")
-            keys = np.array([by_id[text] for text in texts], np.int64)
-            unique = np.unique(keys)
-            found, vectors = reader.vectors(unique, self.dim)
-        if len(found) < len(unique):
-            lost = texts[int((~np.isin(keys, found)).argmax())]
-            raise UnknownIdError(f"item {lost[:80]!r} of collection {self.name!r} has no vector")
-        return vectors[np.searchsorted(found, keys)]
+        return self._contents.vectors(check_ids(ids)[0])
 
     def iter(self, batch: int = 1024) -> Iterator[Item]:
         """Yield every item with its vector, in the order of insertion, from one snapshot.
 
         `batch` items are read at a time; an item without a vector has `vector=None`.
         """
-        first, end = key_range(self._row.id)
-        with self._store.reading() as reader:
-            reader.state_of(self._row)
-            yield from reader.iterate(first, end, batch)
+        return self._contents.iterate(batch)
 
     def search(
         self,
@@ -259,12 +231,8 @@ class Collection:
             UnknownIndexError, EngineMissingError: the index cannot be asked.
         """
         query = as_vector(vector, self.dim)
-        request = self._asking.request(query, k, where, oversample, effort)
-
-        def join(reader: Reader, found: list[Found]) -> list[Hit]:
-            return hits(found[0], reader.items(found[0][0].tolist()))
-
-        return self._asking.answer(request, exact, index, join)
+        request = self._searcher.request(query, k, where, oversample, effort)
+        return self._searcher.hits(request, exact, index)
 
     def search_many(
         self,
@@ -283,13 +251,8 @@ class Collection:
         are fetched once.
         """
         queries = as_vectors(vectors, self.dim, "queries")
-        request = self._asking.request(queries, k, where, oversample, effort)
-
-        def join(reader: Reader, found: list[Found]) -> Batch:
-            keys = {key for row, _ in found for key in row.tolist()}
-            return batch_of(found, reader.ids(sorted(keys)), k)
-
-        return self._asking.answer(request, exact, index, join)
+        request = self._searcher.request(queries, k, where, oversample, effort)
+        return self._searcher.batch(request, exact, index)
 
     def search_text(
         self,
@@ -328,18 +291,9 @@ class Collection:
         self,
         name: str,
         *,
-        engine: str = "faiss",
-        precision: str = "int8",
-        index_type: str = "flat",
-        bits: int | None = None,
-        rotate: bool | None = None,
-        dialect: str | None = None,
-        params: Mapping[str, Any] | None = None,
-        mmap: bool = False,
-        url: str | None = None,
-        remote_name: str | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
+        **index: Unpack[IndexOptions],
     ) -> None:
         """Build an index from the stored vectors; the first one is used by searches at once.
 
@@ -365,10 +319,7 @@ class Collection:
             ExistsError: the name is taken; LocationTakenError: `remote_name` is.
             EngineMissingError, UnsupportedError, InputError: it cannot be built; nothing remains.
         """
-        config = index_config(
-            engine=engine, precision=precision, index_type=index_type, bits=bits, rotate=rotate,
-            dialect=dialect, params=params, mmap=mmap, url=url, remote_name=remote_name,
-        )  # fmt: skip
+        config = index_config(**index)
         self._indexes.add(check_name(name, "index"), config, progress, overwrite=overwrite)
 
     def attach_index(
@@ -403,7 +354,7 @@ class Collection:
         """
         check_name(name, "index")
         config = attached_config(engine, str(location), check_params(params), ids is not None)
-        return attach(self._premises, self._row, self._indexes, name, config, ids)
+        return attach(self._workspace, self._row, self._indexes, name, config, ids)
 
     def migrate(
         self,
@@ -414,7 +365,7 @@ class Collection:
         tolerance: float = 0.02,
         switch: bool = True,
         progress: Progress | None = None,
-        **index: Any,
+        **index: Unpack[IndexOptions],
     ) -> MigrationReport:
         """Build an index beside the one in use, verify it, and let searches use it instead.
 
@@ -446,11 +397,12 @@ class Collection:
         asked = None if queries is None else as_vectors(queries, self.dim, "queries")
         config = index_config(**index)
         check_name(name, "index")
-        return self._migrating.run(name, config, asked, k, tolerance, switch, progress)
+        return self._migrator.run(name, config, asked, k, tolerance, switch, progress)
 
-    def plan_migration(self, name: str, **index: Any) -> MigrationPlan:
+    def plan_migration(self, name: str, **index: Unpack[IndexOptions]) -> MigrationPlan:
         """Tell what `migrate` would carry, change and drop, how large and how long; do nothing."""
-        return self._migrating.plan(check_name(name, "index"), index_config(**index))
+        config = index_config(**index)
+        return plan_migration(self._workspace, self._row, check_name(name, "index"), config)
 
     def rollback(self) -> str | None:
         """Use the index again that was in use before the last `migrate`, and return its name.
@@ -459,7 +411,7 @@ class Collection:
 
         Raises UnknownIndexError if nothing was switched, or the old index is gone.
         """
-        return self._migrating.rollback()
+        return self._migrator.rollback()
 
     def shadow(self, name: str, share: float) -> None:
         """Let an index that `migrate(switch=False)` built answer a share of the searches as well.
@@ -467,15 +419,15 @@ class Collection:
         Every process that has the collection open does so within seconds; `migrations` tells how
         many of the results were found by both. `share=0` ends it.
         """
-        self._asking.shadow.tell()
-        self._migrating.shadow(name, share)
-        self._asking.shadow.look()
+        self._searcher.shadow.tell()
+        self._migrator.shadow(name, share)
+        self._searcher.shadow.look()
 
     @property
     def migrations(self) -> list[MigrationInfo]:
         """What has been migrated, the newest first."""
-        self._asking.shadow.tell()
-        return self._migrating.every()
+        self._searcher.shadow.tell()
+        return self._migrator.every()
 
     def use_index(self, name: str) -> None:
         """Make an index the one that searches use; raises UnknownIndexError."""
@@ -508,18 +460,11 @@ class Collection:
         Returns a report with `.ok`, `.problems` and `.checked`. An index is opened and caught up
         for it as for a search; a damaged file is replaced then, with an IndexWarning.
         """
-        # The snapshot begins when no index can run ahead of it any more.
-        with self._indexes.pinned(), self._store.reading() as reader:
-            state = reader.state_of(self._row)
-            failed: dict[str, RequantError] = {}
-            loaded = self._indexes.every(reader, state, failed)
-            report = verify_collection(reader, self._row, state, loaded, deep=deep)
-        report.problems += [f"index {name!r}: {error}" for name, error in failed.items()]
-        return report
+        return verify(self._store, self._row, self._indexes, deep=deep)
 
     def close(self) -> None:
         """Publish what indexes in memory hold, and let go of them."""
-        self._asking.shadow.tell()
+        self._searcher.shadow.tell()
         self._indexes.close()
 
     # Within
@@ -548,9 +493,4 @@ class Collection:
         replace: bool,
     ) -> int:
         rows = check_rows(ids, vectors, documents, metadata, self.dim)
-        with self._store.writing(connection) as open_connection:
-            return self._writer(open_connection).upsert(rows, replace=replace)
-
-    def _writer(self, connection: sa.Connection) -> ItemWriter:
-        store = self._store
-        return ItemWriter(connection, store.tables, store.sql, self._row.id, self.name)
+        return self._contents.write(rows, connection, replace=replace)

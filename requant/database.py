@@ -16,12 +16,10 @@ import sqlalchemy as sa
 
 from requant.collection import Collection
 from requant.errors import ExistsError, InputError
-from requant.indexes.location import Premises, sweep
-from requant.indexes.spec import Secrets
+from requant.indexes import Secrets, Workspace, sweep
 from requant.inputs import check_name, check_secrets
-from requant.store.engine import engine_of, open_store
-from requant.store.records import catalog, ledger
-from requant.store.schema import CollectionRow, Metric
+from requant.scores import Metric
+from requant.store import CollectionRow, catalog, engine_of, ledger, open_store
 
 MAX_DIM = 65_536
 
@@ -33,11 +31,11 @@ class Database:
     at a time, and nobody who reads waits.
     """
 
-    def __init__(self, premises: Premises, temporary: bool = False) -> None:
+    def __init__(self, workspace: Workspace, temporary: bool = False) -> None:
         """Stand for a store and a folder of index files; see `requant.open`."""
-        self._premises = premises
-        self._store = premises.store
-        self._folder = premises.folder
+        self._workspace = workspace
+        self._store = workspace.store
+        self._folder = workspace.folder
         self._temporary = temporary
         self._lock = threading.Lock()
         self._open: dict[int, Collection] = {}
@@ -95,7 +93,7 @@ class Database:
             known = self._open.pop(row.id, None)
         if known is not None:
             known.let_go()
-        sweep(self._premises, indexes)
+        sweep(self._workspace, indexes)
 
     def close(self) -> None:
         """Publish what indexes in memory hold, and close the connections; again is harmless."""
@@ -128,7 +126,7 @@ class Database:
     def _stand_for(self, row: CollectionRow) -> Collection:
         with self._lock:
             # One object a collection, so that an index is in memory once.
-            fresh = Collection(self._premises, row)
+            fresh = Collection(self._workspace, row)
             return self._open.setdefault(row.id, fresh)
 
 
@@ -145,11 +143,11 @@ def open_database(
         engine, _ = engine_of(home / "store.db")
         store = open_store(engine, owned=True)
         weakref.finalize(store, shutil.rmtree, home, ignore_errors=True)
-        return Database(Premises(store, home / "indexes", secrets), temporary=True)
+        return Database(Workspace(store, home / "indexes", secrets), temporary=True)
     engine, owned = engine_of(target)
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
         folder = f"{engine.url.database}.indexes"
     store = open_store(engine, owned=owned)
-    return Database(Premises(store, Path(folder).absolute(), secrets))
+    return Database(Workspace(store, Path(folder).absolute(), secrets))

@@ -7,7 +7,7 @@ depend on how many others were computed with it, and equal vectors tie exactly.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from requant.adapters.protocol import Keys
 from requant.quantizers.arrays import Float32s
 
-if TYPE_CHECKING:
-    from requant.store.schema import Metric
+Metric = Literal["cosine", "ip", "l2"]
 
 
 def normalise(vectors: Float32s) -> Float32s:

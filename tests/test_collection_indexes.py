@@ -132,7 +132,7 @@ def test_rebuild_fits_anew(notes):
 
 def files_of(collection):
     """Digests of the collection's index files."""
-    return files(collection._indexes._premises.folder)
+    return files(collection._indexes._workspace.folder)
 
 
 def test_an_index_of_an_empty_collection_begins_with_the_second_vector(any_db):

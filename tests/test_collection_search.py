@@ -118,7 +118,7 @@ def test_ties_come_in_order_of_insertion(db, metric, index):
 
 @pytest.mark.parametrize("where", [None, {"n": {"$gte": 0}}], ids=["all", "filtered"])
 def test_an_engine_that_comes_back_with_too_little_is_made_up_for(db, where, monkeypatch):
-    monkeypatch.setattr("requant.search.FEW", 0)
+    monkeypatch.setattr("requant.search.search.FEW", 0)
     stored, queries = vectors(100), vectors(3, seed=1)
     notes = db.create_collection("notes", 8)
     notes.upsert(range(100), stored, metadata=[{"n": n} for n in range(100)])

@@ -107,7 +107,7 @@ def test_a_follower_of_a_dropped_index_does_no_harm(pair):
     assert second.search(vectors(1, seed=2)[0], k=1)[0].id == 2
     second._indexes.close()
     assert second.indexes == []
-    assert not any(second._indexes._premises.folder.glob("*/*"))
+    assert not any(second._indexes._workspace.folder.glob("*/*"))
 
 
 def test_a_slow_index_keeps_what_it_needs(db):

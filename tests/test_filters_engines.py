@@ -61,7 +61,7 @@ def test_all_engines_agree_with_brute_force(notes, few, kinds, where, seed):
     best = [matching[row] for row in rows]
     with pytest.MonkeyPatch.context() as patch:
         # Up to this many matches are scored without the engine.
-        patch.setattr("requant.search.FEW", few)
+        patch.setattr("requant.search.search.FEW", few)
         for engine, precision in CASES:
             name = f"{engine}-{precision}"
             # With every item a candidate, nothing can be missed.

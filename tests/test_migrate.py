@@ -291,7 +291,7 @@ def test_after_the_switch_nothing_is_shadowed(notes):
     notes.shadow("new", 1.0)
     notes.search_many(vectors(10, DIM))
     notes.migrate("new", engine="usearch")
-    notes._asking.shadow.look()
+    notes._searcher.shadow.look()
     notes.search_many(vectors(10, DIM))
     (info,) = notes.migrations
     assert (info.shadow, info.compared) == (0.0, 100)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from requant import quantizers
-from requant.verification.verify import codes_stand_for
+from requant.verification.checks import codes_stand_for
 
 KINDS = [("int8", {"rotate": True}), ("int4", {}), ("int2", {}), ("binary", {"bits": 1})]
 

@@ -41,7 +41,7 @@ from requant.integration.cli.progress import progress
 
 if TYPE_CHECKING:
     from requant.collection import Collection
-    from requant.verification.report import IndexInfo
+    from requant.verification import IndexInfo
 
 app = typer.Typer(cls=RequantGroup)
 

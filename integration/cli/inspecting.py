@@ -17,7 +17,7 @@ from requant.integration.cli.progress import waiting
 
 if TYPE_CHECKING:
     from requant.collection import Collection
-    from requant.verification.report import Stats
+    from requant.verification import Stats
 
 
 _LOSS = {

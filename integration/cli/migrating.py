@@ -31,7 +31,7 @@ from requant.integration.cli.output import print_json, print_lines, size, warn
 from requant.integration.cli.progress import progress
 
 if TYPE_CHECKING:
-    from requant.migration.migrate import MigrationPlan, MigrationReport
+    from requant.migration import MigrationPlan, MigrationReport
 
 
 def migrate(

@@ -21,7 +21,7 @@ from requant.integration.cli.output import (
 from requant.integration.cli.progress import waiting
 
 if TYPE_CHECKING:
-    from requant.search.results import Hit
+    from requant.search import Hit
 
 _DOCUMENT = 70
 _METADATA = 60

@@ -9,7 +9,7 @@ from typing import Any
 
 from requant.collection import Collection
 from requant.quantizers.serial import loads
-from requant.store.records import ledger
+from requant.store import ledger
 
 # Where an index stood is of no use elsewhere, and what opens a server must not be told.
 _PRIVATE = ("url", "remote_name")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from requant.integration.export.job import Job, Written, count
 from requant.integration.export.snapshot import Rows, Snapshot
-from requant.store.reader import Id
+from requant.store import Id
 
 ITEMS = ".items.jsonl.gz"
 

@@ -13,7 +13,7 @@ from requant.integration.export.job import Job, count
 from requant.integration.export.parquet_files import metadata_text
 from requant.integration.export.snapshot import Rows
 from requant.scores import lengths_of
-from requant.store.reader import Id
+from requant.store import Id
 
 ID, DOCUMENT, NORM, METADATA = "id", "document", "requant_norm", "requant_metadata"
 _RESERVED = (DOCUMENT, NORM, METADATA)

@@ -16,8 +16,7 @@ from requant.collection import Collection
 from requant.errors import CorruptDataError
 from requant.integration.export.job import Progress
 from requant.quantizers.arrays import Float32s
-from requant.store.reader import Id, Reader
-from requant.store.schema import CollectionRow, key_range
+from requant.store import CollectionRow, Id, Reader, key_range
 
 # Keys looked at in one go, whether a filter lets them through or not: half a megabyte.
 _WINDOW = 1 << 16
@@ -122,6 +121,6 @@ def snapshot(collection: Collection, where: Mapping[str, Any] | None) -> Iterato
 
     Raises FilterError, UnknownCollectionError.
     """
-    condition = collection._asking.condition(where)
+    condition = collection._searcher.condition(where)
     with collection._store.reading() as reader:
         yield Snapshot(reader, collection._row, condition)

@@ -10,7 +10,7 @@ Codes are equal bit for bit. Searches accept the float vectors as well and resco
 `docs/embeddings-int8.md`. sentence-transformers itself need not be installed.
 """
 
-from requant.embeddings.calibration import Calibration
+from requant.embeddings import Calibration
 from requant.integration.sentence_transformers.engines import (
     semantic_search_faiss,
     semantic_search_usearch,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import requant
 from requant.adapters.files import publish
 from requant.collection import Collection
-from requant.embeddings.tensors import as_array
+from requant.embeddings import as_array
 from requant.errors import DimensionError, InputError
 from requant.integration.sentence_transformers.inputs import is_codes
 from requant.quantizers.arrays import Float32s

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from requant.embeddings.tensors import as_array
+from requant.embeddings import as_array
 from requant.errors import DimensionError, InputError
 from requant.quantizers.codes import CodeSpec
 

@@ -9,8 +9,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from requant.embeddings.calibration import Calibration, column_ranges
-from requant.embeddings.tensors import as_array, to_numpy
+from requant.embeddings import Calibration, as_array, column_ranges, to_numpy
 from requant.errors import DimensionError, InputError
 from requant.quantizers.arrays import check_finite
 from requant.quantizers.dialect_codes import Release, Scalar, min_max_codes, sign_codes

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from requant.embeddings.calibration import Calibration
-from requant.embeddings.similarities import Metric, pairwise_similarity, similarity
-from requant.embeddings.tensors import like
+from requant.embeddings import Calibration, like, pairwise_similarity, similarity
 from requant.errors import InputError, UnsupportedError
 from requant.integration.sentence_transformers.quantize import (
     Precision,
@@ -18,6 +16,7 @@ from requant.integration.sentence_transformers.quantize import (
     quantize_embeddings,
 )
 from requant.quantizers.dialect_codes import Release
+from requant.scores import Metric
 
 _METRICS: dict[str, Metric] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 

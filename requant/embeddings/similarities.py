@@ -21,10 +21,9 @@ from requant.embeddings.tensors import as_array, like
 from requant.errors import DimensionError, InputError
 from requant.quantizers.arrays import Float32s, check_finite
 from requant.quantizers.dialect_codes import Scalar
-from requant.scores import lengths_of, rounded, score_many
+from requant.scores import Metric, lengths_of, rounded, score_many
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
-Metric = Literal["cosine", "ip", "l2"]
 Ranges = Calibration | ArrayLike | str
 
 _PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")

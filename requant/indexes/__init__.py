@@ -1,1 +1,43 @@
-"""Indexes that follow the store."""
+"""Indexes that follow the store: added, loaded, caught up, published, dropped.
+
+An `IndexSet` hands out each index as it is (`Loaded`); `spec` says what a backend is told of one.
+"""
+
+from __future__ import annotations
+
+from requant.indexes.attached import ATTACHED, mark_attached, open_attached, spread
+from requant.indexes.catch_up import Progress, prepared, sample
+from requant.indexes.index_set import IndexSet
+from requant.indexes.loaded import Loaded
+from requant.indexes.location import Workspace, on_disk, sweep
+from requant.indexes.spec import (
+    IndexOptions,
+    Secrets,
+    check_config,
+    fit_quantizer,
+    index_config,
+    planned_spec,
+    refuse_secrets,
+)
+
+__all__ = [
+    "ATTACHED",
+    "IndexOptions",
+    "IndexSet",
+    "Loaded",
+    "Progress",
+    "Secrets",
+    "Workspace",
+    "check_config",
+    "fit_quantizer",
+    "index_config",
+    "mark_attached",
+    "on_disk",
+    "open_attached",
+    "planned_spec",
+    "prepared",
+    "refuse_secrets",
+    "sample",
+    "spread",
+    "sweep",
+]

@@ -24,16 +24,23 @@ from requant.adapters.protocol import (
 from requant.errors import CorruptIndexError, IndexWarning, InputError, UnsupportedError
 from requant.indexes.catch_up import Progress, prepared
 from requant.indexes.loaded import Loaded
-from requant.indexes.location import FileHome, Premises
+from requant.indexes.location import FileLocation, Workspace
 from requant.quantizers import factory
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.codes import CodeSpec
 from requant.quantizers.floats import FloatQuantizer
-from requant.store.engine import Store
-from requant.store.reader import CollectionState, Reader, Watermark
-from requant.store.records import ledger
-from requant.store.records.ledger import Generation, IndexConfig, IndexRow
-from requant.store.schema import CollectionRow, key_range
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    Generation,
+    IndexConfig,
+    IndexRow,
+    Reader,
+    Store,
+    Watermark,
+    key_range,
+    ledger,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -140,10 +147,10 @@ class AttachedIndex:
     Searches add by themselves what was written since.
     """
 
-    def __init__(self, premises: Premises, owner: CollectionRow, row: IndexRow) -> None:
+    def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
         """Open nothing yet."""
         self.row = row
-        self._premises = premises
+        self._workspace = workspace
         self._owner = owner
         self._lock = threading.RLock()
         self._loaded: Loaded | None = None
@@ -229,24 +236,24 @@ class AttachedIndex:
             )
 
     def _open(self) -> Loaded:
-        published = ledger.generations(self._premises.store, self.row.id)
+        published = ledger.generations(self._workspace.store, self.row.id)
         if not published:
             raise CorruptIndexError(f"index {self.row.name!r} has never been attached: drop it")
-        foreign = open_foreign(self.row.config, self._premises, self._owner)
+        foreign = open_attached(self.row.config, self._workspace, self._owner)
         mark = published[0][0].watermark
-        backend = AttachedBackend(foreign, self._premises.store, self._owner, self.row)
+        backend = AttachedBackend(foreign, self._workspace.store, self._owner, self.row)
         quantizer = FloatQuantizer(self._owner.dim, "native")
-        home = FileHome(self._premises, self.row)
+        location = FileLocation(self._workspace, self.row)
         rows = len(backend)
-        return Loaded(quantizer, backend, rows, mark, home, reaching=mark.seq, attached=True)
+        return Loaded(quantizer, backend, rows, mark, location, reaching=mark.seq, attached=True)
 
 
-def open_foreign(config: IndexConfig, premises: Premises, owner: CollectionRow) -> Foreign:
+def open_attached(config: IndexConfig, workspace: Workspace, owner: CollectionRow) -> Foreign:
     """Open the index that `config` names; raises InputError where it does not fit `owner`."""
     engine: Any = registry.load(config.engine)
     if not hasattr(engine, Attaching.attach.__name__):
         raise UnsupportedError(f"{config.engine} cannot open indexes of other programs")
-    params: dict[str, Any] = {**config.params, **premises.secrets.get(config.engine, {})}
+    params: dict[str, Any] = {**config.params, **workspace.secrets.get(config.engine, {})}
     foreign: Foreign = engine.attach(config.url or "", params)
     if foreign.dim != owner.dim:
         foreign.close()

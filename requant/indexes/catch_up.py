@@ -10,8 +10,7 @@ from requant.adapters.protocol import Keys
 from requant.indexes.loaded import Loaded
 from requant.quantizers.arrays import Codes, Float32s
 from requant.scores import normalise
-from requant.store.reader import CollectionState, Reader, Watermark
-from requant.store.schema import CollectionRow, key_range
+from requant.store import CollectionRow, CollectionState, Reader, Watermark, key_range
 
 Progress = Callable[[int, int], None]
 
@@ -62,12 +61,12 @@ def catch_up(
 
     `keep` is called now and then, when the watermark is true of a part of the way.
     """
-    mark, dim, home = loaded.watermark, owner.dim, loaded.home
+    mark, dim, location = loaded.watermark, owner.dim, loaded.location
     loaded.reaching = state.seq
-    home.announce(loaded.name, state.seq)
+    location.announce(loaded.name, state.seq)
     # A live index may hold more than its mark says, if a process that wrote to it was killed: also
     # items that came after the mark and have gone again.
-    known = state.next_key if home.live else mark.key
+    known = state.next_key if location.live else mark.key
     changed = reader.changed(owner.id, mark.seq, known)
     total = len(changed) + max(state.next_key - mark.key, 0)
     done = 0
@@ -87,7 +86,7 @@ def catch_up(
             keep(loaded)
     loaded.items = len(loaded.backend)
     mark = Watermark(max(mark.key, state.next_key), max(mark.seq, state.seq))
-    home.advance(loaded.name, mark, loaded.items)
+    location.advance(loaded.name, mark, loaded.items)
     loaded.watermark = mark
 
 
@@ -95,7 +94,7 @@ def _encoded(
     loaded: Loaded, owner: CollectionRow, rows: Iterator[tuple[Keys, Float32s]]
 ) -> Iterator[tuple[Keys, Codes]]:
     """Yield keys and codes, many at once where each write is a transaction of the engine's own."""
-    enough = _LIVE_BYTES if loaded.home.live else 0
+    enough = _LIVE_BYTES if loaded.location.live else 0
     keys: list[Keys] = []
     codes: list[Codes] = []
     for more, vectors in rows:

@@ -19,14 +19,21 @@ from requant.errors import (
 )
 from requant.indexes.catch_up import Progress, catch_up, outgrown, sample
 from requant.indexes.loaded import Loaded
-from requant.indexes.location import Home, Premises, home_of
+from requant.indexes.location import Location, Workspace, location_of
 from requant.indexes.spec import fit_quantizer, index_spec, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
-from requant.store.reader import CollectionState, Head, Reader, Watermark
-from requant.store.records import ledger
-from requant.store.records.ledger import Generation, IndexRow
-from requant.store.schema import CollectionRow, key_range
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    Generation,
+    Head,
+    IndexRow,
+    Reader,
+    Watermark,
+    key_range,
+    ledger,
+)
 
 # How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
 _UNEQUAL = 0.3
@@ -39,11 +46,11 @@ PART_ROWS = 50_000
 class FollowingIndex:
     """Keeps one index of a collection in step with the store, for all threads of a process."""
 
-    def __init__(self, premises: Premises, owner: CollectionRow, row: IndexRow) -> None:
+    def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
         """Follow nothing yet: the index is loaded or built on the first `sync`."""
         self.row = row
-        self._premises = premises
-        self._store = premises.store
+        self._workspace = workspace
+        self._store = workspace.store
         self._owner = owner
         self._lock = threading.RLock()
         self._loaded: Loaded | None = None
@@ -51,8 +58,8 @@ class FollowingIndex:
         self._damaged: set[str] = set()
 
     @cached_property
-    def _home(self) -> Home:
-        return home_of(self._premises, self._owner, self.row)
+    def _location(self) -> Location:
+        return location_of(self._workspace, self._owner, self.row)
 
     def sync(
         self,
@@ -84,7 +91,7 @@ class FollowingIndex:
     def _brought_up(
         self, reader: Reader, state: CollectionState, progress: Progress | None, wait: bool
     ) -> Loaded | None:
-        with self._home.turn(wait) as ours:
+        with self._location.write_lock(wait) as ours:
             loaded = self._usable(state)
             if not ours:
                 return loaded
@@ -118,7 +125,7 @@ class FollowingIndex:
         `overwrite` lets a live engine replace what stands under the name that was asked for.
         Returns False if that was refused: catch up, and publish again.
         """
-        with self._lock, self._home.turn(wait=True):
+        with self._lock, self._location.write_lock(wait=True):
             loaded = self._build(reader, state, progress, overwrite=overwrite)
             recorded = self.publish()
             if loaded is not None and not recorded:
@@ -139,7 +146,7 @@ class FollowingIndex:
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """Keep the index from moving on until the end of the block, by whomever."""
-        with self._lock, self._home.turn(wait=True):
+        with self._lock, self._location.write_lock(wait=True):
             yield
 
     def publish(self, *, wait: bool = True) -> bool:
@@ -155,7 +162,7 @@ class FollowingIndex:
             loaded = self._loaded
             if loaded is None:
                 return True
-            with self._home.turn(wait) as ours:
+            with self._location.write_lock(wait) as ours:
                 if not loaded.unpublished:
                     if ours and loaded.name:
                         self._leave_old_places(loaded)
@@ -173,7 +180,7 @@ class FollowingIndex:
 
     def _publish(self, loaded: Loaded) -> bool:
         try:
-            name, digest = self._home.write(loaded.name, loaded.backend)
+            name, digest = self._location.write(loaded.name, loaded.backend)
         except OSError as error:
             raise StoreError(f"cannot write index {self.row.name!r}: {error}") from error
         spec = loaded.backend.spec
@@ -195,7 +202,7 @@ class FollowingIndex:
         # A place that was not recorded for being behind is in use all the same.
         keep |= {loaded.name} if loaded.name else set()
         self._close_old(keep)
-        self._home.clear(useless, keep)
+        self._location.clear(useless, keep)
         return recorded
 
     def _leave_old_places(self, loaded: Loaded) -> None:
@@ -203,7 +210,7 @@ class FollowingIndex:
         if ledger.files(self._store, self.row.id) - {loaded.name}:
             ledger.keep_only(self._store, self.row, loaded.name)
             self._close_old({loaded.name})
-            self._home.clear(set(), {loaded.name})
+            self._location.clear(set(), {loaded.name})
 
     def _publish_if_possible(self) -> None:
         # A search waits for no writer: the next one to catch up tries again.
@@ -242,7 +249,7 @@ class FollowingIndex:
 
     def _is_current(self, loaded: Loaded, reader: Reader, state: CollectionState) -> bool:
         if loaded.name:
-            head = self._home.head(reader)
+            head = self._location.head(reader)
             if head is not None and head.name != loaded.name:
                 return False  # another process has built it anew
             if head is not None and head.mark.rank > loaded.watermark.rank:
@@ -260,7 +267,7 @@ class FollowingIndex:
 
     def _usable(self, state: CollectionState) -> Loaded | None:
         """Return the index in memory or on disk, unless the log it would need is pruned."""
-        head = self._home.head(None)
+        head = self._location.head(None)
         if head is not None and self._loaded is not None:
             if self._loaded.name == head.name:
                 self._loaded.heed(head)
@@ -281,7 +288,7 @@ class FollowingIndex:
                 for generation, body in ledger.generations(self._store, self.row.id)
                 if generation.watermark.seq >= log_floor and generation.file not in tried
             ]
-            if self._home.live:  # what stood in an older place is not looked after any more
+            if self._location.live:  # what stood in an older place is not looked after any more
                 fresh = [one for one in fresh if head is not None and one[0].file == head.name]
             if not fresh:
                 return None
@@ -305,10 +312,10 @@ class FollowingIndex:
         quantizer = factory.from_bytes(body)
         if factory.fingerprint(quantizer) != generation.fingerprint:
             raise CorruptIndexError("its quantizer is not the one that made its codes")
-        spec = index_spec(config, self._premises.secrets, quantizer, **generation.spec)
-        backend = self._home.open(generation, spec)
+        spec = index_spec(config, self._workspace.secrets, quantizer, **generation.spec)
+        backend = self._location.open(generation, spec)
         mark, rows = generation.watermark, generation.fit_rows
-        loaded = Loaded(quantizer, backend, rows, mark, self._home, reaching=mark.seq)
+        loaded = Loaded(quantizer, backend, rows, mark, self._location, reaching=mark.seq)
         if head is not None:
             loaded.name, loaded.heard, loaded.items = head.name, head.mark.rank, head.items
             loaded.reaching = max(mark.seq, head.reaching)
@@ -327,14 +334,14 @@ class FollowingIndex:
         if len(rows) < 2:  # one vector has no spread to learn, and is found without an index
             return None
         self._tell_of_norms(rows)
-        config, secrets = self.row.config, self._premises.secrets
+        config, secrets = self.row.config, self._workspace.secrets
         quantizer = fit_quantizer(config, rows)
         first, _ = key_range(self._owner.id)
         metric, expected = self._owner.metric, state.next_key - first
         spec = planned_spec(config, secrets, metric, quantizer, expected)
         mark = Watermark(first, state.seq)
-        name, backend = self._home.create(spec, quantizer.encode(rows), mark, overwrite)
-        loaded = Loaded(quantizer, backend, len(rows), mark, self._home, name, state.seq)
+        name, backend = self._location.create(spec, quantizer.encode(rows), mark, overwrite)
+        loaded = Loaded(quantizer, backend, len(rows), mark, self._location, name, state.seq)
         try:
             catch_up(loaded, reader, self._owner, state, progress, keep)
         except BaseException:
@@ -350,7 +357,7 @@ class FollowingIndex:
             if not kept:
                 return  # whoever adds the index removes everything
             used = [*self._old, self._loaded] if self._loaded is not None else self._old
-            self._home.clear({loaded.name}, kept | {one.name for one in used})
+            self._location.clear({loaded.name}, kept | {one.name for one in used})
 
     def _tell_of_norms(self, rows: Float32s) -> None:
         if self._owner.metric == "cosine" or self.row.config.precision != "binary":

@@ -17,12 +17,9 @@ from requant.indexes.attached import ATTACHED, AttachedIndex
 from requant.indexes.catch_up import Progress
 from requant.indexes.following import FollowingIndex
 from requant.indexes.loaded import Loaded
-from requant.indexes.location import Premises, sweep
+from requant.indexes.location import Workspace, sweep
 from requant.indexes.spec import check_config
-from requant.store.reader import CollectionState, Reader
-from requant.store.records import ledger
-from requant.store.records.ledger import IndexConfig, IndexRow
-from requant.store.schema import CollectionRow
+from requant.store import CollectionRow, CollectionState, IndexConfig, IndexRow, Reader, ledger
 
 # How often to catch up with other processes that publish while an index is rebuilt.
 _TRIES = 5
@@ -31,10 +28,10 @@ _TRIES = 5
 class IndexSet:
     """What `Collection` does with its indexes; names are the user's, numbers the ledger's."""
 
-    def __init__(self, premises: Premises, owner: CollectionRow) -> None:
+    def __init__(self, workspace: Workspace, owner: CollectionRow) -> None:
         """Stand for the indexes of `owner`."""
-        self._premises = premises
-        self._store = premises.store
+        self._workspace = workspace
+        self._store = workspace.store
         self._owner = owner
         self._following: dict[int, FollowingIndex | AttachedIndex] = {}
         self._pid = os.getpid()
@@ -43,7 +40,7 @@ class IndexSet:
         self, name: str, config: IndexConfig, progress: Progress | None, *, overwrite: bool
     ) -> None:
         """Record an index and build it; whatever goes wrong, nothing of it remains."""
-        check_config(config, self._premises.secrets, self._owner)
+        check_config(config, self._workspace.secrets, self._owner)
         row = ledger.add(self._store, self._owner.id, name, config)
         try:
             with self._store.reading() as reader:
@@ -64,7 +61,7 @@ class IndexSet:
         row = self._named(name)
         ledger.drop(self._store, row)
         self._forget(row.id)
-        sweep(self._premises, [row])
+        sweep(self._workspace, [row])
 
     def rebuild(self, name: str | None, progress: Progress | None) -> None:
         """Fit and encode an index anew; None stands for the one in use."""
@@ -182,5 +179,5 @@ class IndexSet:
             # Engines and locks of the parent process are of no use in this one.
             self._following, self._pid = {}, os.getpid()
         kind = AttachedIndex if row.config.precision == ATTACHED else FollowingIndex
-        fresh = kind(self._premises, self._owner, row)
+        fresh = kind(self._workspace, self._owner, row)
         return self._following.setdefault(row.id, fresh)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from requant.adapters.protocol import Backend, Support
-from requant.indexes.location import Home
+from requant.indexes.location import Location
 from requant.quantizers.protocol import Quantizer, Refining
-from requant.store.reader import Head, Watermark
+from requant.store import Head, Watermark
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Loaded:
     backend: Backend
     fit_rows: int
     watermark: Watermark
-    home: Home
+    location: Location
     name: str = ""
     reaching: int = 0  # the seq that it is being caught up with; its watermark once it is
     heard: tuple[int, int] = (0, 0)
@@ -65,5 +65,5 @@ class Loaded:
         """Whether it may hold what a snapshot at `seq` does not; to be asked after a search."""
         if self.reaching > seq or not self.name:
             return self.reaching > seq
-        head = self.home.head(None)
+        head = self.location.head(None)
         return head is not None and head.name == self.name and head.reaching > seq

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,13 +18,15 @@ from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.codes import CodeMetric
 from requant.quantizers.protocol import Quantizer
-from requant.store.records.ledger import IndexConfig
-from requant.store.schema import CollectionRow, Metric
+from requant.scores import Metric
+from requant.store import CollectionRow, IndexConfig
 
 # The place of engines that imitate a server in memory.
 _LOCAL = ":memory:"
 
 Secrets = Mapping[str, Mapping[str, Any]]
+
+_QUANTIZER_OPTIONS = ("bits", "rotate", "dialect")
 
 
 def wanted_metrics(metric: Metric, index_type: IndexType) -> tuple[CodeMetric, ...]:
@@ -97,26 +99,41 @@ def planned_spec(
     return spec
 
 
-def index_config(
-    *,
-    engine: str = "faiss",
-    precision: str = "int8",
-    index_type: str = "flat",
-    bits: int | None = None,
-    rotate: bool | None = None,
-    dialect: str | None = None,
-    params: Mapping[str, Any] | None = None,
-    mmap: bool = False,
-    url: str | None = None,
-    remote_name: str | None = None,
-) -> IndexConfig:
-    """Return the config of an index from the arguments of `Collection.add_index`."""
-    given = {"bits": bits, "rotate": rotate, "dialect": dialect}
-    options = {option: value for option, value in given.items() if value is not None}
-    told = check_params(params)
-    url = None if url is None else check_url(url)
-    name = None if remote_name is None else check_name(remote_name, "remote")
-    return IndexConfig(engine, precision, index_type, options, told, mmap, url, name)
+class IndexOptions(TypedDict, total=False):
+    """What an index is: keywords of `add_index`, `migrate` and `plan_migration`, explained there.
+
+    The defaults are FAISS, int8 and flat.
+    """
+
+    engine: str
+    precision: str
+    index_type: str
+    bits: int | None
+    rotate: bool | None
+    dialect: str | None
+    params: Mapping[str, Any] | None
+    mmap: bool
+    url: str | None
+    remote_name: str | None
+
+
+def index_config(engine: str = "faiss", **given: Any) -> IndexConfig:
+    """Return the config of an index from `IndexOptions`; raises TypeError for other keywords."""
+    wrong = sorted(given.keys() - IndexOptions.__annotations__.keys())
+    if wrong:
+        known = ", ".join(IndexOptions.__annotations__)
+        raise TypeError(f"unexpected keyword argument {wrong[0]!r}: an index has {known}")
+    url, name = given.get("url"), given.get("remote_name")
+    return IndexConfig(
+        engine,
+        given.get("precision", "int8"),
+        given.get("index_type", "flat"),
+        {name: given[name] for name in _QUANTIZER_OPTIONS if given.get(name) is not None},
+        check_params(given.get("params")),
+        given.get("mmap", False),
+        None if url is None else check_url(url),
+        None if name is None else check_name(name, "remote"),
+    )
 
 
 def trial_spec(config: IndexConfig, secrets: Secrets) -> IndexSpec:

@@ -10,16 +10,18 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.errors import CorruptIndexError, InputError
-from requant.indexes.attached import ATTACHED, mark_attached, open_foreign, spread
-from requant.indexes.catch_up import prepared
-from requant.indexes.index_set import IndexSet
-from requant.indexes.location import Premises
-from requant.indexes.spec import refuse_secrets
-from requant.search.search import Request, Search
-from requant.store.reader import Id
-from requant.store.records import ledger
-from requant.store.records.ledger import IndexConfig, IndexRow
-from requant.store.schema import CollectionRow, key_range
+from requant.indexes import (
+    ATTACHED,
+    IndexSet,
+    Workspace,
+    mark_attached,
+    open_attached,
+    prepared,
+    refuse_secrets,
+    spread,
+)
+from requant.search import Request, Search
+from requant.store import CollectionRow, Id, IndexConfig, IndexRow, key_range, ledger
 
 K = 10
 OVERSAMPLE = 4
@@ -31,7 +33,7 @@ Names = Mapping[Id, Id] | Iterable[Id]
 
 
 def attach(
-    premises: Premises,
+    workspace: Workspace,
     owner: CollectionRow,
     indexes: IndexSet,
     name: str,
@@ -42,17 +44,17 @@ def attach(
     refuse_secrets(config.engine, config.params)
     if ids is not None and (isinstance(ids, str) or not isinstance(ids, Iterable)):
         raise InputError("ids must be a dict from its ids to yours, or a list of yours")
-    foreign = open_foreign(config, premises, owner)
+    foreign = open_attached(config, workspace, owner)
     try:
         items = len(foreign)
         _check_metric(foreign.metric, owner)
     finally:
         foreign.close()
-    store = premises.store
+    store = workspace.store
     row = ledger.add(store, owner.id, name, config)
     try:
         if ids is not None:
-            _name(premises, owner, row, ids)
+            _name(workspace, owner, row, ids)
         with store.reading() as reader:
             state = reader.state_of(owner)
             first, end = key_range(owner.id)
@@ -63,7 +65,7 @@ def attach(
                 "does not hold could not be found; attach it to a collection of what it holds"
             )
         mark_attached(store, owner, row, state, items)
-        recall = _tried(premises, owner, indexes, row)
+        recall = _tried(workspace, owner, indexes, row)
         ledger.activate(store, row)
     except BaseException:
         indexes.drop(name)
@@ -91,10 +93,10 @@ def _check_metric(metric: str | None, owner: CollectionRow) -> None:
         )
 
 
-def _name(premises: Premises, owner: CollectionRow, row: IndexRow, ids: Names) -> None:
+def _name(workspace: Workspace, owner: CollectionRow, row: IndexRow, ids: Names) -> None:
     """Store what the index calls our items."""
     pairs = ids.items() if isinstance(ids, Mapping) else enumerate(ids)
-    store, source = premises.store, iter(pairs)
+    store, source = workspace.store, iter(pairs)
     while part := [(str(theirs), str(ours)) for theirs, ours in islice(source, _BATCH)]:
         with store.reading() as reader:
             keys = reader.keys_of(owner.id, [ours for _, ours in part])
@@ -110,12 +112,12 @@ def _name(premises: Premises, owner: CollectionRow, row: IndexRow, ids: Names) -
                 connection.execute(sa.insert(store.tables.aliases), values)
 
 
-def _tried(premises: Premises, owner: CollectionRow, indexes: IndexSet, row: IndexRow) -> float:
+def _tried(workspace: Workspace, owner: CollectionRow, indexes: IndexSet, row: IndexRow) -> float:
     """Return the share of the 10 nearest that are among the candidates of stored vectors.
 
     Raises InputError if these vectors are not even found themselves.
     """
-    with premises.store.reading() as reader:
+    with workspace.store.reading() as reader:
         state = reader.state_of(owner)
         keys, vectors = spread(reader, owner, state)
         if not len(keys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from requant.search.search import Found
+from requant.search.request import Found
 
 # What rounding may do to the score of an item that is as near as the k-th nearest.
 _TIE = 1e-6

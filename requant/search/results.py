@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.quantizers.arrays import Float32s
-from requant.search.search import Found
-from requant.store.reader import Id, Item
+from requant.search.request import Found
+from requant.store import Id, Item
 
 
 class Hit(NamedTuple):

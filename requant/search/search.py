@@ -14,16 +14,15 @@ from itertools import chain
 from typing import NamedTuple, cast
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.indexes.loaded import Loaded
+from requant.indexes import Loaded
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Refining
 from requant.scores import best, normalise, score, score_many
-from requant.store.reader import CollectionState, Reader, Watermark
-from requant.store.schema import CollectionRow, key_range
+from requant.search.request import Found, Request
+from requant.store import CollectionRow, CollectionState, Reader, Watermark, key_range
 
 # Up to this many matches of a filter are scored outright: as cheap as a search, and exact.
 FEW = 1000
@@ -39,18 +38,6 @@ SCAN_ROWS = 8192
 # The share of the candidates that keeps nearly all of the recall once a Refining quantizer has
 # looked at their codes; their floats need not be fetched at all.
 REFINED_SHARE = 0.375
-
-Found = tuple[Keys, Float32s]
-
-
-class Request(NamedTuple):
-    """What is searched for: `queries (q, d) float32`, how many results, and how hard to try."""
-
-    queries: Float32s
-    k: int
-    oversample: float | None = None
-    effort: int | None = None
-    condition: sa.ColumnElement[bool] | None = None
 
 
 class Search:

@@ -1,4 +1,4 @@
-"""Asking a collection: requests checked, answered in one snapshot, and now and then twice."""
+"""Searcher a collection: requests checked, answered in one snapshot, and now and then twice."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import sqlalchemy as sa
 
 from requant.errors import InputError
 from requant.filters import compile_where
-from requant.indexes.index_set import IndexSet
+from requant.indexes import IndexSet
 from requant.quantizers.arrays import Float32s
-from requant.search.search import Found, Request, Search
+from requant.search.request import Found, Request
+from requant.search.results import Batch, Hit, batch_of, hits
+from requant.search.search import Search
 from requant.search.shadow import Shadow
-from requant.store.engine import Store
-from requant.store.reader import Reader
-from requant.store.records import ledger
-from requant.store.schema import CollectionRow
+from requant.store import CollectionRow, Reader, Store, ledger
 
 T = TypeVar("T")
 
@@ -27,7 +26,7 @@ MAX_EFFORT = 1_000_000
 _TRIES = 8
 
 
-class Asking:
+class Searcher:
     """What `Collection` does to answer."""
 
     def __init__(self, store: Store, owner: CollectionRow, indexes: IndexSet) -> None:
@@ -63,7 +62,24 @@ class Asking:
             return None
         return compile_where(where, self._store.tables.items.c.metadata, self._store.sql.name)
 
-    def answer(
+    def hits(self, request: Request, exact: bool, index: str | None) -> list[Hit]:
+        """Answer one query with its items."""
+
+        def join(reader: Reader, found: list[Found]) -> list[Hit]:
+            return hits(found[0], reader.items(found[0][0].tolist()))
+
+        return self._answer(request, exact, index, join)
+
+    def batch(self, request: Request, exact: bool, index: str | None) -> Batch:
+        """Answer many queries with the ids of their items."""
+
+        def join(reader: Reader, found: list[Found]) -> Batch:
+            keys = {key for row, _ in found for key in row.tolist()}
+            return batch_of(found, reader.ids(sorted(keys)), request.k)
+
+        return self._answer(request, exact, index, join)
+
+    def _answer(
         self,
         request: Request,
         exact: bool,

@@ -8,14 +8,11 @@ import time
 import warnings
 
 from requant.errors import EngineError, IndexWarning, RequantError, StoreError
-from requant.indexes.index_set import IndexSet
+from requant.indexes import IndexSet
 from requant.search.recall import hits_of
-from requant.search.search import Found, Request, Search
-from requant.store.engine import Store
-from requant.store.reader import Reader
-from requant.store.records import migrations
-from requant.store.records.migrations import MigrationRow
-from requant.store.schema import CollectionRow
+from requant.search.request import Found, Request
+from requant.search.search import Search
+from requant.store import CollectionRow, MigrationRow, Reader, Store, migrations
 
 # How often to look whether there is a shadow, and how often to tell what it has found.
 _LOOK_SECONDS = 5.0

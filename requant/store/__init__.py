@@ -1,1 +1,41 @@
-"""The store: items and float32 vectors in SQL."""
+"""Items, vectors and changes in SQLite or PostgreSQL, and what is noted of collections and indexes.
+
+Reads go through a `Reader` of one snapshot, writes through `Store.writing`; the record modules
+(`catalog`, `ledger`, `locations`, `migrations`) hold the statements of one table or two each.
+"""
+
+from __future__ import annotations
+
+from requant.store.contents import Contents
+from requant.store.engine import Store, engine_of, open_store
+from requant.store.reader import CollectionState, Head, Id, Item, Reader, Watermark
+from requant.store.records import catalog, ledger, locations, migrations
+from requant.store.records.catalog import Origin
+from requant.store.records.ledger import Generation, IndexConfig, IndexRow
+from requant.store.records.migrations import MigrationRow, State
+from requant.store.schema import CollectionRow, key_range
+
+__all__ = [
+    "CollectionRow",
+    "CollectionState",
+    "Contents",
+    "Generation",
+    "Head",
+    "Id",
+    "IndexConfig",
+    "IndexRow",
+    "Item",
+    "MigrationRow",
+    "Origin",
+    "Reader",
+    "State",
+    "Store",
+    "Watermark",
+    "catalog",
+    "engine_of",
+    "key_range",
+    "ledger",
+    "locations",
+    "migrations",
+    "open_store",
+]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import sqlalchemy as sa
+
+from requant.scores import Metric
 
 SCHEMA_VERSION = 2
 
 # A collection owns the keys [id << KEY_BITS, (id + 1) << KEY_BITS): one contiguous range.
 KEY_BITS = 40
 MAX_COLLECTIONS = 1 << 22  # engines take keys below 2**62
-
-Metric = Literal["cosine", "ip", "l2"]
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

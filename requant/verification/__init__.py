@@ -1,1 +1,19 @@
-"""Whether a store is whole and its indexes are true to it."""
+"""Whether a store is whole and its indexes are true to it, and what there is of both.
+
+`verify_collection` looks, `Report` tells; `collect_stats` counts and measures.
+"""
+
+from __future__ import annotations
+
+from requant.verification.report import Report
+from requant.verification.stats import IndexInfo, Stats, collect_stats
+from requant.verification.checks import verify, verify_collection
+
+__all__ = [
+    "IndexInfo",
+    "Report",
+    "Stats",
+    "collect_stats",
+    "verify",
+    "verify_collection",
+]

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from requant.errors import ExistsError, StoreError, UnknownCollectionError
+from requant.scores import Metric
 from requant.store.engine import Store, insert_into
-from requant.store.schema import MAX_COLLECTIONS, CollectionRow, Metric, key_range
+from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 
 
 @dataclass(frozen=True)

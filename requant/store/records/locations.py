@@ -13,7 +13,7 @@ from requant.store.records.ledger import IndexConfig, IndexRow, config_text
 
 
 @dataclass(frozen=True)
-class Location:
+class LocationRow:
     """A place that was named for an index, by the number that the index has or had."""
 
     index: int
@@ -74,7 +74,7 @@ def names(store: Store, index: int) -> set[str]:
         return set(found.scalars())
 
 
-def orphans(store: Store) -> list[Location]:
+def orphans(store: Store) -> list[LocationRow]:
     """Return the places whose index has been dropped."""
     table, indexes = store.tables.locations, store.tables.indexes
     gone = ~sa.exists().where(indexes.c.id == table.c.index_id)
@@ -82,7 +82,7 @@ def orphans(store: Store) -> list[Location]:
     statement = sa.select(*columns).where(gone)
     with store.connected() as connection:
         return [
-            Location(index, name, IndexConfig(**json.loads(config)), made)
+            LocationRow(index, name, IndexConfig(**json.loads(config)), made)
             for index, name, config, made in connection.execute(statement)
         ]
 

@@ -2,116 +2,46 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
 
-import numpy as np
-
-from requant.adapters import registry
 from requant.errors import ExistsError, InputError, RequantError, UnknownIndexError
-from requant.indexes.catch_up import Progress, sample
-from requant.indexes.index_set import IndexSet
-from requant.indexes.loaded import Loaded
-from requant.indexes.location import Premises, on_disk
-from requant.indexes.spec import check_config, fit_quantizer, planned_spec
+from requant.indexes import (
+    IndexSet,
+    Loaded,
+    Progress,
+    Workspace,
+    check_config,
+    sample,
+)
+from requant.migration.report import MigrationInfo, MigrationReport
 from requant.quantizers.arrays import Float32s
-from requant.search.recall import recall_of
-from requant.search.search import Found, Request, Search
-from requant.store.reader import CollectionState, Reader
-from requant.store.records import ledger, migrations
-from requant.store.records.ledger import IndexConfig, IndexRow
-from requant.store.records.migrations import State
-from requant.store.schema import CollectionRow
-from requant.verification.verify import verify_collection
+from requant.search import Found, Request, Search, recall_of
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    IndexConfig,
+    IndexRow,
+    Reader,
+    State,
+    ledger,
+    migrations,
+)
+from requant.verification import verify_collection
 
 # Stored vectors that stand for queries where none are given.
 QUERIES = 200
-# Rows of the trial that a plan is reckoned from.
-_TRIAL_ROWS = 2_000
 _MOST_RESULTS = 1_000
 
 
-@dataclass(frozen=True)
-class MigrationPlan:
-    """What a migration would do: `bytes` and `seconds` are reckoned from a trial of a few rows."""
-
-    name: str
-    rows: int
-    carried: list[str]
-    changed: list[str]
-    dropped: list[str]
-    bytes: int
-    seconds: float | None
-
-
-@dataclass(frozen=True)
-class MigrationReport:
-    """What a migration came to; `recall_before` is that of the index that was in use.
-
-    It is None where that could not be asked.
-    Recall is counted at `k`, over `queries` vectors `queries_from` "stored vectors" or "given".
-    """
-
-    name: str
-    state: State
-    items: int
-    k: int
-    queries: int
-    queries_from: str
-    recall_before: float | None
-    recall_after: float
-    checked: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong with the new index."""
-        return not self.problems
-
-
-@dataclass(frozen=True)
-class MigrationInfo:
-    """One migration: from which index to which, how it stands, and what its shadow has seen.
-
-    `parity` is the share of the results of the index in use that the new one found as well, over
-    `compared` results; None before the first.
-    """
-
-    name: str
-    source: str | None
-    state: State
-    shadow: float
-    compared: int
-    parity: float | None
-
-
-class Migrating:
+class Migrator:
     """What `Collection` does to move."""
 
-    def __init__(self, premises: Premises, owner: CollectionRow, indexes: IndexSet) -> None:
+    def __init__(self, workspace: Workspace, owner: CollectionRow, indexes: IndexSet) -> None:
         """Move `owner` between its indexes."""
-        self._premises = premises
-        self._store = premises.store
+        self._workspace = workspace
+        self._store = workspace.store
         self._owner = owner
         self._indexes = indexes
-
-    def plan(self, name: str, config: IndexConfig) -> MigrationPlan:
-        """Tell what would be carried, changed and dropped, and what it would cost."""
-        check_config(config, self._premises.secrets, self._owner)
-        with self._store.reading() as reader:
-            state = reader.state_of(self._owner)
-            rows = sample(reader, self._owner, state)
-            count = reader.count(self._owner.id)
-        known = {row.id: row for row in ledger.every(self._store, self._owner.id)}
-        source = known[state.active].config if state.active is not None else None
-        size, seconds = self._trial(config, rows, count)
-        changed, dropped = _differences(source, config)
-        kept = "ids, documents, metadata and float32 vectors stay in the store"
-        carried = [f"{count:,} items: {kept}"]
-        return MigrationPlan(name, count, carried, changed, dropped, size, seconds)
 
     def run(
         self,
@@ -131,7 +61,7 @@ class Migrating:
             raise InputError(f"tolerance must be a share from 0 to 1, not {tolerance!r}")
         if queries is not None and not len(queries):
             raise InputError("queries must hold at least one vector")
-        check_config(config, self._premises.secrets, self._owner)
+        check_config(config, self._workspace.secrets, self._owner)
         row = self._row(name, config)
         with self._store.reading() as reader:
             active = reader.state_of(self._owner).active
@@ -268,84 +198,8 @@ class Migrating:
         answer = Search(reader, self._owner, state, loaded, Request(asked, k)).run()
         return recall_of(answer, wanted)
 
-    def _trial(self, config: IndexConfig, rows: Float32s, count: int) -> tuple[int, float | None]:
-        """Return bytes and seconds of an index of `count` items, from one of a few.
-
-        From two sizes, since engines set some room aside whatever they hold. Of a server only the
-        bytes of the codes are known.
-        """
-        few = rows[:: max(1, len(rows) // _TRIAL_ROWS)][:_TRIAL_ROWS]
-        if len(few) < 2:
-            return 0, 0.0
-        quantizer = fit_quantizer(config, rows)
-        if config.url is not None:
-            return quantizer.spec.row_bytes * count, None
-        spec = planned_spec(config, self._premises.secrets, self._owner.metric, quantizer, len(few))
-        half = len(few) // 2
-        sizes = []
-        with tempfile.TemporaryDirectory(prefix="requant-trial-") as folder:
-            where = Path(folder) / "index"
-            start = time.perf_counter()
-            backend = registry.load(config.engine).create(
-                spec, str(where), sample=quantizer.encode(rows)
-            )
-            for part in (slice(0, half), slice(half, len(few))):
-                backend.upsert(np.arange(len(few))[part], quantizer.encode(few[part]))
-                backend.flush(str(where))
-                sizes.append(on_disk(where))
-            seconds = time.perf_counter() - start
-            backend.close()
-        a_row = max((sizes[1] - sizes[0]) / (len(few) - half), quantizer.spec.row_bytes)
-        size = max(sizes[1] - a_row * len(few), 0) + a_row * count
-        return int(size), seconds * count / len(few)
-
 
 def _queries(reader: Reader, owner: CollectionRow, state: CollectionState) -> Float32s:
     """Return stored vectors of the whole collection, to be asked for."""
     rows = sample(reader, owner, state)
     return rows[:: max(1, len(rows) // QUERIES)][:QUERIES]
-
-
-def _differences(source: IndexConfig | None, target: IndexConfig) -> tuple[list[str], list[str]]:
-    """Return what changes from one index to the other, and what of the first has no counterpart."""
-    if source is None:
-        return [f"searches were exact, and will ask {target.engine} {target.precision}"], []
-    changed = [
-        f"{what}: {old} becomes {new}"
-        for what, old, new in (
-            ("engine", source.engine, target.engine),
-            ("precision", source.precision, target.precision),
-            ("index type", source.index_type, target.index_type),
-            ("place", source.url or "here", target.url or "here"),
-        )
-        if old != new
-    ]
-    lost = {**source.options, **source.params}
-    given = {**target.options, **target.params}
-    changed += [
-        f"{name}: {lost[name]!r} becomes {given[name]!r}"
-        for name in lost
-        if name in given and lost[name] != given[name]
-    ]
-    dropped = [
-        f"{name}={value!r} of {source.engine} {source.precision}: no counterpart was given"
-        for name, value in lost.items()
-        if name not in given
-    ]
-    abilities = {
-        "filters pushed down into the engine": "key_sets",
-        "candidates handed back with their codes": "codes",
-    }
-    old, new = (_support(config) for config in (source, target))
-    dropped += [
-        text
-        for text, ability in abilities.items()
-        if getattr(old, ability, False) and not getattr(new, ability, False)
-    ]
-    return changed, dropped
-
-
-def _support(config: IndexConfig) -> Any:
-    index_type: Any = config.index_type
-    precision: Any = config.precision
-    return registry.load(config.engine).capabilities.find(precision, index_type)

@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.errors import EngineError
-from requant.indexes.catch_up import prepared
-from requant.indexes.loaded import Loaded
+from requant.errors import EngineError, RequantError
+from requant.indexes import IndexSet, Loaded, prepared
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Quantizer
-from requant.store.reader import CollectionState, Reader
-from requant.store.schema import CollectionRow, key_range
+from requant.store import CollectionRow, CollectionState, Reader, Store, key_range
 from requant.verification.report import Report
 
 # A report names this many culprits and counts the rest.
@@ -27,6 +25,18 @@ _SLACK = 1e-4
 _BATCH = 8192
 
 Judge = Callable[[Quantizer, Float32s, Codes, Codes], NDArray[np.bool_]]
+
+
+def verify(store: Store, owner: CollectionRow, indexes: IndexSet, *, deep: bool) -> Report:
+    """Bring all indexes of `owner` up to one snapshot, and compare them with it."""
+    # The snapshot begins when no index can run ahead of it any more.
+    with indexes.pinned(), store.reading() as reader:
+        state = reader.state_of(owner)
+        failed: dict[str, RequantError] = {}
+        loaded = indexes.every(reader, state, failed)
+        report = verify_collection(reader, owner, state, loaded, deep=deep)
+    report.problems += [f"index {name!r}: {error}" for name, error in failed.items()]
+    return report
 
 
 def verify_collection(

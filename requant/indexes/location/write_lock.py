@@ -11,14 +11,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
-from requant.store.engine import Store
+from requant.store import Store
 
 PATIENCE = 60.0
 _POLL = 0.05
 _NAMESPACE = 0x7265_7175  # "requ": PostgreSQL's advisory locks are shared by whole databases
 
 
-class Turn:
+class WriteLock:
     """A lock that dies with the process that holds it; to be used by one thread at a time.
 
     In PostgreSQL it is an advisory lock, beside SQLite a lock on a file in the index's folder.

@@ -1,0 +1,106 @@
+"""An index that its engine keeps, in our folder or on a server; all processes share it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from requant.adapters import registry
+from requant.adapters.files import Digest
+from requant.adapters.protocol import Backend, IndexSpec
+from requant.errors import InputError, LocationTakenError, UnsupportedError
+from requant.indexes.location.removal import remove
+from requant.indexes.location.workspace import Workspace, on_disk
+from requant.indexes.location.write_lock import WriteLock
+from requant.quantizers.arrays import Codes
+from requant.store import CollectionRow, Generation, Head, IndexRow, Reader, Watermark, locations
+
+_ODD = re.compile("[^A-Za-z0-9_-]+")
+
+
+class LiveLocation:
+    """The engine keeps the index, in our folder or on a server; all processes share it."""
+
+    live = True
+
+    def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
+        """Keep the index of `row` below its URL, or in a folder of its own."""
+        self._workspace = workspace
+        self._owner = owner
+        self._row = row
+        self._write_lock = WriteLock(workspace.store, workspace.folder_of(row.id), row.id)
+
+    @contextmanager
+    def write_lock(self, wait: bool) -> Iterator[bool]:
+        """Hold the lock of this index."""
+        with self._write_lock.held(wait) as ours:
+            yield ours and (wait or self._workspace.store.is_free(self._owner.id))
+
+    def create(
+        self, spec: IndexSpec, sample: Codes, mark: Watermark, overwrite: bool
+    ) -> tuple[str, Backend]:
+        """Let the engine make a new place, which is noted first."""
+        store, name = self._workspace.store, self._new_name()
+        locations.add(store, self._row, name, mark)
+        try:
+            backend = registry.load(self._row.config.engine).create(
+                spec, self._address(name), sample=sample, overwrite=overwrite
+            )
+        except BaseException as error:
+            nothing = isinstance(error, LocationTakenError | InputError | UnsupportedError)
+            if nothing or name == self._row.config.remote_name:
+                locations.remove(store, self._row.id, name)
+            raise  # what may have been half made under a name of ours is removed later
+        locations.made(store, self._row.id, name)
+        return name, backend
+
+    def open(self, generation: Generation, spec: IndexSpec) -> Backend:
+        """Let the engine open the place."""
+        engine = registry.load(self._row.config.engine)
+        return engine.open(spec, self._address(generation.file))
+
+    def write(self, name: str, backend: Backend) -> tuple[str, Digest]:
+        """Let the engine make durable what it has accepted."""
+        backend.flush()
+        return name, Digest(self._bytes(name), "")
+
+    def head(self, reader: Reader | None) -> Head | None:
+        """Return what all processes have made of the newest generation."""
+        if reader is not None:
+            return reader.head_of(self._row.id)
+        with self._workspace.store.reading() as now:
+            return now.head_of(self._row.id)
+
+    def announce(self, name: str, seq: int) -> None:
+        """Note it in the store."""
+        locations.announce(self._workspace.store, self._row.id, name, seq)
+
+    def advance(self, name: str, mark: Watermark, items: int) -> None:
+        """Note it in the store."""
+        locations.advance(self._workspace.store, self._row.id, name, mark, items)
+
+    def clear(self, useless: set[str], keep: set[str]) -> None:
+        """Let the engine remove every other place of this index."""
+        store = self._workspace.store
+        for name in locations.names(store, self._row.id) - keep:
+            remove(self._workspace, locations.LocationRow(self._row.id, name, self._row.config))
+
+    def _new_name(self) -> str:
+        config, random = self._row.config, uuid.uuid4().hex
+        if config.url is None:
+            return f"{random}.{config.engine}"
+        wish = config.remote_name
+        if wish and wish not in locations.names(self._workspace.store, self._row.id):
+            return wish
+        base = wish or f"requant-{self._owner.name}-{self._row.name}"
+        return f"{_ODD.sub('-', base)}-{random[:8]}"
+
+    def _address(self, name: str) -> str:
+        return self._workspace.address_of(self._row.id, self._row.config, name)
+
+    def _bytes(self, name: str) -> int:
+        """Return the size of a local folder, 0 for what is elsewhere."""
+        return 0 if self._row.config.url is not None else on_disk(Path(self._address(name)))

@@ -1,0 +1,22 @@
+"""What is searched for, and what is found."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from requant.adapters.protocol import Keys
+from requant.quantizers.arrays import Float32s
+
+Found = tuple[Keys, Float32s]
+
+
+class Request(NamedTuple):
+    """What is searched for: `queries (q, d) float32`, how many results, and how hard to try."""
+
+    queries: Float32s
+    k: int
+    oversample: float | None = None
+    effort: int | None = None
+    condition: sa.ColumnElement[bool] | None = None

@@ -1,0 +1,90 @@
+"""The items of one collection: written, removed and read by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import sqlalchemy as sa
+
+from requant.errors import UnknownIdError
+from requant.inputs import Rows
+from requant.quantizers.arrays import Float32s
+from requant.store.engine import Store
+from requant.store.items import ItemWriter
+from requant.store.reader import Item
+from requant.store.schema import CollectionRow, key_range
+
+
+class Contents:
+    """What `Collection` does with its items; ids are checked, and text, by then."""
+
+    def __init__(self, store: Store, owner: CollectionRow) -> None:
+        """Stand for the items of `owner`."""
+        self._store = store
+        self._owner = owner
+
+    def __len__(self) -> int:
+        """Return how many items are stored."""
+        with self._store.reading() as reader:
+            reader.state_of(self._owner)
+            return reader.count(self._owner.id)
+
+    def write(self, rows: Rows, connection: sa.Connection | None, *, replace: bool) -> int:
+        """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
+        with self._store.writing(connection) as open_connection:
+            return self._writer(open_connection).upsert(rows, replace=replace)
+
+    def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
+        """Remove items by id and return how many there were."""
+        with self._store.writing(connection) as open_connection:
+            writer = self._writer(open_connection)
+            return writer.delete(writer.keys_of(ids))
+
+    def delete_where(
+        self, condition: sa.ColumnElement[bool], connection: sa.Connection | None
+    ) -> int:
+        """Remove the items that meet `condition` and return how many there were."""
+        first, end = key_range(self._owner.id)
+        with self._store.writing(connection) as open_connection:
+            writer = self._writer(open_connection)
+            reader = self._store.reader_of(open_connection)
+            return writer.delete(reader.matching(first, end, condition).tolist())
+
+    def get(self, ids: Sequence[str], connection: sa.Connection | None) -> list[Item]:
+        """Return the items that exist, in the order asked, without their vectors."""
+        with self._store.reading(connection) as reader:
+            keys = reader.keys_of(self._owner.id, ids)
+            items = reader.items(list(keys.values()))
+            if not items:
+                reader.state_of(self._owner)  # which raises if the collection itself is gone
+        found = (items.get(keys.get(text, -1)) for text in ids)
+        return [item for item in found if item is not None]
+
+    def vectors(self, ids: Sequence[str]) -> Float32s:
+        """Return `(n, d) float32` in the order asked; raises UnknownIdError."""
+        owner = self._owner
+        with self._store.reading() as reader:
+            reader.state_of(owner)
+            by_id = reader.keys_of(owner.id, ids)
+            unknown = next((text for text in ids if text not in by_id), None)
+            if unknown is not None:
+                raise UnknownIdError(f"no item {unknown[:80]!r} in collection {owner.name!r}")
+            keys = np.array([by_id[text] for text in ids], np.int64)
+            unique = np.unique(keys)
+            found, vectors = reader.vectors(unique, owner.dim)
+        if len(found) < len(unique):
+            lost = ids[int((~np.isin(keys, found)).argmax())]
+            raise UnknownIdError(f"item {lost[:80]!r} of collection {owner.name!r} has no vector")
+        return vectors[np.searchsorted(found, keys)]
+
+    def iterate(self, batch: int) -> Iterator[Item]:
+        """Yield every item with its vector, in the order of insertion, from one snapshot."""
+        first, end = key_range(self._owner.id)
+        with self._store.reading() as reader:
+            reader.state_of(self._owner)
+            yield from reader.iterate(first, end, batch)
+
+    def _writer(self, connection: sa.Connection) -> ItemWriter:
+        store, owner = self._store, self._owner
+        return ItemWriter(connection, store.tables, store.sql, owner.id, owner.name)

@@ -1,0 +1,72 @@
+"""What a collection looks like: counts, sizes, and how far each index has followed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from requant.store import CollectionRow, CollectionState, IndexRow, Origin, Store, catalog, ledger
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """One index: what it is, and its newest generation on disk (None before the first)."""
+
+    name: str
+    engine: str
+    precision: str
+    index_type: str
+    options: Mapping[str, Any]
+    params: Mapping[str, Any]
+    url: str | None
+    active: bool
+    items: int | None
+    bytes: int | None
+    current: bool
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts and sizes of a collection; `vector_bytes`: float32, a vector each.
+
+    `origins` tells of imports from other indexes, and whether their vectors were exact.
+    """
+
+    name: str
+    dim: int
+    metric: str
+    items: int
+    vector_bytes: int
+    indexes: list[IndexInfo]
+    origins: list[Origin] = field(default_factory=list)
+
+
+def collect_stats(store: Store, owner: CollectionRow) -> Stats:
+    """Count and measure a collection."""
+    with store.reading() as reader:
+        state = reader.state_of(owner)
+        items = reader.count(owner.id)
+    indexes = [_info(store, row, state) for row in ledger.every(store, owner.id)]
+    origins = catalog.origins(store, owner)
+    size = items * owner.dim * 4
+    return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins)
+
+
+def _info(store: Store, row: IndexRow, state: CollectionState) -> IndexInfo:
+    published = ledger.generations(store, row.id)
+    newest = published[0][0] if published else None
+    config = row.config
+    return IndexInfo(
+        name=row.name,
+        engine=config.engine,
+        precision=config.precision,
+        index_type=config.index_type,
+        options=config.options,
+        params=config.params,
+        url=config.url,
+        active=state.active == row.id,
+        items=newest.items if newest else None,
+        bytes=(newest.digest.bytes or None) if newest else None,
+        current=newest is not None and newest.watermark.covers(state),
+    )
