@@ -5,11 +5,11 @@ An `IndexSet` hands out each index as it is (`Loaded`); `spec` says what a backe
 
 from __future__ import annotations
 
-from requant.indexes.attached import ATTACHED, mark_attached, open_attached, spread
-from requant.indexes.catch_up import Progress, prepared, sample
+from requant.indexes.catch_up import Progress
 from requant.indexes.index_set import IndexSet
 from requant.indexes.loaded import Loaded
-from requant.indexes.location import Workspace, on_disk, sweep
+from requant.indexes.location import ATTACHED, Workspace, on_disk, open_attached, sweep
+from requant.indexes.sampling import prepared, sample, spread
 from requant.indexes.spec import (
     IndexOptions,
     Secrets,
@@ -31,7 +31,6 @@ __all__ = [
     "check_config",
     "fit_quantizer",
     "index_config",
-    "mark_attached",
     "on_disk",
     "open_attached",
     "planned_spec",

@@ -8,39 +8,15 @@ import numpy as np
 
 from requant.adapters.protocol import Keys
 from requant.indexes.loaded import Loaded
+from requant.indexes.sampling import SAMPLE_ROWS, prepared
 from requant.quantizers.arrays import Codes, Float32s
-from requant.scores import normalise
-from requant.store import CollectionRow, CollectionState, Reader, Watermark, key_range
+from requant.store import CollectionRow, CollectionState, Reader, Watermark
 
 Progress = Callable[[int, int], None]
 
-# Thresholds and scales settle with a thousand rows, if these are like those to come: a quantizer
-# fitted on fewer than SAMPLE_ROWS is fitted again when there are four times as many.
-SAMPLE_ROWS = 10_000
-ENOUGH_ROWS = 1_000
 _BATCH = 8192
 # Codes that are written to a live engine at once.
 _LIVE_BYTES = 16 << 20
-
-
-def prepared(owner: CollectionRow, vectors: Float32s) -> Float32s:
-    """Return vectors `(n, d) float32` as quantizers see them: of length 1 for cosine."""
-    return normalise(vectors) if owner.metric == "cosine" else vectors
-
-
-def sample(reader: Reader, owner: CollectionRow, state: CollectionState) -> Float32s:
-    """Return rows of the whole collection to learn from, prepared."""
-    first, _ = key_range(owner.id)
-    span, dim = state.next_key - first, owner.dim
-    if span > SAMPLE_ROWS:
-        keys = np.linspace(first, state.next_key - 1, SAMPLE_ROWS).astype(np.int64)
-        _, vectors = reader.vectors(keys, dim)
-        if len(vectors) >= ENOUGH_ROWS:
-            return prepared(owner, vectors)
-    # Few rows, or few of many left: take what there is from the start.
-    for _, vectors in reader.scan(first, state.next_key, dim, batch=SAMPLE_ROWS):
-        return prepared(owner, vectors)
-    return np.empty((0, dim), np.float32)
 
 
 def outgrown(loaded: Loaded, state: CollectionState) -> bool:

@@ -16,10 +16,12 @@ from requant.errors import (
     EngineError,
     IndexWarning,
     StoreError,
+    UnsupportedError,
 )
-from requant.indexes.catch_up import Progress, catch_up, outgrown, sample
+from requant.indexes.catch_up import Progress, catch_up, outgrown
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
+from requant.indexes.sampling import sample
 from requant.indexes.spec import fit_quantizer, index_spec, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
@@ -56,6 +58,7 @@ class FollowingIndex:
         self._loaded: Loaded | None = None
         self._old: list[Loaded] = []  # live ones whose place is not removed yet
         self._damaged: set[str] = set()
+        self._told = False
 
     @cached_property
     def _location(self) -> Location:
@@ -93,7 +96,9 @@ class FollowingIndex:
     ) -> Loaded | None:
         with self._location.write_lock(wait) as ours:
             loaded = self._usable(state)
-            if not ours:
+            if self._location.attached and loaded is None:
+                self._tell_of_distance()
+            if not ours or self._location.attached:
                 return loaded
             if loaded is None or outgrown(loaded, state):
                 keep = self._keep_part if loaded is None else None
@@ -125,6 +130,11 @@ class FollowingIndex:
         `overwrite` lets a live engine replace what stands under the name that was asked for.
         Returns False if that was refused: catch up, and publish again.
         """
+        if self._location.attached:
+            raise UnsupportedError(
+                f"index {self.row.name!r} is attached and never written to: migrate to one of your "
+                "own"
+            )
         with self._lock, self._location.write_lock(wait=True):
             loaded = self._build(reader, state, progress, overwrite=overwrite)
             recorded = self.publish()
@@ -234,7 +244,7 @@ class FollowingIndex:
 
     def _let_go_of(self, loaded: Loaded) -> None:
         self._loaded = None
-        if loaded.name:
+        if loaded.name or loaded.attached:  # whoever owns it may want to move it
             loaded.backend.close()
 
     def _close_old(self, keep: set[str]) -> None:
@@ -297,6 +307,8 @@ class FollowingIndex:
             try:
                 loaded = self._open(generation, body, head)
             except (CorruptIndexError, CorruptDataError) as error:
+                if self._location.attached:
+                    raise  # nobody here could make it again
                 if generation.file in ledger.files(self._store, self.row.id):
                     self._damaged.add(generation.file)
                     self._warn(
@@ -358,6 +370,14 @@ class FollowingIndex:
                 return  # whoever adds the index removes everything
             used = [*self._old, self._loaded] if self._loaded is not None else self._old
             self._location.clear({loaded.name}, kept | {one.name for one in used})
+
+    def _tell_of_distance(self) -> None:
+        if not self._told:
+            self._told = True
+            self._warn(
+                "it is attached and too much was written since: searches are exact until you "
+                "migrate to an index of your own"
+            )
 
     def _tell_of_norms(self, rows: Float32s) -> None:
         if self._owner.metric == "cosine" or self.row.config.precision != "binary":

@@ -13,7 +13,6 @@ from requant.errors import (
     RequantError,
     UnknownIndexError,
 )
-from requant.indexes.attached import ATTACHED, AttachedIndex
 from requant.indexes.catch_up import Progress
 from requant.indexes.following import FollowingIndex
 from requant.indexes.loaded import Loaded
@@ -33,7 +32,7 @@ class IndexSet:
         self._workspace = workspace
         self._store = workspace.store
         self._owner = owner
-        self._following: dict[int, FollowingIndex | AttachedIndex] = {}
+        self._following: dict[int, FollowingIndex] = {}
         self._pid = os.getpid()
 
     def add(
@@ -158,7 +157,7 @@ class IndexSet:
 
     def _named_or_active(
         self, reader: Reader, state: CollectionState, name: str | None
-    ) -> FollowingIndex | AttachedIndex | None:
+    ) -> FollowingIndex | None:
         number = state.active if name is None else reader.index_number(self._owner, name)
         if os.getpid() == self._pid and number in self._following:
             return self._following[number]
@@ -174,10 +173,9 @@ class IndexSet:
         if following is not None:
             following.let_go()
 
-    def _follow(self, row: IndexRow) -> FollowingIndex | AttachedIndex:
+    def _follow(self, row: IndexRow) -> FollowingIndex:
         if os.getpid() != self._pid:
             # Engines and locks of the parent process are of no use in this one.
             self._following, self._pid = {}, os.getpid()
-        kind = AttachedIndex if row.config.precision == ATTACHED else FollowingIndex
-        fresh = kind(self._workspace, self._owner, row)
+        fresh = FollowingIndex(self._workspace, self._owner, row)
         return self._following.setdefault(row.id, fresh)

@@ -29,13 +29,17 @@ class Loaded:
     heard: tuple[int, int] = (0, 0)
     items: int = 0
     unpublished: int = 0
-    attached: bool = False  # it is somebody else's, and cannot be read back
     postponed: int = 0  # what was unpublished when publishing last failed
 
     @property
     def size(self) -> int:
         """How many keys it holds; of a live index, as of the last write that was told of."""
         return self.items if self.name else len(self.backend)
+
+    @property
+    def attached(self) -> bool:
+        """Whether it is another program's, and cannot be read back."""
+        return self.location.attached
 
     @property
     def support(self) -> Support:

@@ -9,19 +9,32 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
+from requant.adapters.files import Digest
 from requant.errors import CorruptIndexError, InputError
 from requant.indexes import (
     ATTACHED,
     IndexSet,
     Workspace,
-    mark_attached,
     open_attached,
     prepared,
     refuse_secrets,
     spread,
 )
+from requant.quantizers import factory
+from requant.quantizers.floats import FloatQuantizer
 from requant.search import Request, Search
-from requant.store import CollectionRow, Id, IndexConfig, IndexRow, key_range, ledger
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    Generation,
+    Id,
+    IndexConfig,
+    IndexRow,
+    Store,
+    Watermark,
+    key_range,
+    ledger,
+)
 
 K = 10
 OVERSAMPLE = 4
@@ -64,7 +77,7 @@ def attach(
                 f"{config.url} holds {items} vectors, collection {owner.name!r} {stored}: what it "
                 "does not hold could not be found; attach it to a collection of what it holds"
             )
-        mark_attached(store, owner, row, state, items)
+        _mark(store, owner, row, state, items)
         recall = _tried(workspace, owner, indexes, row)
         ledger.activate(store, row)
     except BaseException:
@@ -142,3 +155,21 @@ def _others(row: IndexRow, owner: CollectionRow, itself: float) -> str:
         f"{row.config.url} finds {itself:.0%} of the vectors of collection {owner.name!r} by "
         "themselves: it holds others, calls them otherwise (ids=), or compares in another way"
     )
+
+
+def _mark(
+    store: Store, owner: CollectionRow, row: IndexRow, state: CollectionState, items: int
+) -> None:
+    """Record that an index holds what the collection held at `state`."""
+    quantizer = FloatQuantizer(owner.dim, "native")
+    _, end = key_range(owner.id)
+    generation = Generation(
+        fingerprint=factory.fingerprint(quantizer),
+        fit_rows=items,
+        spec={"metric": "ip", "expected": items},
+        watermark=Watermark(min(state.next_key, end), state.seq),
+        items=items,
+        file="",
+        digest=Digest(0, ""),
+    )
+    ledger.record(store, row, generation, factory.to_bytes(quantizer))

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+from requant.verification.checks import verify, verify_collection
 from requant.verification.report import Report
 from requant.verification.stats import IndexInfo, Stats, collect_stats
-from requant.verification.checks import verify, verify_collection
 
 __all__ = [
     "IndexInfo",

@@ -12,9 +12,14 @@ from requant.store import Generation, Head, Reader, Watermark
 
 
 class Location(Protocol):
-    """Where one index is kept; `live` where its engine does so and all processes share it."""
+    """Where one index is kept.
+
+    `live`: its engine keeps it and all processes share it. `attached`: another program made it, and
+    it is never written to.
+    """
 
     live: bool
+    attached: bool
 
     def write_lock(self, wait: bool) -> AbstractContextManager[bool]:
         """Be the only process that writes there.

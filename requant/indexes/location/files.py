@@ -22,6 +22,7 @@ class FileLocation:
     """Each process has the index in its memory; generations are files that never change."""
 
     live = False
+    attached = False
 
     def __init__(self, workspace: Workspace, row: IndexRow) -> None:
         """Keep the files of `row` in a folder of their own."""

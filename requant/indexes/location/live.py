@@ -25,6 +25,7 @@ class LiveLocation:
     """The engine keeps the index, in our folder or on a server; all processes share it."""
 
     live = True
+    attached = False
 
     def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
         """Keep the index of `row` below its URL, or in a folder of its own."""
