@@ -1,4 +1,8 @@
-"""A collection: items with ids, documents, metadata and vectors, and the indexes over them."""
+"""A collection: items with ids, documents, metadata and vectors, and the indexes over them.
+
+This file is long because it is the reference of the public API: two thirds of it are docstrings;
+what a method does beyond checking its arguments stands in the rooms below.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,21 @@ ROOMS = {
 }
 # Whoever stands in a row may import from its own row and from those below.
 HEIGHT = {"requant.integration": 3, "requant": 2, "requant.adapters": 1, "requant.quantizers": 0}
+# The rooms of the core, the lowest first; those of one floor do not know of each other, but for the
+# files of the ground floor, which stand side by side.
+FLOORS = [
+    {"errors", "inputs", "scores", "embeddings"},
+    {"store", "filters"},
+    {"indexes"},
+    {"search", "verification"},
+    {"migration"},
+    {"collection"},
+    {"database"},
+]
+# Whoever writes a backend uses it, and nothing of ours does.
+APART = {"testing"}
+LONGEST = 400
+MOST_MODULES = 10
 ENGINES = {
     "faiss": "requant.adapters.faiss",
     "usearch": "requant.adapters.usearch",
@@ -95,6 +111,70 @@ def test_nothing_points_up(module):
         if name.split(".")[0] == "requant":
             assert HEIGHT[room(name)] <= HEIGHT[room(module)], f"{module} imports {name}"
         assert name.split(".")[0] not in ("adapters", "quantizers", "integration", "tests")
+
+
+CORE = sorted(module for module in MODULES if room(module) == "requant" and module != "requant")
+
+
+def core_room(module):
+    """The room of the core in which a module stands."""
+    return module.split(".")[1]
+
+
+def floor(module):
+    """How high in the core a module stands."""
+    return next(i for i, rooms in enumerate(FLOORS) if core_room(module) in rooms)
+
+
+def imported_modules(module):
+    """The modules that a module names in its import statements, as they stand there."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_the_core_has_these_rooms():
+    assert {core_room(module) for module in CORE} == set().union(*FLOORS) | APART
+
+
+@pytest.mark.parametrize("module", [module for module in CORE if core_room(module) not in APART])
+def test_nothing_points_up_in_the_core(module):
+    for name in imports(module, at_import=False) & set(CORE):
+        assert core_room(name) not in APART, f"{module} imports {name}"
+        if core_room(name) == core_room(module):
+            continue
+        below = floor(name) < floor(module)
+        assert below or floor(name) == floor(module) == 0, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if HEIGHT[room(m)] >= 2))
+def test_rooms_are_entered_by_their_faces(module):
+    """What `requant.store` hands out is imported from there, not from the file that defines it."""
+    own = module.split(".") if _is_face(module) else module.split(".")[:-1]
+    for name in set(imported_modules(module)) & set(CORE):
+        there = name.split(".")
+        shared = sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own, there, strict=False))
+        )
+        assert len(there) <= shared + 1, f"{module} imports {name}"
+
+
+def _is_face(module):
+    return MODULES[module].name == "__init__.py"
+
+
+@pytest.mark.parametrize("folder", sorted({MODULES[m].parent for m in CORE}), ids=str)
+def test_no_folder_of_the_core_is_crowded(folder):
+    assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= MOST_MODULES
+
+
+@every_module
+def test_a_long_file_says_why(module):
+    text = MODULES[module].read_text()
+    if text.count("\n") > LONGEST:
+        assert "This file is long because" in text, f"{module} has {text.count(chr(10))} lines"
 
 
 def test_no_circle():

@@ -9,10 +9,18 @@ from __future__ import annotations
 from requant.store.contents import Contents
 from requant.store.engine import Store, engine_of, open_store
 from requant.store.reader import CollectionState, Head, Id, Item, Reader, Watermark
-from requant.store.records import catalog, ledger, locations, migrations
-from requant.store.records.catalog import Origin
-from requant.store.records.ledger import Generation, IndexConfig, IndexRow
-from requant.store.records.migrations import MigrationRow, State
+from requant.store.records import (
+    Generation,
+    IndexConfig,
+    IndexRow,
+    MigrationRow,
+    Origin,
+    State,
+    catalog,
+    ledger,
+    locations,
+    migrations,
+)
 from requant.store.schema import CollectionRow, key_range
 
 __all__ = [

@@ -1,1 +1,24 @@
-"""What the store notes of collections and indexes, beside items and vectors."""
+"""What the store notes beside items and vectors: collections, indexes, locations, migrations.
+
+Each module holds the statements of its tables; what others need by name is handed out here.
+"""
+
+from __future__ import annotations
+
+from requant.store.records import catalog, ledger, locations, migrations
+from requant.store.records.catalog import Origin
+from requant.store.records.ledger import Generation, IndexConfig, IndexRow
+from requant.store.records.migrations import MigrationRow, State
+
+__all__ = [
+    "Generation",
+    "IndexConfig",
+    "IndexRow",
+    "MigrationRow",
+    "Origin",
+    "State",
+    "catalog",
+    "ledger",
+    "locations",
+    "migrations",
+]
