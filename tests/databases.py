@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from requant.collection import Collection
 from requant.database import Database
-from requant.indexes.loaded import Loaded
-from requant.scores import normalise
+from tests import inside
 
 MADE_UP_WORDS = ["air", "bay", "cue", "dew", "elk"]
 
@@ -49,7 +48,7 @@ def dump(db: Database) -> dict[str, Any]:
             rows = connection.execute(sa.select(table)).all()
             content[name] = sorted(map(repr, rows))
     engine.dispose()
-    return content | files(db._folder)
+    return content | files(inside.folder_of(db))
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -77,7 +76,7 @@ def expected(collection: Collection) -> dict[str, dict[int, bytes]]:
     """Return the codes that every index ought to hold: those of all stored vectors."""
     items = [item for item in collection.iter() if item.vector is not None]
     rows = np.array([item.vector for item in items], np.float32).reshape(-1, collection.dim)
-    rows = normalise(rows) if collection.metric == "cosine" else rows
+    rows = inside.normalise(rows) if collection.metric == "cosine" else rows
     keys = [item.key for item in items]
     return {
         name: dict(zip(keys, map(np.ndarray.tobytes, index.quantizer.encode(rows)), strict=True))
@@ -85,9 +84,8 @@ def expected(collection: Collection) -> dict[str, dict[int, bytes]]:
     }
 
 
-def _loaded(collection: Collection) -> dict[str, Loaded]:
-    with collection._store.reading() as reader:
-        every = collection._indexes.every(reader, reader.state_of(collection._row))
+def _loaded(collection: Collection) -> dict[str, inside.Loaded]:
+    every = inside.every_loaded(collection)
     return {
         name: index for name, index in every.items() if index is not None and not index.attached
     }

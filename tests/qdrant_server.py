@@ -106,7 +106,7 @@ class QdrantServer:
         name, rest = parts[1], "/".join(parts[2:])
         if not rest:
             return 200, self._collection(method, name, body)
-        return 200, _POINTS[method, rest](self._client, name, body)
+        return 200, POINTS[method, rest](self._client, name, body)
 
     def _collection(self, method: str, name: str, body: Any) -> Any:
         if method == "DELETE":
@@ -117,7 +117,7 @@ class QdrantServer:
             made = self._client.create_collection(name, wanted.vectors, metadata=metadata)
             self._created[name] = body
             return made
-        info = _plain(self._client.get_collection(name))
+        info = plain(self._client.get_collection(name))
         # Local mode forgets this.
         info["config"]["quantization_config"] = self._created.get(name, {}).get(
             "quantization_config"
@@ -148,10 +148,10 @@ def _scroll(client: QdrantClient, name: str, body: Any) -> Any:
     points, after = client.scroll(
         name, limit=wanted.limit or 10, offset=wanted.offset, with_payload=False, with_vectors=True
     )
-    return {"points": _plain(points), "next_page_offset": after}
+    return {"points": plain(points), "next_page_offset": after}
 
 
-_POINTS: dict[tuple[str, str], Any] = {
+POINTS: dict[tuple[str, str], Any] = {
     ("PUT", "points"): _upsert,
     ("POST", "points"): _retrieve,
     ("POST", "points/query/batch"): _query,
@@ -185,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, result: Any) -> None:
         good = status == 200
-        told = {"result": _plain(result) if good else None, "time": 0.0}
+        told = {"result": plain(result) if good else None, "time": 0.0}
         told["status"] = "ok" if good else {"error": str(result)}
         content = json.dumps(told).encode()
         self.send_response(status)
@@ -198,9 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay quiet."""
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import requant
+from tests import inside
 from tests.databases import expected, held, vectors
 
 CONFIGS = [
@@ -115,7 +116,7 @@ def test_closing_publishes_and_opening_takes_up(tmp_path):
 
 
 def test_a_long_catch_up_is_published_at_once(db, monkeypatch):
-    monkeypatch.setattr("requant.indexes.following.PUBLISH_ROWS", 100)
+    monkeypatch.setattr(inside.PUBLISH_ROWS, 100)
     notes = db.create_collection("notes", 8)
     notes.upsert(range(50), vectors(50))
     notes.add_index("main", engine="usearch")

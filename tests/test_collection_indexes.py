@@ -14,6 +14,7 @@ from requant.errors import (
     UnknownIndexError,
     UnsupportedError,
 )
+from tests import inside
 from tests.databases import dump, files, vectors
 
 
@@ -42,17 +43,10 @@ def test_the_first_index_is_used_and_the_others_when_told(notes):
 
 
 def test_searches_ask_the_index_they_are_told_to(notes, monkeypatch):
-    from requant.search.search import Search
-
     asked = []
-    run = Search.run
-
-    def spy(self):
-        loaded = self._loaded
-        asked.append(loaded and loaded.backend.spec.code.format)
-        return run(self)
-
-    monkeypatch.setattr(Search, "run", spy)
+    inside.tell_searches(
+        monkeypatch, lambda loaded: asked.append(loaded and loaded.backend.spec.code.format)
+    )
     notes.search(vectors(1)[0])
     notes.add_index("one", engine="faiss", precision="int8")
     notes.add_index("two", engine="usearch", precision="float16")
@@ -81,9 +75,9 @@ def test_dropping_the_index_in_use_moves_on_to_the_oldest(notes):
 def test_a_dropped_index_leaves_no_file(db, notes):
     before = dump(db)
     notes.add_index("one", engine="usearch")
-    assert files(db._folder)
+    assert files(inside.folder_of(db))
     notes.drop_index("one")
-    assert files(db._folder) == {}
+    assert files(inside.folder_of(db)) == {}
     left = {name: rows for name, rows in dump(db).items() if "sequence" not in name}
     changed = {name for name in left if left[name] != before[name]}
     # What the next index would share is swept with the next publication.
@@ -132,7 +126,7 @@ def test_rebuild_fits_anew(notes):
 
 def files_of(collection):
     """Digests of the collection's index files."""
-    return files(collection._indexes._workspace.folder)
+    return files(inside.index_folder(collection))
 
 
 def test_an_index_of_an_empty_collection_begins_with_the_second_vector(any_db):
@@ -169,8 +163,7 @@ def test_the_quantizer_grows_with_the_collection(db, precision):
     for start in range(0, 5000, 250):
         notes.upsert(range(start, start + 250), stored[start : start + 250])
         notes.search(np.ones(8))
-        (following,) = notes._indexes._following.values()
-        fitted.append(following._loaded.fit_rows)
+        fitted.append(inside.loaded_of(notes, "main").fit_rows)
     assert fitted == sorted(fitted)
     assert fitted[-1] >= 1000
     assert len(set(fitted)) < 8
@@ -214,7 +207,7 @@ def test_what_cannot_be_built_leaves_nothing_behind(db, notes, case):
     with pytest.raises(error, match=text):
         notes.add_index(**{"name": "main", "engine": "usearch"} | options)
     assert dump(db) == before
-    assert not db._folder.exists()
+    assert not inside.folder_of(db).exists()
 
 
 def test_numpy_integers_are_parameters_too(notes):

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 import requant
 from requant.adapters.usearch import UsearchBackend
 from requant.errors import InputError, UnsupportedError
+from tests import inside
 from tests.databases import brute_force, vectors
 
 METRICS = ["cosine", "ip", "l2"]
@@ -118,7 +119,7 @@ def test_ties_come_in_order_of_insertion(db, metric, index):
 
 @pytest.mark.parametrize("where", [None, {"n": {"$gte": 0}}], ids=["all", "filtered"])
 def test_an_engine_that_comes_back_with_too_little_is_made_up_for(db, where, monkeypatch):
-    monkeypatch.setattr("requant.search.search.FEW", 0)
+    monkeypatch.setattr(inside.FEW, 0)
     stored, queries = vectors(100), vectors(3, seed=1)
     notes = db.create_collection("notes", 8)
     notes.upsert(range(100), stored, metadata=[{"n": n} for n in range(100)])

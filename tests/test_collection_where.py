@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests import inside
 from tests.databases import brute_force, metadata, vectors
 from tests.test_collection_search import INDEXES, add_index
 
@@ -38,7 +39,7 @@ def check(notes, query, where, matching, **options):
 @pytest.mark.parametrize("few", [0, 1000], ids=["engine", "scan"])
 def test_k_results_at_every_share(notes, index, few, monkeypatch):
     # Below this many matches their floats are scored outright; 0 lets the engine find them all.
-    monkeypatch.setattr("requant.search.search.FEW", few)
+    monkeypatch.setattr(inside.FEW, few)
     add_index(notes, index)
     queries = vectors(3, seed=1)
     found = wanted = 0
@@ -83,7 +84,7 @@ def test_filters_of_every_kind(notes, index, name):
 @pytest.mark.parametrize("few", [0, 1000])
 @pytest.mark.parametrize("index", [INDEXES[2], INDEXES[5], INDEXES[17]], ids="-".join)
 def test_the_matches_farthest_from_the_query_are_found(db, index, few, monkeypatch):
-    monkeypatch.setattr("requant.search.search.FEW", few)
+    monkeypatch.setattr(inside.FEW, few)
     notes = db.create_collection("notes", 8)
     given = np.repeat([[1.0], [-1.0]], [4000, 12], axis=0) + vectors(4012) * 0.1
     notes.upsert(range(4012), given, metadata=[{"far": n >= 4000} for n in range(4012)])
@@ -97,7 +98,7 @@ def test_the_matches_farthest_from_the_query_are_found(db, index, few, monkeypat
 
 def test_items_without_vectors_match_and_are_not_found(db, monkeypatch):
     for few in (0, 1000):
-        monkeypatch.setattr("requant.search.search.FEW", few)
+        monkeypatch.setattr(inside.FEW, few)
         notes = db.create_collection(f"notes{few}", 8)
         notes.upsert(range(50), vectors(50), metadata=[{"in": n < 5} for n in range(50)])
         notes.upsert(range(100, 200), metadata=[{"in": True}] * 100)

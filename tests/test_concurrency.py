@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.store.records import ledger
+from tests import inside
 from tests.databases import expected, held, vectors
 from tests.processes import DIM, pipe, start
 
@@ -183,7 +183,7 @@ def test_readers_go_on_while_a_writer_takes_long(any_db):
         notes.upsert(["late"], [stored[7] * 2], connection=connection)
         notes.delete([8], connection=connection)
         url = any_db.engine.url.render_as_string(False)
-        with requant.open(url, folder=any_db._folder) as other:
+        with requant.open(url, folder=inside.folder_of(any_db)) as other:
             for reader in (notes, other.collection("notes")):
                 # Each in a thread of its own, which would hang if it had to wait for us.
                 with ThreadPoolExecutor(1) as pool:
@@ -198,7 +198,7 @@ def test_readers_go_on_while_a_writer_takes_long(any_db):
 
 
 def test_a_search_that_would_publish_waits_for_no_writer(any_db, monkeypatch):
-    monkeypatch.setattr("requant.indexes.following.PUBLISH_ROWS", 10)
+    monkeypatch.setattr(inside.PUBLISH_ROWS, 10)
     notes = any_db.create_collection("notes", DIM)
     notes.upsert(range(50), vectors(50, DIM))
     notes.add_index("main", engine="usearch")
@@ -216,7 +216,7 @@ def test_a_writer_waits_for_its_turn(any_db):
     notes = any_db.create_collection("notes", DIM)
     notes.upsert(["a"], vectors(1, DIM))
     url = any_db.engine.url.render_as_string(False)
-    with requant.open(url, folder=any_db._folder) as other, ThreadPoolExecutor(3) as pool:
+    with requant.open(url, folder=inside.folder_of(any_db)) as other, ThreadPoolExecutor(3) as pool:
         with any_db.engine.begin() as connection:
             notes.upsert(["b"], vectors(1, DIM, seed=1), connection=connection)
             waiting = [
@@ -242,7 +242,7 @@ def test_many_writers_lose_nothing(any_db):
     assert len(notes) == 6 * 15 + 1
     keys = [item.key for item in notes.iter()]
     assert len(set(keys)) == len(keys)
-    with notes._store.connected() as connection:
+    with inside.connected(notes) as connection:
         seq = connection.execute(sa.text("SELECT seq FROM requant_collections")).scalar()
     assert seq == 6 * 15
 
@@ -255,16 +255,14 @@ def test_a_collection_is_dropped_during_a_publication(any_db, monkeypatch):
     notes.upsert(range(20), vectors(20, DIM, seed=1))
     notes.flush()
     notes.upsert(range(20), vectors(20, DIM, seed=2))
-    prune = ledger._prune_log
     with ThreadPoolExecutor(1) as pool:
         drops = []
 
-        def drop_first(*arguments):
+        def drop_first():
             drops.append(pool.submit(any_db.drop_collection, "notes"))
             time.sleep(0.5)  # by then it waits for what we hold
-            prune(*arguments)
 
-        monkeypatch.setattr(ledger, "_prune_log", drop_first)
+        inside.before_the_log_is_pruned(monkeypatch, drop_first)
         notes.flush()
         drops[0].result(timeout=60)
     assert any_db.collections() == []

@@ -14,8 +14,8 @@ from usearch.index import Index
 from requant.errors import ExistsError
 from requant.integration.export import export
 from requant.integration.export.errors import ExportError
-from requant.scores import normalise
 from tests.databases import brute_force, metadata, vectors
+from tests.inside import normalise
 from tests.test_export_parquet import fill
 
 BOTH = pytest.mark.parametrize("format", ["faiss", "usearch"])

@@ -18,11 +18,11 @@ import requant
 from requant.errors import CorruptDataError, ExistsError, FilterError, InputError
 from requant.integration.errors import SourceError
 from requant.integration.export import export, manifest, parquet_files, read_back
-from requant.integration.export.indexes import _shareable
+from requant.integration.export.indexes import shareable
 from requant.integration.export.recognising import is_export, open_export
 from requant.integration.readers import Tally, Wanted, open_foreign, store
-from requant.scores import normalise
 from tests.databases import expected, held, metadata, vectors
+from tests.inside import normalise
 
 ODD = [
     ("text", "x", {"b": 1, "a": [1.0, 1, None, True, {"z": {}, "y": []}], "": "no name"}),
@@ -160,7 +160,7 @@ def test_the_manifest_tells_of_indexes_and_makes_the_same_codes(db, tmp_path):
 
 def test_secrets_and_places_of_indexes_are_not_told():
     params = {"m": 8, "api_key": "x", "storage_options": {"a": 1}, "deep": {"TOKEN": 1, "n": 2}}
-    assert _shareable(params) == {"m": 8, "deep": {"n": 2}}
+    assert shareable(params) == {"m": 8, "deep": {"n": 2}}
 
 
 def test_lengths_and_normalised(db, tmp_path):

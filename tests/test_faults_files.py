@@ -14,7 +14,7 @@ import requant
 from requant.adapters.faiss import FaissBackend
 from requant.errors import IndexWarning
 from requant.quantizers.codes import CodeSpec
-from requant.store.records import ledger
+from tests import inside
 from tests.databases import expected, held, vectors
 
 CONFIGS = [
@@ -74,11 +74,7 @@ def path(request, tmp_path):
 def index_files(path, newest_first=True):
     """The files of the index, in the order in which they were published."""
     with requant.open(path) as db:
-        store = db._store
-        collection = db.collection("notes")
-        (row,) = ledger.every(store, collection._row.id)
-        folder = db._folder / str(row.id)
-        return [folder / generation.file for generation, _ in ledger.generations(store, row.id)]
+        return inside.published_files(db, db.collection("notes"))
 
 
 def check_right(path, warned):
@@ -187,22 +183,18 @@ def test_what_a_killed_publication_left_is_swept_later(path):
 
 def test_a_file_that_goes_between_the_row_and_the_open_is_no_damage(path, monkeypatch):
     """Another process publishes twice: what we were told of is no more, and that is right."""
-    from requant.indexes.following import FollowingIndex
-
-    open_generation = FollowingIndex._open
     calls = []
 
-    def publish_first(self, generation, body, head):
+    def publish_first():
         if not calls:
-            calls.append(generation)
+            calls.append(None)
             with requant.open(path) as other:
                 notes = other.collection("notes")
                 for n in range(2):
                     notes.upsert(range(10), vectors(10, seed=n))
                     notes.flush()
-        return open_generation(self, generation, body, head)
 
-    monkeypatch.setattr(FollowingIndex, "_open", publish_first)
+    inside.before_a_generation_is_opened(monkeypatch, publish_first)
     with requant.open(path) as db:
         notes = db.collection("notes")
         assert notes.search(vectors(10, seed=1)[3], k=1)[0].id == 3

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 import requant
 from requant.errors import IndexWarning
+from tests import inside
 from tests.databases import expected, held, vectors
 from tests.processes import DIM, IDS, carry_out, choose, pipe, start
 
@@ -31,7 +32,7 @@ def pair(request, tmp_path):
 
 def logged(collection):
     """How many changes are logged, and up to where the log is pruned."""
-    with collection._store.connected() as connection:
+    with inside.connected(collection) as connection:
         count = connection.execute(sa.text("SELECT count(*) FROM requant_changes")).scalar()
         floor = connection.execute(sa.text("SELECT log_floor FROM requant_collections")).scalar()
     return count, floor
@@ -39,7 +40,7 @@ def logged(collection):
 
 def test_a_follower_whose_log_was_pruned_opens_anew(pair):
     first, second = pair
-    watermark = second._indexes._follow(second._indexes._named("main"))._loaded.watermark
+    watermark = inside.loaded_of(second, "main").watermark
     first.upsert(range(30), vectors(30, seed=1))
     first.delete(range(30, 60))
     first.flush()
@@ -105,9 +106,9 @@ def test_a_follower_of_a_dropped_index_does_no_harm(pair):
     first.drop_index("main")
     first.upsert([2], vectors(1, seed=2))
     assert second.search(vectors(1, seed=2)[0], k=1)[0].id == 2
-    second._indexes.close()
+    inside.close_indexes(second)
     assert second.indexes == []
-    assert not any(second._indexes._workspace.folder.glob("*/*"))
+    assert not any(inside.index_folder(second).glob("*/*"))
 
 
 def test_a_slow_index_keeps_what_it_needs(db):
@@ -115,7 +116,7 @@ def test_a_slow_index_keeps_what_it_needs(db):
     notes.upsert(range(100), vectors(100))
     notes.add_index("fast", engine="usearch")
     notes.add_index("slow", engine="faiss", precision="binary")
-    fast = notes._indexes._follow(notes._indexes._named("fast"))
+    fast = inside.index_of(notes, "fast")
     for seed in range(3):
         notes.upsert(range(10), vectors(10, seed=seed))
         notes.search(np.ones(8), index="fast")
@@ -163,7 +164,7 @@ def test_two_processes_publish_at_once(tmp_path):
         notes = db.collection("notes")
         assert held(notes) == expected(notes)
         assert notes.verify(deep=True).ok
-        folder = db._folder / "1"
+        folder = inside.folder_of(db) / "1"
         assert len(list(folder.iterdir())) <= 2 + 3  # two generations, and what just came too late
 
 
@@ -174,10 +175,10 @@ def test_a_generation_that_comes_too_late_is_not_recorded(pair):
     second.upsert([2], vectors(1, seed=2))
     second.flush()
     newest = second.indexes[0]
-    late = first._indexes._follow(first._indexes._named("main"))
+    late = inside.index_of(first, "main")
     late.publish()
     assert second.indexes[0] == newest
-    assert late._loaded.unpublished == 0
+    assert inside.loaded_of(first, "main").unpublished == 0
     assert held(first) == expected(first)
 
 

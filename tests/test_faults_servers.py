@@ -9,7 +9,7 @@ import pytest
 
 import requant
 from requant.errors import EngineError, IndexWarning, LocationTakenError
-from requant.store.records import locations
+from tests import inside
 from tests.databases import expected, held, vectors
 from tests.qdrant_server import QdrantServer
 
@@ -97,7 +97,7 @@ def test_down_while_an_index_is_added(server, path):
         is_right(notes)
         # What might have been made on the server is removed with the next index.
         notes.drop_index("main")
-        assert locations.orphans(db._store) == []
+        assert inside.orphans(db) == []
 
 
 def test_down_while_it_is_searched(server, path):
@@ -128,7 +128,7 @@ def test_down_when_the_database_is_opened_and_closed(server, path):
         with pytest.raises(EngineError, match=server.url):
             notes.search(vectors(1)[0])
         # An index that cannot be reached is no reason to build it again.
-        assert len(locations.names(db._store, 1)) == 1
+        assert len(inside.place_names(db, 1)) == 1
         server.start()
         is_right(notes)
         assert len(server.client.get_collections().collections) == 1

@@ -19,6 +19,7 @@ from requant.errors import (
     StoreError,
     UnknownCollectionError,
 )
+from tests import inside
 from tests.databases import dump, expected, held, vectors
 
 
@@ -85,9 +86,8 @@ def test_an_index_that_missed_something_is_found(tmp_path):
     path = make(tmp_path / "x", engine="usearch")
     with requant.open(path) as db:
         notes = db.collection("notes")
-        loaded = notes._indexes._follow(notes._indexes._named("main"))
         notes.search(np.ones(8))
-        backend = loaded._loaded.backend
+        backend = inside.backend_of(notes)
         keys = [item.key for item in notes.get([1, 2, 3])]
         backend.delete(np.array(keys[:1]))
         backend.upsert(np.array(keys[1:2]), np.full((1, 8), 99, np.int8))
@@ -263,15 +263,15 @@ def test_a_folder_that_cannot_be_written_is_left_as_it_is(tmp_path):
 
 
 def test_an_index_folder_that_cannot_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("requant.indexes.following.PUBLISH_ROWS", 10)
+    monkeypatch.setattr(inside.PUBLISH_ROWS, 10)
     path = make(tmp_path / "x", engine="usearch")
     with requant.open(path) as db:
         notes = db.collection("notes")
         notes.search(np.ones(8))
         before = notes.indexes
         # A file in the place of the folder refuses whoever one is.
-        shutil.rmtree(db._folder)
-        db._folder.write_text("in the way")
+        shutil.rmtree(inside.folder_of(db))
+        inside.folder_of(db).write_text("in the way")
         notes.upsert(range(100, 150), vectors(50, seed=1))
         with pytest.warns(IndexWarning, match=r"cannot write index 'main'.*not on disk"):
             assert notes.search(vectors(50, seed=1)[7], k=1)[0].id == 107
@@ -282,7 +282,7 @@ def test_an_index_folder_that_cannot_be_written(tmp_path, monkeypatch):
                 call()
         assert [info.name for info in notes.indexes] == ["main"]
         assert notes.indexes[0].items == before[0].items
-        db._folder.unlink()
+        inside.folder_of(db).unlink()
         notes.flush()
         assert notes.indexes[0].items == 150
 
@@ -379,7 +379,7 @@ def test_closing_twice_and_empty_handed(tmp_path):
     db.close()
     db.close()
     memory = requant.open(":memory:")
-    home = memory._folder.parent
+    home = inside.folder_of(memory).parent
     assert home.exists()
     memory.close()
     memory.close()
@@ -392,12 +392,12 @@ def test_a_close_that_cannot_publish_warns_and_closes(tmp_path):
     notes = db.collection("notes")
     notes.upsert(["new"], vectors(1, seed=3))
     notes.search(np.ones(8))
-    shutil.rmtree(db._folder)
-    db._folder.write_text("in the way")
+    shutil.rmtree(inside.folder_of(db))
+    inside.folder_of(db).write_text("in the way")
     with pytest.warns(IndexWarning, match="cannot write index 'main'"):
         db.close()
     db.close()
-    db._folder.unlink()
+    inside.folder_of(db).unlink()
     with requant.open(path) as again, warnings.catch_warnings():
         warnings.simplefilter("ignore", IndexWarning)
         assert again.collection("notes").search(vectors(1, seed=3)[0], k=1)[0].id == "new"
@@ -443,7 +443,9 @@ def test_a_fork_in_the_middle(any_db, engine):
     notes = any_db.create_collection("notes", 8)
     notes.upsert(range(100), vectors(100))
     notes.add_index("main", engine=engine)
-    done = run(FORK, any_db.engine.url.render_as_string(False), any_db._folder, timeout=60)
+    done = run(
+        FORK, any_db.engine.url.render_as_string(False), inside.folder_of(any_db), timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert held(notes) == expected(notes)
     assert len(notes) == 121

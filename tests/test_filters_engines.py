@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import requant
 from requant.adapters import registry
+from tests import inside
 from tests.databases import brute_force, vectors
 from tests.filter_reference import matches
 from tests.test_filters_property import documents, filters
@@ -61,7 +62,7 @@ def test_all_engines_agree_with_brute_force(notes, few, kinds, where, seed):
     best = [matching[row] for row in rows]
     with pytest.MonkeyPatch.context() as patch:
         # Up to this many matches are scored without the engine.
-        patch.setattr("requant.search.search.FEW", few)
+        patch.setattr(inside.FEW, few)
         for engine, precision in CASES:
             name = f"{engine}-{precision}"
             # With every item a candidate, nothing can be missed.

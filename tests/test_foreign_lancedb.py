@@ -12,6 +12,7 @@ import pytest
 
 from requant.integration.errors import SourceError
 from requant.integration.readers import Wanted, open_foreign
+from tests import inside
 from tests.cli import floats
 from tests.object_storage import BUCKET, running_object_storage
 
@@ -193,7 +194,7 @@ def test_the_metric_of_an_index(tmp_path, metric):
 
 @pytest.mark.parametrize("page", [8, 13, 8192])
 def test_fragments_deletions_and_rows_without_a_vector(tmp_path, monkeypatch, page):
-    monkeypatch.setattr("requant.integration.readers.foreign.lancedb_tables._PAGE", page)
+    monkeypatch.setattr(inside.LANCEDB_READER_PAGE, page)
     made = written(tmp_path, data=table().slice(0, 20))
     for first in range(20, N, 10):
         made.add(table().slice(first, 10))
@@ -219,7 +220,7 @@ def test_an_id_that_occurs_twice_is_named(tmp_path, size):
 
 
 def test_what_is_written_meanwhile_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("requant.integration.readers.foreign.lancedb_tables._PAGE", 8)
+    monkeypatch.setattr(inside.LANCEDB_READER_PAGE, 8)
     made = written(tmp_path)
     batches = open_foreign(tmp_path, Wanted()).batches(8)
     found = next(batches).ids

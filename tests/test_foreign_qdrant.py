@@ -18,7 +18,7 @@ from qdrant_client import QdrantClient, models
 
 from requant.integration.errors import SourceError
 from requant.integration.readers import Wanted, open_foreign
-from tests import qdrant_server
+from tests import inside, qdrant_server
 from tests.cli import floats
 
 N, DIM = 60, 6
@@ -87,9 +87,9 @@ def server(monkeypatch):
             with_payload=wanted.with_payload,
             with_vectors=wanted.with_vector,
         )
-        return {"points": qdrant_server._plain(found), "next_page_offset": after}
+        return {"points": qdrant_server.plain(found), "next_page_offset": after}
 
-    monkeypatch.setitem(qdrant_server._POINTS, ("POST", "points/scroll"), scroll)
+    monkeypatch.setitem(qdrant_server.POINTS, ("POST", "points/scroll"), scroll)
     monkeypatch.delenv("QDRANT_API_KEY", raising=False)
     with qdrant_server.running() as running:
         yield running
@@ -356,7 +356,7 @@ def test_a_server_that_fails_for_a_while(server):
 
 
 def test_a_server_that_goes_away_midway(server, monkeypatch):
-    monkeypatch.setattr("requant.integration.readers.foreign.qdrant_server._RETRIES", 1)
+    monkeypatch.setattr(inside.QDRANT_READER_RETRIES, 1)
     fill(server.client)
     batches = open_foreign(f"{server.url}/collections/notes", Wanted()).batches(10)
     next(batches)

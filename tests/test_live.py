@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import requant
 from requant.errors import IndexWarning, InputError, LocationTakenError, UnsupportedError
-from requant.store.records import locations
+from tests import inside
 from tests.databases import expected, held, vectors
 from tests.qdrant_server import running
 
@@ -44,7 +44,7 @@ def places(db):
     with db.engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT name FROM requant_locations").scalars()
         noted = sorted(rows)
-    found = [p.name for p in db._folder.glob("*/*") if p.name != "turn.lock"]
+    found = [p.name for p in inside.folder_of(db).glob("*/*") if p.name != "turn.lock"]
     return noted, sorted(name.removesuffix(".lance") for name in found)
 
 
@@ -130,7 +130,7 @@ def test_what_was_removed_behind_our_back_is_made_again(path, engine):
     with requant.open(path) as db:
         make(db, engine)
         ((name,), _) = places(db)
-        index = db._folder / "1"
+        index = inside.folder_of(db) / "1"
     for place in index.glob(f"{name}*"):
         shutil.rmtree(place)
     with requant.open(path) as db:
@@ -147,7 +147,7 @@ def test_a_catch_up_that_fails_is_done_again(path, engine, monkeypatch):
         notes = make(db, engine)
         notes.upsert(range(100, 500), vectors(400, seed=5))
         notes.delete(range(20))
-        backend = type(next(iter(notes._indexes._following.values()))._loaded.backend)
+        backend = type(inside.backend_of(notes))
         upsert, calls = backend.upsert, []
 
         def fail_once(self, keys, codes):
@@ -219,7 +219,7 @@ def test_a_search_waits_for_nobody_who_writes_to_the_index(path):
     with requant.open(path) as db, requant.open(path) as other:
         notes, theirs = make(db, "lancedb"), other.collection("notes")
         answers_are_exact(theirs)
-        with notes._indexes.pinned():
+        with inside.pinned(notes):
             theirs.upsert(range(290, 400), vectors(110, seed=8))
             theirs.delete(range(100))
             # The index does not know of that yet; what it lacks is read from the store.
@@ -227,8 +227,7 @@ def test_a_search_waits_for_nobody_who_writes_to_the_index(path):
             where = {"n": 1}
             theirs.upsert([399], vectors(1, seed=9), metadata=[where])
             assert [hit.id for hit in theirs.search(np.ones(8), where=where)] == [399]
-            following = theirs._indexes._following[1]
-            assert following._loaded.watermark.seq < 4
+            assert inside.loaded_of(theirs, "main").watermark.seq < 4
         answers_are_exact(theirs)
         assert held(theirs) == expected(theirs)
 
@@ -252,7 +251,7 @@ def test_a_snapshot_older_than_the_index_is_taken_again(path, monkeypatch):
         notes, theirs = make(db, "lancedb"), other.collection("notes")
         query = vectors(N)[17]
         assert notes.search(query, k=1)[0].id == 17
-        backend = notes._indexes._following[1]._loaded.backend
+        backend = inside.backend_of(notes)
         search, calls = type(backend).search, []
 
         def interrupted(self, *args, **options):
@@ -325,14 +324,14 @@ def test_a_place_that_cannot_be_removed_is_removed_later(path, tmp_path, monkeyp
             patch.setattr(backend, "drop", classmethod(refuse))
             with pytest.warns(IndexWarning, match="server is down.*tried again"):
                 notes.drop_index("main")
-        assert len(locations.orphans(db._store)) == 1
+        assert len(inside.orphans(db)) == 1
         assert any((tmp_path / "served").iterdir())
         notes.add_index("elsewhere", engine="faiss")
         notes.drop_index("elsewhere")
-        assert len(locations.orphans(db._store)) == 1
+        assert len(inside.orphans(db)) == 1
         notes.add_index("other", engine="lancedb", url=str(tmp_path / "served"))
         notes.drop_index("other")
-        assert locations.orphans(db._store) == []
+        assert inside.orphans(db) == []
         assert not any((tmp_path / "served").iterdir())
 
 
@@ -375,10 +374,10 @@ def test_a_database_of_schema_1_is_brought_up_to_date(path):
 def test_two_databases_share_an_index_over_any_store(any_db):
     """In PostgreSQL, whose turn it is to write is told by an advisory lock."""
     url = any_db.engine.url.render_as_string(False)
-    with requant.open(url, folder=any_db._folder) as other:
+    with requant.open(url, folder=inside.folder_of(any_db)) as other:
         notes, theirs = make(any_db, "lancedb"), other.collection("notes")
         answers_are_exact(theirs)
-        with notes._indexes.pinned():
+        with inside.pinned(notes):
             theirs.upsert(range(290, 400), vectors(110, seed=8))
             theirs.delete(range(100))
             answers_are_exact(theirs)
@@ -388,7 +387,7 @@ def test_two_databases_share_an_index_over_any_store(any_db):
         notes.rebuild()
         answers_are_exact(theirs)
         any_db.drop_collection("notes")
-        assert locations.orphans(any_db._store) == []
+        assert inside.orphans(any_db) == []
 
 
 # Found by reviewers
@@ -406,7 +405,7 @@ def test_an_index_that_cannot_be_added_removes_nothing_of_others(path, tmp_path)
             server.fail(503, 1)
             with pytest.raises(requant.EngineError):
                 notes.add_index("x", params={"retries": 0}, **served)
-            assert locations.orphans(ours._store) == []
+            assert inside.orphans(ours) == []
         answers_are_exact(theirs)
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 import requant
-import requant.indexes.catch_up
-import requant.indexes.following
 from requant.errors import EngineError, ExistsError, InputError, UnknownIndexError
+from tests import inside
 from tests.databases import expected, held, vectors
 from tests.processes import pipe, start
 from tests.qdrant_server import running
@@ -109,7 +108,7 @@ def test_a_poorer_index_is_not_switched_to(notes):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_wrong_code_a_missing_and_a_strange_key_are_named(notes, engine):
     notes.migrate("new", engine=engine, precision="int8", switch=False)
-    backend = notes._indexes._following[1]._loaded.backend
+    backend = inside.backend_of(notes, "new")
     keys, codes = next(iter(backend.export()))
     first = int(keys[0])
     backend.upsert(keys[:1], -codes[:1])
@@ -190,7 +189,7 @@ def test_a_shadow_that_fails_spoils_no_answer(notes, monkeypatch):
     notes.add_index("old")
     notes.migrate("new", engine="usearch", switch=False)
     notes.shadow("new", 1.0)
-    backend = type(notes._indexes._following[2]._loaded.backend)
+    backend = type(inside.backend_of(notes, "new"))
 
     def fail(self, *args, **options):
         raise EngineError("out of order")
@@ -217,8 +216,7 @@ ROWS = 20_000
 
 def migrate_until_killed(path, engine, told):
     """Migrate in another process, and tell how many rows it set out to read."""
-    requant.indexes.following.PART_ROWS, requant.indexes.catch_up._BATCH = 3000, 2000
-    requant.indexes.catch_up._LIVE_BYTES = 0
+    inside.build_in_small_steps()
     with requant.open(path) as db:
         notes = db.collection("notes")
         told.send(0)
@@ -291,7 +289,7 @@ def test_after_the_switch_nothing_is_shadowed(notes):
     notes.shadow("new", 1.0)
     notes.search_many(vectors(10, DIM))
     notes.migrate("new", engine="usearch")
-    notes._searcher.shadow.look()
+    inside.look_at_shadow(notes)
     notes.search_many(vectors(10, DIM))
     (info,) = notes.migrations
     assert (info.shadow, info.compared) == (0.0, 100)
@@ -335,7 +333,7 @@ def test_coarse_compression_is_not_taken_for_damage(db):
     notes.upsert(range(2000), rng.standard_normal((2000, 384)))
     notes.add_index("own", engine="faiss", precision="native", params={"factory": "PQ8x4"})
     assert notes.verify().ok
-    backend = notes._indexes._following[1]._loaded.backend
+    backend = inside.backend_of(notes, "own")
     keys, codes = next(iter(backend.export()))
     backend.upsert(keys[:1], -codes[:1])
     assert str(keys[0]) in notes.verify().problems[0]
@@ -349,7 +347,7 @@ def test_codes_of_other_vectors_are_damage_however_many_there_are(db, rows):
     notes.upsert(range(rows), vectors_of)
     notes.add_index("own", engine="usearch", precision="native")
     assert notes.verify().ok
-    backend = notes._indexes._following[1]._loaded.backend
+    backend = inside.backend_of(notes, "own")
     keys = np.sort(np.concatenate([keys for keys, _ in backend.export()]))
     backend.upsert(keys, np.random.default_rng(2).standard_normal((rows, 384)).astype(np.float32))
     (problem,) = notes.verify().problems

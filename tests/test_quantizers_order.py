@@ -14,7 +14,7 @@ from requant.errors import UnsupportedError
 from requant.quantizers import CodeSpec, LevelQuantizer, levels_to_thermometer
 from requant.quantizers.codes import level_values, pack_levels, unpack_levels
 from requant.quantizers.distance import code_distances
-from requant.scores import normalise
+from tests.inside import normalise
 from tests.quantizer_kinds import KINDS, fit, gaussian
 
 WORDNET = Path(__file__).parent.parent / "examples" / "wordnet"

@@ -16,14 +16,10 @@ from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import IndexSpec
 from requant.errors import IndexWarning, InputError
 from requant.quantizers.codes import CodeSpec
+from tests import inside
 from tests.databases import vectors
 
 KINDS = [("faiss", "hnsw"), ("faiss", "flat"), ("usearch", "flat"), ("usearch", "hnsw")]
-
-
-def backend_of(collection):
-    (following,) = collection._indexes._following.values()
-    return following._loaded.backend
 
 
 @pytest.mark.parametrize(("engine", "index_type"), KINDS)
@@ -33,7 +29,7 @@ def test_an_interrupted_catch_up_leaves_nothing_half_done(db, monkeypatch, engin
     notes.add_index("main", engine=engine, precision="float32", index_type=index_type)
     new = vectors(9000, seed=1)
     notes.upsert(range(300, 9300), new)
-    real = type(backend_of(notes)).upsert
+    real = type(inside.backend_of(notes)).upsert
     calls = []
 
     def interrupted(self, keys, codes):
@@ -42,7 +38,7 @@ def test_an_interrupted_catch_up_leaves_nothing_half_done(db, monkeypatch, engin
         if len(calls) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(backend_of(notes)), "upsert", interrupted)
+    monkeypatch.setattr(type(inside.backend_of(notes)), "upsert", interrupted)
     with pytest.raises(KeyboardInterrupt):
         notes.search(new[0])
     notes.delete(range(300, 5000))
@@ -60,7 +56,7 @@ def test_an_index_that_ran_ahead_of_the_snapshot_is_asked_again(db, monkeypatch)
     query = vectors(1, seed=5)[0]
     notes.upsert([0, 1], [query, -query])
     notes.search(query)
-    real, done = type(backend_of(notes)).search, []
+    real, done = type(inside.backend_of(notes)).search, []
 
     def swap():
         notes.upsert([0, 1], [-query, query])
@@ -74,7 +70,7 @@ def test_an_index_that_ran_ahead_of_the_snapshot_is_asked_again(db, monkeypatch)
             other.join()
         return real(self, *args, **options)
 
-    monkeypatch.setattr(type(backend_of(notes)), "search", meanwhile)
+    monkeypatch.setattr(type(inside.backend_of(notes)), "search", meanwhile)
     (hit,) = notes.search(query, k=1, oversample=1)
     assert done
     assert hit.id == 1
@@ -146,7 +142,7 @@ def test_an_interrupted_writer_does_not_hold_readers_back(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(guard._changed, "wait", interrupted)
+    inside.wake_with(guard, monkeypatch, interrupted)
     with pytest.raises(KeyboardInterrupt):
         guard.__enter__()
     guard.leave_shared()
@@ -191,7 +187,7 @@ def test_lists_may_be_wished_for_before_there_are_rows(db):
     assert len(notes.search(np.ones(8), k=5)) == 5
     notes.upsert(range(2000), vectors(2000, seed=1))
     assert len(notes.search(np.ones(8), k=5)) == 5
-    assert backend_of(notes).native().nlist == 20
+    assert inside.backend_of(notes).native().nlist == 20
 
 
 def test_one_vector_needs_no_ranges(db):
@@ -209,9 +205,8 @@ def test_the_log_of_an_index_that_nobody_reads_is_bounded(db):
     rows = np.random.default_rng(0).standard_normal((200, 2))
     for _ in range(130):
         notes.upsert(range(200), rows)
-    table = notes._store.tables.changes
     with db.engine.connect() as connection:
-        logged = connection.scalar(sa.select(sa.func.count()).select_from(table))
+        logged = connection.exec_driver_sql("SELECT count(*) FROM requant_changes").scalar()
     assert logged <= 10_000 + 64 * 200
     assert [hit.id for hit in notes.search(rows[7], k=1)] == [7]
     assert notes.verify().ok
@@ -252,7 +247,7 @@ def test_what_another_process_dropped_is_let_go(tmp_path):
             notes.drop_index("main")
         notes.add_index("main", engine="faiss")
         other.search(np.ones(8))
-        assert len(other._indexes._following) == 1
+        assert inside.how_many_follow(other) == 1
 
 
 def test_a_connection_to_another_database_is_refused(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import requant
 from requant import Calibration, DimensionError, InputError, NonFiniteError
 from requant.integration.sentence_transformers import quantize_embeddings
+from tests import inside
 
 RNG = np.random.default_rng(3)
 SCALES = RNG.uniform(0.05, 3, 29)
@@ -74,10 +75,8 @@ def test_nothing_wraps():
 
 
 def test_chunks_do_not_show(monkeypatch):
-    from requant import similarities
-
     whole = requant.similarity(X, code(Y, "int8"), calibration=CALIBRATION)
-    monkeypatch.setattr(similarities, "_ROWS", 7)
+    monkeypatch.setattr(inside.SIMILARITY_ROWS, 7)
     parts = requant.similarity(X, code(Y, "int8"), calibration=CALIBRATION)
     np.testing.assert_allclose(parts, whole, atol=1e-6)
 

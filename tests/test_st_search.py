@@ -13,6 +13,7 @@ from requant.integration.sentence_transformers import (
     semantic_search_faiss,
     semantic_search_usearch,
 )
+from tests import inside
 from tests.st_cases import SCALARS, SEARCHES, search_cases
 from tests.st_reference import BOTH, found, inputs
 
@@ -202,15 +203,13 @@ def test_one_query(engine, precision):
 
 @pytest.mark.parametrize(("engine", "precision"), QUANTIZED)
 def test_blocks_do_not_show(engine, precision, monkeypatch):
-    from requant.integration.sentence_transformers import search
-
     queries = np.concatenate([Q] * 5)
     for corpus in (X, codes_of(X, precision)):
         ask = partial(SEARCH[engine], queries, corpus, corpus_precision=precision, ranges=RANGES)
         whole = ask()[0]
         with monkeypatch.context() as patch:
-            patch.setattr(search, "_RESCORE_FLOATS", 700)
-            patch.setattr(search, "_ASK_BYTES", 3000)
+            patch.setattr(inside.ST_RESCORE_FLOATS, 700)
+            patch.setattr(inside.ST_ASK_BYTES, 3000)
             assert ask()[0] == whole
 
 

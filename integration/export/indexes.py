@@ -22,7 +22,7 @@ def described(collection: Collection) -> list[dict[str, Any]]:
     found = []
     for row in ledger.every(collection._store, collection._row.id):
         config = {name: v for name, v in asdict(row.config).items() if name not in _PRIVATE}
-        config["params"] = _shareable(config["params"])
+        config["params"] = shareable(config["params"])
         published = ledger.generations(collection._store, row.id)
         quantizer = _quantizer(*published[0]) if published else None
         about = {"name": row.name, "active": active.get(row.name, False)}
@@ -43,9 +43,10 @@ def _quantizer(generation: ledger.Generation, body: bytes) -> dict[str, Any]:
     }
 
 
-def _shareable(params: Mapping[str, Any]) -> dict[str, Any]:
+def shareable(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters without what opens a server, at any depth."""
     return {
-        name: _shareable(value) if isinstance(value, Mapping) else value
+        name: shareable(value) if isinstance(value, Mapping) else value
         for name, value in params.items()
         if not any(word in name.lower() for word in _SECRET)
     }

@@ -16,8 +16,9 @@ from usearch.index import Index, ScalarKind
 
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.protocol import Attaching, Foreign
-from requant.adapters.usearch import UsearchBackend, probe
+from requant.adapters.usearch import UsearchBackend
 from requant.quantizers.errors import DimensionError, InputError
+from tests import inside
 
 N, D, K = 1500, 32, 10
 RNG = np.random.default_rng(7)
@@ -141,7 +142,7 @@ def test_a_file_that_contradicts_itself_is_not_opened(
     tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Most of these end a process that searches the file."""
-    monkeypatch.setattr(probe, "_try", lambda path: pytest.fail("it was opened"))
+    monkeypatch.setattr(inside.USEARCH_TRY, lambda path: pytest.fail("it was opened"))
     path = tmp_path / "i.usearch"
     made(path, dtype)
     whole = path.read_bytes()
@@ -181,7 +182,7 @@ def test_a_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = tmp_path / "i.usearch"
     made(path)
     tried = []
-    monkeypatch.setattr(probe, "_try", tried.append)
+    monkeypatch.setattr(inside.USEARCH_TRY, tried.append)
     for _ in range(3):
         UsearchBackend.attach(str(path), {}).close()
     assert len(tried) == 1

@@ -14,6 +14,7 @@ from requant.adapters.protocol import IndexSpec
 from requant.quantizers.errors import InputError, UnsupportedError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
+from tests import inside
 
 # Index type, factory, the recall it has to reach, and how far (of the norm) it may be off.
 FACTORIES = [
@@ -121,7 +122,7 @@ def test_clearing_moves_codes_as_they_are(index_type, factory):
     worn, fresh = (FaissBackend.create(spec, sample=sample) for _ in range(2))
     worn.upsert(keys[:400], codes[:400])
     assert worn.delete(keys[:200:2]) == 100
-    assert worn._structure.dead == 0
+    assert inside.structure_of(worn).dead == 0
     worn.upsert(keys[400:], codes[400:])
     stays = np.r_[1:200:2, 200:500]
     fresh.upsert(keys[stays], codes[stays])
@@ -151,7 +152,7 @@ def test_the_dead_are_passed_over_without_a_selector():
     query = make_queries(spec.code, 1)
     nearest = backend.search(query, 300).keys[0]
     assert backend.delete(nearest) == 300
-    assert backend._structure.dead == 300
+    assert inside.structure_of(backend).dead == 300
     left = ~np.isin(keys, nearest)
     judge = Judge(spec, keys[left], codes[left])
     for k in (1, 40, 1700, 3000):

@@ -13,6 +13,7 @@ from requant.quantizers.codes import CodeSpec, level_values
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
+from tests import inside
 
 FORMS = [
     (row.format, row.index_type, row.metrics[-1]) for row in FaissBackend.capabilities.supports
@@ -120,7 +121,7 @@ def test_a_mapped_index_moves_into_memory_on_the_first_write(tmp_path, format):
 
 
 def memory_of(backend):
-    inner = backend._structure.inner
+    inner = inside.structure_of(backend).inner
     return inner.xb if isinstance(inner, faiss.IndexBinary) else inner.codes
 
 
@@ -128,15 +129,15 @@ def test_dead_nodes_are_buried_until_a_fifth_is_dead(tmp_path):
     spec = spec_of("int8", "hnsw")
     backend, judge = filled(spec)
     backend.delete(judge.keys[:60])
-    assert backend._structure.dead == 60
+    assert inside.structure_of(backend).dead == 60
     backend.flush(str(tmp_path / "index"))
     plain = faiss.read_index(str(tmp_path / "index"))
     assert (faiss.vector_to_array(plain.id_map) == -1).sum() == 60
     backend = FaissBackend.open(spec, str(tmp_path / "index"))
-    assert backend._structure.dead == 60
+    assert inside.structure_of(backend).dead == 60
     backend.upsert(judge.keys[60:61], judge.codes[:1])
-    assert backend._structure.dead == 0
-    assert backend._structure.inner.ntotal == 240
+    assert inside.structure_of(backend).dead == 0
+    assert inside.structure_of(backend).inner.ntotal == 240
     judge = Judge(spec, judge.keys[60:], np.r_[judge.codes[:1], judge.codes[61:]])
     judge.holds(backend)
     queries = make_queries(spec.code, 10)
@@ -151,7 +152,7 @@ def test_the_living_are_found_behind_the_dead(format):
     query = make_queries(spec.code, 1)
     nearest = backend.search(query, 190, effort=1000).keys[0]
     assert backend.delete(nearest) == 190
-    assert backend._structure.dead == 190
+    assert inside.structure_of(backend).dead == 190
     left = ~np.isin(judge.keys, nearest)
     judge = Judge(spec, judge.keys[left], judge.codes[left])
     for k in (1, 10, 810, 2000):
@@ -176,7 +177,9 @@ def test_lists_are_as_many_as_the_sample_can_train():
 
 
 def nlist_of(spec, n):
-    return FaissBackend.create(spec, sample=make_codes(spec.code, n))._structure.inner.nlist
+    return inside.structure_of(
+        FaissBackend.create(spec, sample=make_codes(spec.code, n))
+    ).inner.nlist
 
 
 @pytest.mark.parametrize(
@@ -272,7 +275,7 @@ def test_nothing_stands_behind_the_last_row():
         used.close()
         backend = FaissBackend.create(spec)
         backend.upsert(make_keys(n), full[:n])
-        codes = backend._structure.inner.codes
+        codes = inside.structure_of(backend).inner.codes
         raw = faiss.rev_swig_ptr(codes.get(), codes.size())
         everything = fastscan.gather(fastscan.blocks_of(raw, 64, 128), np.arange(64))
         assert (everything[:n] == 255).all()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from requant.adapters.keys import KeyColumn
+from tests import inside
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -37,7 +38,7 @@ def test_ascending_keys_need_no_order():
     column = KeyColumn(np.arange(10))
     column.append(np.arange(10, 30))
     column.find(np.array([3]))
-    assert column._order.size == 0
+    assert inside.order_of(column).size == 0
     column.append(np.array([5000, 40]))
     assert column.find(np.array([40, 5000, 29])).tolist() == [31, 30, 29]
-    assert column._order.size == 32
+    assert inside.order_of(column).size == 32

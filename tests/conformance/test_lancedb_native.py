@@ -12,6 +12,7 @@ from requant.adapters.protocol import IndexSpec
 from requant.quantizers.errors import InputError, UnsupportedError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
+from tests import inside
 
 
 def spec_of(format, index_type="flat", metric="l2", dim=64, **params):
@@ -91,7 +92,7 @@ def test_small_tables_have_no_index(tmp_path):
 
 
 def test_a_large_key_set_is_filtered_afterwards(tmp_path, monkeypatch):
-    monkeypatch.setattr("requant.adapters.lancedb.search._LONGEST_LIST", 50)
+    monkeypatch.setattr(inside.LANCEDB_LONGEST_LIST, 50)
     for spec in (spec_of("float32", "ivf"), spec_of("binary", metric="hamming")):
         backend, judge = filled(spec, tmp_path / spec.code.format)
         queries = make_queries(spec.code, 70)

@@ -10,6 +10,7 @@ from requant.adapters.lancedb import LancedbBackend
 from requant.adapters.protocol import IndexSpec
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
+from tests import inside
 
 
 def spec_of(format="int8", index_type="flat", metric="l2", **params):
@@ -25,7 +26,7 @@ def files(tmp_path, pattern):
 
 
 def parts(backend):
-    table = backend._table
+    table = inside.table_of(backend)
     return table.call(table.inner.index_stats("code_idx")).num_indices
 
 
@@ -34,7 +35,7 @@ def test_two_hundred_small_writes_leave_few_fragments(tmp_path):
     backend, codes, keys = created(tmp_path, spec), make_codes(spec.code, 200), make_keys(200)
     for row in range(200):
         backend.upsert(keys[row : row + 1], codes[row : row + 1])
-    table = backend._table
+    table = inside.table_of(backend)
     stats = table.call(table.inner.stats())["fragment_stats"]
     assert stats["num_fragments"] <= 64
     backend.flush()
@@ -148,11 +149,10 @@ def test_an_export_is_one_version_whatever_is_written(tmp_path):
     np.testing.assert_array_equal(together, codes)
 
 
-def test_a_forked_child_is_told(tmp_path):
+def test_a_forked_child_is_told(tmp_path, monkeypatch):
     backend = created(tmp_path, spec_of())
-    real = backend._guard._pid
-    backend._guard._pid = real + 1
-    with pytest.raises(ForkedError):
-        len(backend)
-    backend._guard._pid = real
+    with monkeypatch.context() as patch:
+        inside.as_if_forked(inside.guard_of(backend), patch)
+        with pytest.raises(ForkedError):
+            len(backend)
     assert len(backend) == 0

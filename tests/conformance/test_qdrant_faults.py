@@ -6,10 +6,11 @@ from qdrant_client.http import models
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant import QdrantBackend, backend, places, retry
+from requant.adapters.qdrant import QdrantBackend, places
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
+from tests import inside
 from tests.qdrant_server import running
 
 KEY = "a-key-that-nobody-may-see"
@@ -23,7 +24,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(retry, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(inside.QDRANT_FIRST_PAUSE, 0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +103,7 @@ def test_a_refusal_is_not_repeated(server):
 
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_a_restart_in_the_middle_of_an_upload_loses_nothing(server, monkeypatch, parallel):
-    monkeypatch.setattr(backend, "_VALUES", 64 * 50)
+    monkeypatch.setattr(inside.QDRANT_VALUES, 64 * 50)
     spec = spec_of("binary", "hamming", retries=8, parallel=parallel)
     writes = iter(range(1000))
 

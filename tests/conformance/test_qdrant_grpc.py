@@ -13,9 +13,10 @@ from qdrant_client.grpc import collections_service_pb2_grpc, points_service_pb2_
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant import QdrantBackend, retry
+from requant.adapters.qdrant import QdrantBackend
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
+from tests import inside
 
 URL = "http://127.0.0.1:1/notes"  # nothing listens there: every request has to go over gRPC
 KEY = "a-key-that-nobody-may-see"
@@ -130,7 +131,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(retry, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(inside.QDRANT_FIRST_PAUSE, 0.02)
     with warnings.catch_warnings():
         running = Server()
         yield running

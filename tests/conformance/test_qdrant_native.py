@@ -12,10 +12,11 @@ import qdrant_edge as edge
 
 from requant.adapters.errors import EngineError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant import QdrantBackend, answers, backend
+from requant.adapters.qdrant import QdrantBackend, backend
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
+from tests import inside
 
 SMALL = {"indexing_threshold": 10, "full_scan_threshold": 10}
 
@@ -36,7 +37,7 @@ def plain(folder):
 
 
 def info_of(index):
-    return index._connection._shard.info()
+    return inside.shard_of(index).info()
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_parameters_that_cannot_be_are_refused(tmp_path, params):
 
 
 def test_a_search_after_a_long_upload_optimizes_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(backend, "_LATE", 500)
+    monkeypatch.setattr(inside.QDRANT_LATE, 500)
     index, judge = filled(tmp_path, spec_of("int8", "hnsw", **SMALL), 400)
     queries = make_queries(judge.spec.code, 4)
     index.search(queries, 5)
@@ -199,7 +200,7 @@ def test_distances_beyond_what_a_root_can_tell_are_exact(tmp_path):
 
 
 def test_key_sets_beyond_one_filter_are_asked_for_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "_AMONG", 20)
+    monkeypatch.setattr(inside.QDRANT_AMONG, 20)
     for format, metric in (("int8", "l2"), ("int8", "ip"), ("binary", "hamming")):
         index, judge = filled(tmp_path / f"{format}{metric}", spec_of(format, metric=metric))
         queries, some = make_queries(judge.spec.code, 5), judge.keys[::4]
@@ -258,7 +259,7 @@ import numpy as np
 from requant.adapters.errors import EngineMissingError
 from requant.adapters.errors import EngineError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant import QdrantBackend
+from requant.adapters.qdrant import QdrantBackend, backend
 from requant.quantizers.codes import CodeSpec
 spec = IndexSpec(CodeSpec("int8", 2), "l2")
 index = QdrantBackend.create(spec, {good!r})

@@ -1,0 +1,199 @@
+"""The one place where tests reach into what is private, so that it can be moved without them.
+
+No other file of the tests touches a private attribute of the library: tests/test_private.py sees
+to that. What stands here is what a user must not rely on and a test has to look at or to break.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+import requant.indexes.catch_up
+import requant.indexes.following
+from requant.adapters.guards import EngineGuard
+from requant.adapters.keys import KeyColumn
+from requant.adapters.protocol import Backend
+from requant.collection import Collection
+from requant.database import Database
+from requant.indexes.following import FollowingIndex
+from requant.indexes.loaded import Loaded as Loaded
+from requant.scores import normalise as normalise
+from requant.search import Search
+from requant.store import ledger, locations
+
+# For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
+FEW = "requant.search.search.FEW"
+PUBLISH_ROWS = "requant.indexes.following.PUBLISH_ROWS"
+SIMILARITY_ROWS = "requant.embeddings.similarities._ROWS"
+LANCEDB_LONGEST_LIST = "requant.adapters.lancedb.search._LONGEST_LIST"
+QDRANT_LATE = "requant.adapters.qdrant.backend._LATE"
+QDRANT_VALUES = "requant.adapters.qdrant.backend._VALUES"
+QDRANT_AMONG = "requant.adapters.qdrant.answers._AMONG"
+QDRANT_FIRST_PAUSE = "requant.adapters.qdrant.retry._FIRST_PAUSE"
+USEARCH_TRY = "requant.adapters.usearch.probe._try"
+QDRANT_READER_RETRIES = "requant.integration.readers.foreign.qdrant_server._RETRIES"
+LANCEDB_READER_PAGE = "requant.integration.readers.foreign.lancedb_tables._PAGE"
+ST_RESCORE_FLOATS = "requant.integration.sentence_transformers.search._RESCORE_FLOATS"
+ST_ASK_BYTES = "requant.integration.sentence_transformers.search._ASK_BYTES"
+
+
+# Databases
+
+
+def folder_of(db: Database) -> Path:
+    """Return where the index files of all collections are kept."""
+    return db._folder
+
+
+def index_folder(collection: Collection) -> Path:
+    """Return the same folder, asked of a collection."""
+    return collection._workspace.folder
+
+
+def orphans(db: Database) -> list[Any]:
+    """Return the places of live indexes that are to be removed still."""
+    return locations.orphans(db._store)
+
+
+def place_names(db: Database, number: int) -> Any:
+    """Return the places that are noted for an index, by its number."""
+    return locations.names(db._store, number)
+
+
+def connected(collection: Collection) -> AbstractContextManager[sa.Connection]:
+    """Return a connection that the collection itself reads by."""
+    return collection._store.connected()
+
+
+# Indexes
+
+
+def index_of(collection: Collection, name: str) -> Any:
+    """Return what makes an index follow the store."""
+    return collection._indexes._follow(collection._indexes._named(name))
+
+
+def loaded_of(collection: Collection, name: str) -> Loaded:
+    """Return an index as it is in use at this moment, not caught up."""
+    loaded = index_of(collection, name)._loaded
+    assert loaded is not None, f"index {name!r} is not in use"
+    return loaded
+
+
+def backend_of(collection: Collection, name: str = "main") -> Backend:
+    """Return what holds the codes of an index in use."""
+    return loaded_of(collection, name).backend
+
+
+def every_loaded(collection: Collection) -> dict[str, Loaded | None]:
+    """Return all indexes by name, caught up; None for one that has nothing to hold yet."""
+    with collection._store.reading() as reader:
+        return collection._indexes.every(reader, reader.state_of(collection._row))
+
+
+def pinned(collection: Collection) -> AbstractContextManager[None]:
+    """Keep the indexes from moving on until the end of the block, as a slow writer does."""
+    return collection._indexes.pinned()
+
+
+def how_many_follow(collection: Collection) -> int:
+    """Return how many indexes the collection has at hand."""
+    return len(collection._indexes._following)
+
+
+def close_indexes(collection: Collection) -> None:
+    """Let go of the indexes, and publish them, while the collection stays open."""
+    collection._indexes.close()
+
+
+def published_files(db: Database, collection: Collection) -> list[Path]:
+    """Return the files of the only index of a collection, the newest first."""
+    (row,) = ledger.every(db._store, collection._row.id)
+    folder = db._folder / str(row.id)
+    return [folder / generation.file for generation, _ in ledger.generations(db._store, row.id)]
+
+
+def build_in_small_steps() -> None:
+    """Let this process read and publish so little at a time that it can be killed in between."""
+    requant.indexes.following.PART_ROWS, requant.indexes.catch_up._BATCH = 3000, 2000
+    requant.indexes.catch_up._LIVE_BYTES = 0
+
+
+def before_the_log_is_pruned(monkeypatch: Any, act: Any) -> None:
+    """Call `act()` whenever a publication is about to prune the change log."""
+    prune = ledger._prune_log
+
+    def acting(*arguments: Any) -> None:
+        act()
+        prune(*arguments)
+
+    monkeypatch.setattr(ledger, "_prune_log", acting)
+
+
+def before_a_generation_is_opened(monkeypatch: Any, act: Any) -> None:
+    """Call `act()` whenever the file of an index is about to be opened."""
+    opened = FollowingIndex._open
+
+    def acting(self: FollowingIndex, *arguments: Any) -> Any:
+        act()
+        return opened(self, *arguments)
+
+    monkeypatch.setattr(FollowingIndex, "_open", acting)
+
+
+def look_at_shadow(collection: Collection) -> None:
+    """Ask now whether there is a shadow, instead of within seconds."""
+    collection._searcher.shadow.look()
+
+
+def tell_searches(monkeypatch: Any, told: Any) -> None:
+    """Call `told(loaded)` with the index that each search asks; None for an exact one."""
+    run = Search.run
+
+    def telling(self: Search) -> Any:
+        told(self._loaded)
+        return run(self)
+
+    monkeypatch.setattr(Search, "run", telling)
+
+
+# Adapters
+
+
+def structure_of(backend: Any) -> Any:
+    """Return the FAISS index of a backend, with what is known of its dead rows."""
+    return backend._structure
+
+
+def table_of(backend: Any) -> Any:
+    """Return the table of a LanceDB backend."""
+    return backend._table
+
+
+def guard_of(backend: Any) -> EngineGuard:
+    """Return what refuses a backend to a forked child."""
+    return backend._guard
+
+
+def shard_of(backend: Any) -> Any:
+    """Return the shard of a Qdrant backend in a folder."""
+    return backend._connection._shard
+
+
+def order_of(column: KeyColumn) -> Any:
+    """Return the permutation that sorts a column of keys, as far as it was needed."""
+    return column._order
+
+
+def wake_with(guard: EngineGuard, monkeypatch: Any, wait: Any) -> None:
+    """Let whoever waits for the guard do `wait()` instead."""
+    monkeypatch.setattr(guard._changed, "wait", wait)
+
+
+def as_if_forked(guard: EngineGuard, monkeypatch: Any) -> None:
+    """Let the guard belong to another process than this one."""
+    monkeypatch.setattr(guard, "_pid", guard._pid + 1)
