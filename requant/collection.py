@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,19 @@ from requant.indexes import IndexSet
 from requant.migrate import Migrating, MigrationInfo, MigrationPlan, MigrationReport
 from requant.planning import index_config
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
-from requant.report import IndexInfo, Report, Stats, collect_stats
+from requant.report import (
+    IndexInfo,
+    PublishedIndex,
+    Report,
+    Stats,
+    collect_stats,
+    published,
+)
 from requant.results import Batch, Hit, batch_of, hits
 from requant.search import Found
 from requant.store import catalog
 from requant.store.catalog import Origin
+from requant.store.contents import Contents
 from requant.store.items import ItemWriter
 from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, Metric, key_range
@@ -222,15 +231,26 @@ class Collection:
             raise UnknownIdError(f"item {lost[:80]!r} of collection {self.name!r} has no vector")
         return vectors[np.searchsorted(found, keys)]
 
-    def iter(self, batch: int = 1024) -> Iterator[Item]:
+    def iter(self, batch: int = 1024, *, where: Mapping[str, Any] | None = None) -> Iterator[Item]:
         """Yield every item with its vector, in the order of insertion, from one snapshot.
 
-        `batch` items are read at a time; an item without a vector has `vector=None`.
+        Args:
+            batch: how many items are read at a time.
+            where: a filter on the metadata, see `requant.filters`; default: all items.
+
+        An item without a vector has `vector=None`. At the first item: FilterError, InputError.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b"], [[1, 0], [0, 1]], metadata=[{"lang": "en"}, {"lang": "de"}])
+        2
+        >>> [(item.id, item.vector.tolist()) for item in notes.iter(where={"lang": "de"})]
+        [('b', [0.0, 1.0])]
         """
-        first, end = key_range(self._row.id)
-        with self._store.reading() as reader:
-            reader.state_of(self._row)
-            yield from reader.iterate(first, end, batch)
+        if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
+            raise InputError(f"batch must be a whole number from 1, not {batch!r}")
+        with self.contents(where) as contents:
+            yield from contents.items(int(batch))
 
     def search(
         self,
@@ -523,6 +543,20 @@ class Collection:
         self._indexes.close()
 
     # Within
+
+    @contextmanager
+    def contents(self, where: Mapping[str, Any] | None = None) -> Iterator[Contents]:
+        """Open one snapshot of the items that `where` lets through, to be read more than once.
+
+        Raises FilterError, UnknownCollectionError.
+        """
+        condition = self._asking.condition(where)
+        with self._store.reading() as reader:
+            yield Contents(reader, self._row, condition)
+
+    def published(self) -> list[PublishedIndex]:
+        """Return what each index is, and what it recorded when it was last published."""
+        return published(self._store, self._row)
 
     def let_go(self) -> None:
         """Forget the indexes without publishing them: the collection has been dropped."""

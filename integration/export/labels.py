@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.integration.export.job import Job, Written, count
-from requant.integration.export.snapshot import Rows, Snapshot
+from requant.store.contents import Contents, Rows
 from requant.store.reader import Id
 
 ITEMS = ".items.jsonl.gz"
@@ -72,7 +72,7 @@ class Labels:
 
 
 @contextmanager
-def labels_of(items: Snapshot, path: Path) -> Iterator[Labels]:
+def labels_of(items: Contents, path: Path) -> Iterator[Labels]:
     """Yield labels whose lines are in `path` at the end of the block, where there is a need."""
     own = all(map(_is_label, (name for names in items.ids() for name in names)))
     # Without the time, so that the same items make the same file.

@@ -14,7 +14,7 @@ import numpy as np
 from requant.adapters.files import digest_of
 from requant.integration.export.manifest import FileEntry
 from requant.integration.export.packages import package
-from requant.integration.export.snapshot import Rows
+from requant.store.contents import Rows
 from requant.store.reader import Id
 
 # What a row group and a file hold at most, give or take a batch, before compression.

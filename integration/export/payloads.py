@@ -11,8 +11,8 @@ import numpy as np
 
 from requant.integration.export.job import Job, count
 from requant.integration.export.parquet_files import metadata_text
-from requant.integration.export.snapshot import Rows
 from requant.rescore import lengths_of
+from requant.store.contents import Rows
 from requant.store.reader import Id
 
 ID, DOCUMENT, NORM, METADATA = "id", "document", "requant_norm", "requant_metadata"

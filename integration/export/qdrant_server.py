@@ -11,7 +11,7 @@ from requant.integration.export.errors import ExportError
 from requant.integration.export.job import Job, Written
 from requant.integration.export.packages import package
 from requant.integration.export.payloads import Payloads
-from requant.integration.export.snapshot import Rows, snapshot
+from requant.store.contents import Rows
 
 _KEYS = ("REQUANT_QDRANT_API_KEY", "QDRANT_API_KEY")
 _DISTANCES = {"cosine": "Cosine", "ip": "Dot", "l2": "Euclid"}
@@ -27,7 +27,7 @@ def write(job: Job) -> Written:
         payloads = Payloads(job.collection.metric)
         try:
             server.create(job.collection.dim, job.collection.metric)
-            with snapshot(job.collection, job.where) as items:
+            with job.collection.contents(job.where) as items:
                 for rows in items.pages(job.batch, job.progress):
                     server.send(payloads, rows)
             found = server.count()
