@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import inside
 from benchmarks.bench import Bench
 from benchmarks.by_hand import Edge, Lance, Local
 from benchmarks.dataset import K
 from benchmarks.timing import in_turn, ratio
 from requant.scores import best, score
 from requant.search import hits
-from requant.store import key_range
 
 # Local mode compares in Python, with every vector in float32: a part of the data is enough of it.
 LOCAL_ROWS = 8000
@@ -197,7 +197,7 @@ def _least(recall: Callable[[float], float], target: float) -> float:
 
 def _codes(bench: Bench, items: Any, name: str) -> tuple[Any, Any]:
     """Return the codes of all items in the order of their keys, and of all queries."""
-    loaded = _loaded(items, name)
+    loaded = inside.loaded(items, name)
     parts = list(loaded.backend.export())
     keys = np.concatenate([keys for keys, _ in parts])
     codes = np.concatenate([codes for _, codes in parts])[np.argsort(keys)]
@@ -205,22 +205,15 @@ def _codes(bench: Bench, items: Any, name: str) -> tuple[Any, Any]:
     return codes, loaded.quantizer.encode_query(queries, loaded.backend.spec.metric)
 
 
-def _loaded(items: Any, name: str) -> Any:
-    with items._store.reading() as reader:
-        return items._indexes.current(reader, reader.state_of(items._row), name)
-
-
 def _reupload(items: Any, name: str) -> float:
     """Return the CPU seconds of writing the same codes to a new place, through the adapter."""
-    backend = _loaded(items, name).backend
+    backend = inside.loaded(items, name).backend
     parts = list(backend.export())
     keys = np.concatenate([keys for keys, _ in parts])
     codes = np.concatenate([codes for _, codes in parts])
     order = np.argsort(keys)
     keys, codes = keys[order], codes[order]
-    following = items._indexes._following
-    home = next(index for index in following.values() if index.row.name == name)._home
-    where = home._location(f"again-{next(_numbers)}")
+    where = inside.place(items, name, f"again-{next(_numbers)}")
     fresh: list[Any] = []
 
     def upload() -> None:
@@ -249,11 +242,11 @@ def _timed(
     bench: Bench, items: Any, name: str, factor: float, raw: Callable[[int], object]
 ) -> dict[str, list[float]]:
     """Time the engine alone, the rescoring of its candidates alone, and requant's search."""
-    queries, first = bench.data.queries[:500], key_range(items._row.id)[0]
+    queries, first = bench.data.queries[:500], inside.first_key(items)
     candidates = [first + np.sort(np.array(raw(i), np.int64)) for i in range(len(queries))]
 
     def rescore(i: int) -> object:
-        with items._store.reading() as reader:
+        with inside.reading(items) as reader:
             keys, vectors = reader.vectors(candidates[i], items.dim)
             found = best(keys, score(queries[i], vectors, items.metric), K)
             return hits(found, reader.items(found[0].tolist()))

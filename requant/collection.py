@@ -7,6 +7,7 @@ what a method does beyond checking its arguments stands in the rooms below.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,16 @@ from requant.migration import (
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
 from requant.scores import Metric
 from requant.search import Batch, Hit, Searcher
-from requant.store import CollectionRow, Contents, Id, Item, Origin, catalog
-from requant.verification import IndexInfo, Report, Stats, collect_stats, verify
+from requant.store import CollectionRow, Contents, Id, Item, Origin, Selection, catalog
+from requant.verification import (
+    IndexInfo,
+    PublishedIndex,
+    Report,
+    Stats,
+    collect_stats,
+    published,
+    verify,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -201,12 +210,23 @@ class Collection:
         """
         return self._contents.vectors(check_ids(ids)[0])
 
-    def iter(self, batch: int = 1024) -> Iterator[Item]:
+    def iter(self, batch: int = 1024, *, where: Mapping[str, Any] | None = None) -> Iterator[Item]:
         """Yield every item with its vector, in the order of insertion, from one snapshot.
 
-        `batch` items are read at a time; an item without a vector has `vector=None`.
+        Args:
+            batch: how many items are read at a time.
+            where: a filter on the metadata, see `requant.filters`; default: all items.
+
+        An item without a vector has `vector=None`. At the first item: FilterError, InputError.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b"], [[1, 0], [0, 1]], metadata=[{"lang": "en"}, {"lang": "de"}])
+        2
+        >>> [(item.id, item.vector.tolist()) for item in notes.iter(where={"lang": "de"})]
+        [('b', [0.0, 1.0])]
         """
-        return self._contents.iterate(batch)
+        return self._contents.iterate(self._searcher.condition(where), batch)
 
     def search(
         self,
@@ -472,6 +492,17 @@ class Collection:
         self._indexes.close()
 
     # Within
+
+    def selected(self, where: Mapping[str, Any] | None = None) -> AbstractContextManager[Selection]:
+        """Lend what `where` lets through as it is in one snapshot, to be read more than once.
+
+        Raises FilterError, UnknownCollectionError.
+        """
+        return self._contents.selected(self._searcher.condition(where))
+
+    def published(self) -> list[PublishedIndex]:
+        """Return what each index is, and what it recorded when it was last published."""
+        return published(self._store, self._row)
 
     def let_go(self) -> None:
         """Forget the indexes without publishing them: the collection has been dropped."""

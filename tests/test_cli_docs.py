@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from requant.collection import Collection
+from requant.indexes import index_config
 from requant.integration.cli import app
 from tests.cli import documented_keys, floats, npy, run
 
@@ -91,7 +92,9 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
     ("command", "method", "other_words"),
     [
         ("search", Collection.search, {"vector"}),
-        ("index add", Collection.add_index, {"name", "progress"}),
+        ("index add", Collection.add_index, {"name", "progress", "index"}),
+        ("index add", index_config, set()),
+        ("migrate", index_config, set()),
         ("index attach", Collection.attach_index, {"name", "location"}),
         ("migrate", Collection.migrate, {"name", "progress", "index"}),
         ("verify", Collection.verify, set()),

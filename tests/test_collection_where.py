@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import requant
 from tests import inside
 from tests.databases import brute_force, metadata, vectors
 from tests.test_collection_search import INDEXES, add_index
@@ -126,3 +127,50 @@ def test_filters_on_postgresql_and_sqlite(any_db):
         for count in (0, 5, 60, 597):
             matching = list(range(N - count, N))
             check(notes, query, {"n": {"$gte": N - count}}, matching, oversample=8)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1024])
+def test_iter_yields_what_matches_with_its_vectors(any_db, batch):
+    notes = any_db.create_collection("filtered", 8)
+    notes.upsert(range(N), vectors(N), metadata=metadata(N), documents=[f"d{i}" for i in range(N)])
+    notes.upsert([4], documents=["no vector here"], metadata=[{"word": "elk"}], vectors=None)
+    notes.upsert(["bare"], documents=["none"], metadata=[{"word": "elk"}])
+    notes.delete([9])
+    every = list(notes.iter())
+    found = list(notes.iter(batch, where={"word": "elk"}))
+    wanted = [item for item in every if item.metadata["word"] == "elk"]
+    assert len(found) == len(wanted) == N // 5
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours[:4] == theirs[:4]
+        np.testing.assert_array_equal(ours.vector, theirs.vector)
+    assert found[-1].id == "bare"
+    assert found[-1].vector is None
+    assert list(notes.iter(where={"word": "no such"})) == []
+    assert [item.id for item in notes.iter(where={})] == [item.id for item in every]
+
+
+def test_iter_filters_in_the_snapshot_that_it_reads(notes):
+    items = notes.iter(batch=10, where={"even": True})
+    first = next(items)
+    notes.delete(where={"even": True})
+    notes.upsert(["late"], vectors(1), metadata=[{"even": True}])
+    assert [first.id, *(item.id for item in items)] == list(range(0, N, 2))
+    assert [item.id for item in notes.iter(where={"even": True})] == ["late"]
+
+
+def test_iter_keeps_no_batch_alive_for_one_vector(notes):
+    item = next(notes.iter(where={"even": True}))
+    assert item.vector.base is None
+    item.vector[0] = 5  # it is the caller's own
+
+
+def test_iter_refuses_what_it_cannot_read_by(db, notes):
+    with pytest.raises(requant.FilterError):
+        next(notes.iter(where={"$nope": 1}))
+    for where in (None, {"even": True}):
+        for batch in (0, -1, True, 2.5):
+            with pytest.raises(requant.InputError, match="batch must be a whole number from 1"):
+                next(notes.iter(batch, where=where))
+    db.drop_collection("notes")
+    with pytest.raises(requant.UnknownCollectionError):
+        next(notes.iter(where={"even": True}))

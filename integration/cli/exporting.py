@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from requant.errors import FilterError
-from requant.integration.cli.options import AsJson, CollectionName, Database, Folder
+from requant.integration.cli.bundles import takes_bundles
+from requant.integration.cli.options import AsJson, CollectionName, Database, Folder, condition
 from requant.integration.cli.output import print_json, print_lines, size
 from requant.integration.cli.progress import progress
 
@@ -28,6 +27,42 @@ class FormatName(str, Enum):
     lancedb = "lancedb"
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is written, and how."""
+
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="JSON",
+            help='Only items whose metadata meets a filter, such as \'{"lang": "en"}\'.',
+        ),
+    ] = None
+    index_type: Annotated[
+        str,
+        typer.Option(
+            "--type", metavar="flat|hnsw", help="faiss: every vector is compared, or a graph."
+        ),
+    ] = "flat"
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="ROWS", min=1, help="Items in memory at a time.")
+    ] = 1024
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace what stands there: an export, an index file of the same engine, or a "
+            "collection on a Qdrant server; nothing else is ever replaced.",
+        ),
+    ] = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Return them as `requant.integration.export.export` takes them; raises FilterError."""
+        return {**vars(self), "where": condition(self.where)}
+
+
+@takes_bundles
 def export(
     database: Database,
     collection: CollectionName,
@@ -49,31 +84,7 @@ def export(
             show_default=False,
         ),
     ],
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where",
-            metavar="JSON",
-            help='Only items whose metadata meets a filter, such as \'{"lang": "en"}\'.',
-        ),
-    ] = None,
-    index_type: Annotated[
-        str,
-        typer.Option(
-            "--type", metavar="flat|hnsw", help="faiss: every vector is compared, or a graph."
-        ),
-    ] = "flat",
-    batch: Annotated[
-        int, typer.Option("--batch", metavar="ROWS", min=1, help="Items in memory at a time.")
-    ] = 1024,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            help="Replace what stands there: an export, an index file of the same engine, or a "
-            "collection on a Qdrant server; nothing else is ever replaced.",
-        ),
-    ] = False,
+    options: ExportOptions,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -95,33 +106,15 @@ def export(
     from requant.integration.cli.databases import existing, shown
     from requant.integration.export import export as write
 
-    condition = _filter(where)
+    arguments = options.arguments()
     with existing(database, folder) as opened:
         source = opened.collection(collection)
         with progress(f"exporting {collection}") as advance:
-            done = write(
-                source,
-                target,
-                format=format.value,
-                where=condition,
-                index_type=index_type,
-                overwrite=overwrite,
-                batch=batch,
-                progress=advance,
-            )
+            done = write(source, target, format=format.value, progress=advance, **arguments)
     if as_json:
         print_json({"database": shown(database), "collection": collection, **asdict(done)})
     else:
         _tell(collection, done)
-
-
-def _filter(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise FilterError(f"--where is not JSON: {error}") from error
 
 
 def _tell(collection: str, done: ExportReport) -> None:

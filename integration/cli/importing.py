@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from requant.errors import InputError
+from requant.integration.cli.bundles import takes_bundles
 from requant.integration.cli.import_run import Job, run
 from requant.integration.cli.import_source import open_import
 from requant.integration.cli.options import AsJson, CollectionName, Database, Folder
+
+if TYPE_CHECKING:
+    from requant.integration.readers import Wanted
 
 _BATCH = 4096
 
@@ -23,6 +28,76 @@ class MetricName(str, Enum):
     l2 = "l2"
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """How the source is understood: how its vectors compare, and where in it everything is."""
+
+    metric: Annotated[
+        MetricName | None,
+        typer.Option(
+            "--metric",
+            metavar="cosine|ip|l2",
+            help="How a new collection compares vectors; by default as the source does, "
+            "or cosine if it does not tell.",
+        ),
+    ] = None
+    ids: Annotated[
+        str | None,
+        typer.Option(
+            "--ids",
+            metavar="COLUMN",
+            help="The column or payload key of ids, each once; by default `id` or `ids`, "
+            "or the ids of the index. A file without any gets the row numbers, from 0, as ids.",
+        ),
+    ] = None
+    vector: Annotated[
+        str | None,
+        typer.Option(
+            "--vector",
+            "--vectors-key",
+            metavar="COLUMN",
+            help="The column of vectors (.npz: the name of the array; Qdrant: of the vector); "
+            "by default `vector` or `embedding`, or the only one that can be.",
+        ),
+    ] = None
+    documents: Annotated[
+        str | None,
+        typer.Option(
+            "--documents",
+            metavar="COLUMN",
+            help="The column or payload key of texts; by default `document`, "
+            "of an index or store also `text` or `page_content`.",
+        ),
+    ] = None
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metadata",
+            metavar="COLUMN",
+            help="A column to keep as metadata under its name; repeat it for more. "
+            "`all` keeps every remaining column. "
+            "By default the objects of a column `metadata`, if there is one; "
+            "of an index or store, everything.",
+        ),
+    ] = None
+    items: Annotated[
+        str | None,
+        typer.Option(
+            "--items",
+            metavar="FILE",
+            help="JSON lines (.jsonl, .jsonl.gz) with the ids, documents and metadata "
+            "that belong to the rows of a .npy or .npz file.",
+        ),
+    ] = None
+
+    def wanted(self) -> Wanted:
+        """Return them as the readers take them."""
+        from requant.integration.readers import Wanted
+
+        return Wanted(self.ids, self.vector, self.documents, tuple(self.metadata or ()))
+
+
+@takes_bundles
 def import_(
     source: Annotated[
         str,
@@ -34,63 +109,7 @@ def import_(
     ],
     database: Database,
     collection: CollectionName,
-    metric: Annotated[
-        MetricName | None,
-        typer.Option(
-            "--metric",
-            metavar="cosine|ip|l2",
-            help="How a new collection compares vectors; by default as the source does, "
-            "or cosine if it does not tell.",
-        ),
-    ] = None,
-    ids: Annotated[
-        str | None,
-        typer.Option(
-            "--ids",
-            metavar="COLUMN",
-            help="The column or payload key of ids, each once; by default `id` or `ids`, "
-            "or the ids of the index. A file without any gets the row numbers, from 0, as ids.",
-        ),
-    ] = None,
-    vector: Annotated[
-        str | None,
-        typer.Option(
-            "--vector",
-            "--vectors-key",
-            metavar="COLUMN",
-            help="The column of vectors (.npz: the name of the array; Qdrant: of the vector); "
-            "by default `vector` or `embedding`, or the only one that can be.",
-        ),
-    ] = None,
-    documents: Annotated[
-        str | None,
-        typer.Option(
-            "--documents",
-            metavar="COLUMN",
-            help="The column or payload key of texts; by default `document`, "
-            "of an index or store also `text` or `page_content`.",
-        ),
-    ] = None,
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metadata",
-            metavar="COLUMN",
-            help="A column to keep as metadata under its name; repeat it for more. "
-            "`all` keeps every remaining column. "
-            "By default the objects of a column `metadata`, if there is one; "
-            "of an index or store, everything.",
-        ),
-    ] = None,
-    items: Annotated[
-        str | None,
-        typer.Option(
-            "--items",
-            metavar="FILE",
-            help="JSON lines (.jsonl, .jsonl.gz) with the ids, documents and metadata "
-            "that belong to the rows of a .npy or .npz file.",
-        ),
-    ] = None,
+    options: SourceOptions,
     batch: Annotated[
         int,
         typer.Option(
@@ -127,14 +146,12 @@ def import_(
     null for an index or store), indexes (how many), complete, error.
     """
     from requant.inputs import check_name
-    from requant.integration.readers import Wanted
 
     check_name(collection, "collection")
     if database == ":memory:":
         raise InputError("a database in memory is gone when the import ends: name a file")
-    wanted = Wanted(ids, vector, documents, tuple(metadata or ()))
-    opened = open_import(source, wanted, items)
-    job = Job(opened, database, collection, metric.value if metric else None, add)
+    opened = open_import(source, options.wanted(), options.items)
+    job = Job(opened, database, collection, options.metric and options.metric.value, add)
     try:
         code = run(job, batch, folder, as_json)
     finally:

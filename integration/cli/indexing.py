@@ -10,23 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from requant.errors import InputError
+from requant.integration.cli.bundles import takes_bundles
 from requant.integration.cli.group import RequantGroup
 from requant.integration.cli.options import (
     AsJson,
-    Bits,
     CollectionName,
     Database,
-    Dialect,
     Engine,
     Folder,
     IndexName,
-    IndexType,
-    Mmap,
+    IndexOptions,
     Params,
-    Precision,
-    RemoteName,
-    Rotate,
-    Url,
     engine_params,
 )
 from requant.integration.cli.output import (
@@ -52,20 +46,12 @@ def _index() -> None:
 
 
 @app.command("add")
+@takes_bundles
 def add(
     database: Database,
     collection: CollectionName,
     name: IndexName,
-    engine: Engine = "faiss",
-    precision: Precision = "int8",
-    index_type: IndexType = "flat",
-    bits: Bits = None,
-    rotate: Rotate = None,
-    dialect: Dialect = None,
-    param: Params = None,
-    mmap: Mmap = False,
-    url: Url = None,
-    remote_name: RemoteName = None,
+    index: IndexOptions,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace what stands there under that name."),
@@ -85,21 +71,7 @@ def add(
     with existing(database, folder) as opened:
         target = opened.collection(collection)
         with progress(f"building {name}") as advance:
-            target.add_index(
-                name,
-                engine=engine,
-                precision=precision,
-                index_type=index_type,
-                bits=bits,
-                rotate=rotate,
-                dialect=dialect,
-                params=engine_params(param),
-                mmap=mmap,
-                url=url,
-                remote_name=remote_name,
-                overwrite=overwrite,
-                progress=advance,
-            )
+            target.add_index(name, overwrite=overwrite, progress=advance, **index.arguments())
         _tell(target, name, "Built", as_json)
 
 

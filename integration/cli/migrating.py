@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from requant.errors import InputError
+from requant.integration.cli.bundles import takes_bundles
 from requant.integration.cli.group import BAD_ANSWER
 from requant.integration.cli.options import (
     AsJson,
-    Bits,
     CollectionName,
     Database,
-    Dialect,
-    Engine,
     Folder,
     IndexName,
-    IndexType,
-    Mmap,
-    Params,
-    Precision,
-    RemoteName,
-    Rotate,
-    Url,
-    engine_params,
+    IndexOptions,
 )
 from requant.integration.cli.output import print_json, print_lines, size, warn
 from requant.integration.cli.progress import progress
@@ -34,20 +25,10 @@ if TYPE_CHECKING:
     from requant.migration import MigrationPlan, MigrationReport
 
 
-def migrate(
-    database: Database,
-    collection: CollectionName,
-    name: IndexName,
-    engine: Engine = "faiss",
-    precision: Precision = "int8",
-    index_type: IndexType = "flat",
-    bits: Bits = None,
-    rotate: Rotate = None,
-    dialect: Dialect = None,
-    param: Params = None,
-    mmap: Mmap = False,
-    url: Url = None,
-    remote_name: RemoteName = None,
+@dataclass(frozen=True)
+class Comparison:
+    """By what a new index is compared with the one in use, and whether it then replaces it."""
+
     queries: Annotated[
         str | None,
         typer.Option(
@@ -55,21 +36,35 @@ def migrate(
             metavar="FILE",
             help="Query vectors (.npy) to compare recall on; by default stored vectors.",
         ),
-    ] = None,
+    ] = None
     k: Annotated[
         int, typer.Option("-k", metavar="K", min=1, help="How many results recall is counted over.")
-    ] = 10,
+    ] = 10
     tolerance: Annotated[
         float,
         typer.Option("--tolerance", metavar="SHARE", min=0, max=1, help="How far recall may fall."),
-    ] = 0.02,
+    ] = 0.02
     switch: Annotated[
         bool,
         typer.Option(
             "--switch/--no-switch",
             help="Let searches use the new index once it is verified; or only build and verify it.",
         ),
-    ] = True,
+    ] = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Return them as `Collection.migrate` takes them; raises InputError."""
+        queries = None if self.queries is None else _vectors(self.queries)
+        return {**vars(self), "queries": queries}
+
+
+@takes_bundles
+def migrate(
+    database: Database,
+    collection: CollectionName,
+    name: IndexName,
+    index: IndexOptions,
+    comparison: Comparison,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Tell what would be done, how large and how long it is."),
@@ -90,27 +85,15 @@ def migrate(
     """
     from requant.integration.cli.databases import existing
 
-    index: dict[str, Any] = {
-        "engine": engine, "precision": precision, "index_type": index_type, "bits": bits,
-        "rotate": rotate, "dialect": dialect, "params": engine_params(param), "mmap": mmap,
-        "url": url, "remote_name": remote_name,
-    }  # fmt: skip
+    wanted = index.arguments()
     with existing(database, folder) as opened:
         target = opened.collection(collection)
         if dry_run:
-            _tell_plan(target.plan_migration(name, **index), as_json)
+            _tell_plan(target.plan_migration(name, **wanted), as_json)
             return
-        asked = None if queries is None else _vectors(queries)
+        compared = comparison.arguments()
         with progress(f"building {name}") as advance:
-            report = target.migrate(
-                name,
-                queries=asked,
-                k=k,
-                tolerance=tolerance,
-                switch=switch,
-                progress=advance,
-                **index,
-            )
+            report = target.migrate(name, progress=advance, **compared, **wanted)
     _tell_report(report, as_json)
     if not report.ok:
         raise typer.Exit(BAD_ANSWER)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from requant.errors import InputError
+from requant.errors import FilterError, InputError
 
 Database = Annotated[
     str,
@@ -39,42 +40,6 @@ Engine = Annotated[
     str,
     typer.Option("--engine", metavar="ENGINE", help="The engine, see `requant engines`."),
 ]
-Precision = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        metavar="PRECISION",
-        help="float32, float16, int8, uint8, int4, int2, binary or native.",
-    ),
-]
-IndexType = Annotated[
-    str,
-    typer.Option(
-        "--type", metavar="flat|hnsw|ivf", help="flat (every code is compared), hnsw or ivf."
-    ),
-]
-Bits = Annotated[
-    int | None,
-    typer.Option(
-        "--bits", metavar="N", help="Bits a dimension of binary codes, 1 to 4; by default 2."
-    ),
-]
-Rotate = Annotated[
-    bool | None,
-    typer.Option(
-        "--rotate/--no-rotate",
-        help="Rotate before quantizing; by default binary does, int8 and uint8 do not.",
-        show_default=False,
-    ),
-]
-Dialect = Annotated[
-    str | None,
-    typer.Option(
-        "--dialect",
-        metavar="DIALECT",
-        help="sentence-transformers, for its int8, uint8 and ubinary codes.",
-    ),
-]
 Params = Annotated[
     list[str] | None,
     typer.Option(
@@ -83,23 +48,72 @@ Params = Annotated[
         help="A parameter of the engine, see `requant engines`; repeat it for more.",
     ),
 ]
-Mmap = Annotated[
-    bool,
-    typer.Option("--mmap", help="Map the index file instead of reading it, where it can be."),
-]
-Url = Annotated[
-    str | None,
-    typer.Option(
-        "--url",
-        metavar="URL",
-        help="The server or object storage that keeps the index: http://localhost:6333, "
-        "s3://bucket/indexes.",
-    ),
-]
-RemoteName = Annotated[
-    str | None,
-    typer.Option("--remote-name", metavar="NAME", help="What the index is called there."),
-]
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """What an index is to be: the options of `requant index add` and `requant migrate`."""
+
+    engine: Engine = "faiss"
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            metavar="PRECISION",
+            help="float32, float16, int8, uint8, int4, int2, binary or native.",
+        ),
+    ] = "int8"
+    index_type: Annotated[
+        str,
+        typer.Option(
+            "--type", metavar="flat|hnsw|ivf", help="flat (every code is compared), hnsw or ivf."
+        ),
+    ] = "flat"
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            "--bits", metavar="N", help="Bits a dimension of binary codes, 1 to 4; by default 2."
+        ),
+    ] = None
+    rotate: Annotated[
+        bool | None,
+        typer.Option(
+            "--rotate/--no-rotate",
+            help="Rotate before quantizing; by default binary does, int8 and uint8 do not.",
+            show_default=False,
+        ),
+    ] = None
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            "--dialect",
+            metavar="DIALECT",
+            help="sentence-transformers, for its int8, uint8 and ubinary codes.",
+        ),
+    ] = None
+    param: Params = None
+    mmap: Annotated[
+        bool,
+        typer.Option("--mmap", help="Map the index file instead of reading it, where it can be."),
+    ] = False
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="The server or object storage that keeps the index: http://localhost:6333, "
+            "s3://bucket/indexes.",
+        ),
+    ] = None
+    remote_name: Annotated[
+        str | None,
+        typer.Option("--remote-name", metavar="NAME", help="What the index is called there."),
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return them as `Collection.add_index` and `migrate` take them; raises InputError."""
+        given = {name: value for name, value in vars(self).items() if name != "param"}
+        return {**given, "params": engine_params(self.param)}
 
 
 def engine_params(given: list[str] | None) -> dict[str, Any]:
@@ -115,3 +129,13 @@ def _parameter(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def condition(text: str | None) -> Any:
+    """Return the filter that was given as JSON, None if none was; raises FilterError."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise FilterError(f"--where is not JSON: {error}") from error

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from requant.errors import FilterError, InputError
-from requant.integration.cli.options import AsJson, CollectionName, Database, Folder
+from requant.errors import InputError
+from requant.integration.cli.bundles import takes_bundles
+from requant.integration.cli.options import AsJson, CollectionName, Database, Folder, condition
 from requant.integration.cli.output import (
     print_json,
     print_lines,
@@ -27,9 +29,10 @@ _DOCUMENT = 70
 _METADATA = 60
 
 
-def search(
-    database: Database,
-    collection: CollectionName,
+@dataclass(frozen=True)
+class QueryOptions:
+    """What is searched for: a vector, or a text and its model."""
+
     vector: Annotated[
         str | None,
         typer.Option(
@@ -37,17 +40,17 @@ def search(
             metavar="FILE|LIST",
             help="The query: a .npy file, or its numbers as a JSON list such as '[0.1, 0.2]'.",
         ),
-    ] = None,
+    ] = None
     row: Annotated[
         int | None,
         typer.Option("--row", metavar="N", help="Which row of the .npy file, from 0."),
-    ] = None,
+    ] = None
     text: Annotated[
         str | None,
         typer.Option(
             "--text", metavar="TEXT", help="The query as text; --model turns it into a vector."
         ),
-    ] = None,
+    ] = None
     model: Annotated[
         str | None,
         typer.Option(
@@ -55,8 +58,14 @@ def search(
             metavar="NAME",
             help="The sentence-transformers model that made the collection's vectors.",
         ),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many results.")] = 10,
+    ] = None
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How it is searched for."""
+
+    k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many results.")] = 10
     where: Annotated[
         str | None,
         typer.Option(
@@ -65,16 +74,16 @@ def search(
             help='A filter on the metadata, such as \'{"lang": "en"}\' '
             'or \'{"year": {"$gte": 2020}}\'.',
         ),
-    ] = None,
+    ] = None
     index: Annotated[
         str | None,
         typer.Option(
             "--index", metavar="NAME", help="The index to ask; by default the one in use."
         ),
-    ] = None,
+    ] = None
     exact: Annotated[
         bool, typer.Option("--exact", help="Score every vector instead of asking an index.")
-    ] = False,
+    ] = False
     oversample: Annotated[
         float | None,
         typer.Option(
@@ -82,7 +91,7 @@ def search(
             metavar="FACTOR",
             help="Candidates of the first pass for each result; by default by precision.",
         ),
-    ] = None,
+    ] = None
     effort: Annotated[
         int | None,
         typer.Option(
@@ -90,7 +99,19 @@ def search(
             metavar="N",
             help="What a graph or IVF index may spend (efSearch, nprobe, expansion).",
         ),
-    ] = None,
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return them as `Collection.search` takes them; raises FilterError."""
+        return {**vars(self), "where": condition(self.where)}
+
+
+@takes_bundles
+def search(
+    database: Database,
+    collection: CollectionName,
+    query: QueryOptions,
+    options: SearchOptions,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -103,22 +124,14 @@ def search(
     """
     from requant.integration.cli.databases import existing
 
-    query = _query(vector, row, text, model)
-    condition = _filter(where)
+    vector = _query(query.vector, query.row, query.text, query.model)
+    arguments = options.arguments()
     with existing(database, folder) as opened:
         target = opened.collection(collection)
         with waiting("searching"):
-            found = target.search(
-                query,
-                k,
-                where=condition,
-                oversample=oversample,
-                effort=effort,
-                exact=exact,
-                index=index,
-            )
+            found = target.search(vector, **arguments)
     if as_json:
-        print_json({"collection": collection, "k": k, "hits": [*map(hit_json, found)]})
+        print_json({"collection": collection, "k": options.k, "hits": [*map(hit_json, found)]})
     else:
         print_hits(found)
 
@@ -211,12 +224,3 @@ def _embedded(text: str, model: str) -> Any:
         # Models that prompt queries otherwise than documents have a method of their own for it.
         encode = getattr(encoder, "encode_query", encoder.encode)
         return encode([text], show_progress_bar=False)[0]
-
-
-def _filter(where: str | None) -> Any:
-    if where is None:
-        return None
-    try:
-        return json.loads(where)
-    except ValueError as error:
-        raise FilterError(f"--where is not JSON: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from requant.collection import Collection
 from requant.quantizers.serial import loads
-from requant.store import ledger
+from requant.verification import PublishedIndex
 
 # Where an index stood is of no use elsewhere, and what opens a server must not be told.
 _PRIVATE = ("url", "remote_name")
@@ -18,19 +18,19 @@ _SECRET = ("key", "secret", "token", "password", "credential", "storage_options"
 
 def described(collection: Collection) -> list[dict[str, Any]]:
     """Return what every index is, and the quantizer of its newest generation, if it has one."""
-    active = {info.name: info.active for info in collection.indexes}
     found = []
-    for row in ledger.every(collection._store, collection._row.id):
-        config = {name: v for name, v in asdict(row.config).items() if name not in _PRIVATE}
+    for index in collection.published():
+        config = {name: v for name, v in asdict(index.config).items() if name not in _PRIVATE}
         config["params"] = shareable(config["params"])
-        published = ledger.generations(collection._store, row.id)
-        quantizer = _quantizer(*published[0]) if published else None
-        about = {"name": row.name, "active": active.get(row.name, False)}
-        found.append({**about, **config, "quantizer": quantizer})
+        about = {"name": index.name, "active": index.active}
+        found.append({**about, **config, "quantizer": _quantizer(index)})
     return found
 
 
-def _quantizer(generation: ledger.Generation, body: bytes) -> dict[str, Any]:
+def _quantizer(index: PublishedIndex) -> dict[str, Any] | None:
+    generation, body = index.generation, index.quantizer
+    if generation is None or body is None:
+        return None
     state = loads(body)
     ranges = state.arrays.get("ranges")
     return {

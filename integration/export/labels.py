@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.integration.export.job import Job, Written, count
-from requant.integration.export.snapshot import Rows, Snapshot
-from requant.store import Id
+from requant.store import Id, Page, Selection
 
 ITEMS = ".items.jsonl.gz"
 
@@ -34,7 +33,7 @@ class Labels:
         self.needed = not own
         self._file = file
 
-    def of(self, rows: Rows) -> NDArray[np.int64]:
+    def of(self, rows: Page) -> NDArray[np.int64]:
         """Return the labels of those items that have a vector."""
         labels: list[int] = []
         for place, there in enumerate(rows.present.tolist()):
@@ -60,7 +59,7 @@ class Labels:
             what = count(self.left_out, "item")
             job.notes.append(f"{what} without a vector: in {items} only, label null")
 
-    def _write(self, label: int | None, rows: Rows, place: int) -> None:
+    def _write(self, label: int | None, rows: Page, place: int) -> None:
         name, document, metadata = rows.ids[place], rows.documents[place], rows.metadata[place]
         line: dict[str, Any] = {"label": label, "id": _plain(name)}
         if isinstance(name, UUID):
@@ -72,7 +71,7 @@ class Labels:
 
 
 @contextmanager
-def labels_of(items: Snapshot, path: Path) -> Iterator[Labels]:
+def labels_of(items: Selection, path: Path) -> Iterator[Labels]:
     """Yield labels whose lines are in `path` at the end of the block, where there is a need."""
     own = all(map(_is_label, (name for names in items.ids() for name in names)))
     # Without the time, so that the same items make the same file.

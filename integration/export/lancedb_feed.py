@@ -10,8 +10,8 @@ from typing import Any
 from requant.integration.export.job import Job
 from requant.integration.export.packages import package
 from requant.integration.export.parquet_files import metadata_text, vector_column
-from requant.integration.export.snapshot import Rows, Snapshot
 from requant.integration.export.structs import struct_of
+from requant.store import Page, Selection
 
 MARK = b"requant_export"
 
@@ -23,7 +23,7 @@ class Feed:
     gets nothing more, so that the snapshot may end.
     """
 
-    def __init__(self, job: Job, items: Snapshot) -> None:
+    def __init__(self, job: Job, items: Selection) -> None:
         """Look through the metadata for a common type, and be ready to read."""
         self.rows = self.without_vector = 0
         self.error: BaseException | None = None
@@ -67,7 +67,7 @@ class Feed:
                 batch = self._batch(rows)
             yield batch
 
-    def _batch(self, rows: Rows) -> Any:
+    def _batch(self, rows: Page) -> Any:
         arrow = package("pyarrow", "lancedb")
         self.rows += len(rows)
         self.without_vector += len(rows) - len(rows.vectors)

@@ -12,7 +12,6 @@ from requant.integration.export.errors import ExportError
 from requant.integration.export.job import Job, Written, count
 from requant.integration.export.lancedb_feed import MARK, Feed
 from requant.integration.export.packages import package
-from requant.integration.export.snapshot import snapshot
 
 
 def write(job: Job) -> Written:
@@ -58,7 +57,7 @@ def _write_remote(job: Job) -> Written:
 
 def _filled(job: Job, uri: str, name: str, *, replace: bool) -> Feed:
     """Make a table in one commit, so that it is whole or absent."""
-    with snapshot(job.collection, job.where) as items, Feed(job, items) as feed:
+    with job.collection.selected(job.where) as items, Feed(job, items) as feed:
         try:
             table = _connected(uri).create_table(
                 name,

@@ -11,8 +11,8 @@ from requant.integration.export.job import Job, Written
 from requant.integration.export.manifest import Manifest
 from requant.integration.export.packages import package
 from requant.integration.export.parquet_files import ParquetFiles
-from requant.integration.export.snapshot import Rows, snapshot
 from requant.scores import lengths_of
+from requant.store import Page
 
 # How far the length of a vector may be from 1 for it to count as normalised.
 _UNIT = 1e-3
@@ -24,7 +24,7 @@ def write(job: Job) -> Written:
     package("pyarrow.parquet", "arrow")
     with places.new_folder(target, job.overwrite, manifest.is_removable) as folder:
         measured = _Measured()
-        with snapshot(job.collection, job.where) as items:
+        with job.collection.selected(job.where) as items:
             found = indexes.described(job.collection)
             with ParquetFiles(folder, job.collection.dim) as files:
                 for rows in items.pages(job.batch, job.progress):
@@ -42,7 +42,7 @@ class _Measured:
         self.without_vector = 0
         self.lengths: tuple[float, float] | None = None
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: Page) -> None:
         self.without_vector += len(rows) - len(rows.vectors)
         if not len(rows.vectors):
             return

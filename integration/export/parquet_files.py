@@ -14,8 +14,7 @@ import numpy as np
 from requant.adapters.files import digest_of
 from requant.integration.export.manifest import FileEntry
 from requant.integration.export.packages import package
-from requant.integration.export.snapshot import Rows
-from requant.store import Id
+from requant.store import Id, Page
 
 # What a row group and a file hold at most, give or take a batch, before compression.
 GROUP_BYTES = 32 << 20
@@ -47,7 +46,7 @@ class ParquetFiles:
         with suppress(Exception):  # the disk may be full: the first error is the one to tell
             self._part.close()
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: Page) -> None:
         """Append items."""
         if self._part.bytes >= FILE_BYTES:
             self.entries.append(self._part.finish())
@@ -76,7 +75,7 @@ class _Part:
             write_statistics=["id", "id_type"],
         )
 
-    def add(self, batch: Any, rows: Rows) -> None:
+    def add(self, batch: Any, rows: Page) -> None:
         self._waiting.append(batch)
         self._waiting_bytes += batch.nbytes
         self.bytes += batch.nbytes
@@ -119,7 +118,7 @@ def id_type(value: Id) -> str:
     return "int" if isinstance(value, int) else "uuid" if isinstance(value, UUID) else "str"
 
 
-def vector_column(rows: Rows, dim: int) -> Any:
+def vector_column(rows: Page, dim: int) -> Any:
     """Return the vectors as an Arrow array of fixed-size lists, null where an item has none."""
     arrow = package("pyarrow", "arrow")
     whole = rows.vectors
@@ -145,7 +144,7 @@ def _schema(dim: int) -> Any:
     )
 
 
-def _batch(rows: Rows, dim: int, schema: Any) -> Any:
+def _batch(rows: Page, dim: int, schema: Any) -> Any:
     arrow = package("pyarrow", "arrow")
     text = arrow.string()
     columns = [

@@ -11,9 +11,8 @@ import numpy as np
 
 from requant.integration.export.job import Job, count
 from requant.integration.export.parquet_files import metadata_text
-from requant.integration.export.snapshot import Rows
 from requant.scores import lengths_of
-from requant.store import Id
+from requant.store import Id, Page
 
 ID, DOCUMENT, NORM, METADATA = "id", "document", "requant_norm", "requant_metadata"
 _RESERVED = (DOCUMENT, NORM, METADATA)
@@ -33,7 +32,7 @@ class Payloads:
     without_vector: int = 0
     rows: int = 0
 
-    def points(self, rows: Rows) -> Iterator[Point]:
+    def points(self, rows: Page) -> Iterator[Point]:
         """Yield id, vector (an empty dict where there is none) and payload of each item.
 
         The payload has `document`, and the metadata under its own names. `id` is the item's id
@@ -75,13 +74,13 @@ class Payloads:
         if self.without_vector:
             job.notes.append(f"{count(self.without_vector, 'point')} without a vector")
 
-    def _norms(self, rows: Rows) -> Any:
+    def _norms(self, rows: Page) -> Any:
         if self.metric != "cosine":
             return None
         exact = rows.vectors.astype(np.float64)
         return np.where(rows.vectors.any(axis=1), lengths_of(exact), 0)
 
-    def _payload(self, rows: Rows, place: int) -> dict[str, Any]:
+    def _payload(self, rows: Page, place: int) -> dict[str, Any]:
         name, document, metadata = rows.ids[place], rows.documents[place], rows.metadata[place]
         payload: dict[str, Any] = {}
         if not _native(name):

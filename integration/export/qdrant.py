@@ -12,7 +12,6 @@ from requant.integration.export.errors import ExportError
 from requant.integration.export.job import Job, Written
 from requant.integration.export.packages import package
 from requant.integration.export.payloads import Payloads
-from requant.integration.export.snapshot import snapshot
 
 T = TypeVar("T")
 MARK = "requant-export.json"
@@ -37,7 +36,7 @@ def _write_folder(job: Job) -> Written:
         (folder / MARK).write_text(json.dumps(mark), encoding="utf-8")
         shard = _made(edge, job, folder)
         try:
-            with snapshot(job.collection, job.where) as items:
+            with job.collection.selected(job.where) as items:
                 for rows in items.pages(job.batch, job.progress):
                     _check_room(folder, len(rows) * (8 * job.collection.dim + 512))
                     points = [edge.Point(*point) for point in payloads.points(rows)]

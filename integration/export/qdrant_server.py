@@ -11,7 +11,7 @@ from requant.integration.export.errors import ExportError
 from requant.integration.export.job import Job, Written
 from requant.integration.export.packages import package
 from requant.integration.export.payloads import Payloads
-from requant.integration.export.snapshot import Rows, snapshot
+from requant.store import Page
 
 _KEYS = ("REQUANT_QDRANT_API_KEY", "QDRANT_API_KEY")
 _DISTANCES = {"cosine": "Cosine", "ip": "Dot", "l2": "Euclid"}
@@ -27,7 +27,7 @@ def write(job: Job) -> Written:
         payloads = Payloads(job.collection.metric)
         try:
             server.create(job.collection.dim, job.collection.metric)
-            with snapshot(job.collection, job.where) as items:
+            with job.collection.selected(job.where) as items:
                 for rows in items.pages(job.batch, job.progress):
                     server.send(payloads, rows)
             found = server.count()
@@ -85,7 +85,7 @@ class _Server:
         params = self._models.VectorParams(size=dim, distance=distance)
         self._call(lambda: self._client.create_collection(self._name, params))
 
-    def send(self, payloads: Payloads, rows: Rows) -> None:
+    def send(self, payloads: Payloads, rows: Page) -> None:
         points = [
             self._models.PointStruct(
                 id=name,

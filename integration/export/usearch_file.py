@@ -12,7 +12,6 @@ from requant.integration.export.errors import ExportError
 from requant.integration.export.job import Job, Written
 from requant.integration.export.labels import ITEMS, labels_of
 from requant.integration.export.packages import package
-from requant.integration.export.snapshot import snapshot
 
 _METRICS = {"cosine": "cos", "ip": "ip", "l2": "l2sq"}
 
@@ -28,7 +27,7 @@ def write(job: Job) -> Written:
     )
     kinds = [places.is_packed, _is_index]
     with places.new_files([beside, target], job.overwrite, kinds) as (items_path, path):
-        with snapshot(job.collection, job.where) as items, labels_of(items, items_path) as labels:
+        with job.collection.selected(job.where) as items, labels_of(items, items_path) as labels:
             for rows in items.pages(job.batch, job.progress):
                 named = labels.of(rows)
                 if len(named):

@@ -26,8 +26,6 @@ _LOCAL = ":memory:"
 
 Secrets = Mapping[str, Mapping[str, Any]]
 
-_QUANTIZER_OPTIONS = ("bits", "rotate", "dialect")
-
 
 def wanted_metrics(metric: Metric, index_type: IndexType) -> tuple[CodeMetric, ...]:
     """Return the metrics on codes that rank as `metric` does, the better one first.
@@ -100,10 +98,7 @@ def planned_spec(
 
 
 class IndexOptions(TypedDict, total=False):
-    """What an index is: keywords of `add_index`, `migrate` and `plan_migration`, explained there.
-
-    The defaults are FAISS, int8 and flat.
-    """
+    """What an index is: keywords of `add_index`, which explains them, and of `migrate`."""
 
     engine: str
     precision: str
@@ -117,23 +112,26 @@ class IndexOptions(TypedDict, total=False):
     remote_name: str | None
 
 
-def index_config(engine: str = "faiss", **given: Any) -> IndexConfig:
-    """Return the config of an index from `IndexOptions`; raises TypeError for other keywords."""
-    wrong = sorted(given.keys() - IndexOptions.__annotations__.keys())
-    if wrong:
-        known = ", ".join(IndexOptions.__annotations__)
-        raise TypeError(f"unexpected keyword argument {wrong[0]!r}: an index has {known}")
-    url, name = given.get("url"), given.get("remote_name")
-    return IndexConfig(
-        engine,
-        given.get("precision", "int8"),
-        given.get("index_type", "flat"),
-        {name: given[name] for name in _QUANTIZER_OPTIONS if given.get(name) is not None},
-        check_params(given.get("params")),
-        given.get("mmap", False),
-        None if url is None else check_url(url),
-        None if name is None else check_name(name, "remote"),
-    )
+def index_config(
+    *,
+    engine: str = "faiss",
+    precision: str = "int8",
+    index_type: str = "flat",
+    bits: int | None = None,
+    rotate: bool | None = None,
+    dialect: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    mmap: bool = False,
+    url: str | None = None,
+    remote_name: str | None = None,
+) -> IndexConfig:
+    """Return the config of an index from its `IndexOptions`, whose defaults these are."""
+    given = {"bits": bits, "rotate": rotate, "dialect": dialect}
+    options = {option: value for option, value in given.items() if value is not None}
+    told = check_params(params)
+    url = None if url is None else check_url(url)
+    name = None if remote_name is None else check_name(remote_name, "remote")
+    return IndexConfig(engine, precision, index_type, options, told, mmap, url, name)
 
 
 def trial_spec(config: IndexConfig, secrets: Secrets) -> IndexSpec:

@@ -22,6 +22,7 @@ from requant.store.records import (
     migrations,
 )
 from requant.store.schema import CollectionRow, key_range
+from requant.store.selection import Page, Selection
 
 __all__ = [
     "CollectionRow",
@@ -35,7 +36,9 @@ __all__ = [
     "Item",
     "MigrationRow",
     "Origin",
+    "Page",
     "Reader",
+    "Selection",
     "State",
     "Store",
     "Watermark",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import sqlalchemy as sa
 
-from requant.errors import UnknownIdError
+from requant.errors import InputError, UnknownIdError
 from requant.inputs import Rows
 from requant.quantizers.arrays import Float32s
 from requant.store.engine import Store
 from requant.store.items import ItemWriter
 from requant.store.reader import Item
 from requant.store.schema import CollectionRow, key_range
+from requant.store.selection import Selection
 
 
 class Contents:
@@ -78,12 +80,18 @@ class Contents:
             raise UnknownIdError(f"item {lost[:80]!r} of collection {owner.name!r} has no vector")
         return vectors[np.searchsorted(found, keys)]
 
-    def iterate(self, batch: int) -> Iterator[Item]:
-        """Yield every item with its vector, in the order of insertion, from one snapshot."""
-        first, end = key_range(self._owner.id)
+    def iterate(self, condition: sa.ColumnElement[bool] | None, batch: int) -> Iterator[Item]:
+        """Yield the items that meet `condition`, with vectors, in the order of insertion."""
+        if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
+            raise InputError(f"batch must be a whole number from 1, not {batch!r}")
+        with self.selected(condition) as selection:
+            yield from selection.items(int(batch))
+
+    @contextmanager
+    def selected(self, condition: sa.ColumnElement[bool] | None) -> Iterator[Selection]:
+        """Lend what meets `condition` as it is in one snapshot, to be read more than once."""
         with self._store.reading() as reader:
-            reader.state_of(self._owner)
-            yield from reader.iterate(first, end, batch)
+            yield Selection(reader, self._owner, condition)
 
     def _writer(self, connection: sa.Connection) -> ItemWriter:
         store, owner = self._store, self._owner

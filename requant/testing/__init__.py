@@ -12,7 +12,7 @@ pytest.register_assert_rewrite(
     "requant.testing.bench", "requant.testing.judge", "requant.testing.conformance.suite"
 )
 
-from requant.testing.conformance.suite import BackendConformance  # noqa: E402
+from requant.testing.conformance import BackendConformance  # noqa: E402
 from requant.testing.reference import ReferenceBackend  # noqa: E402
 
 __all__ = ["BackendConformance", "ReferenceBackend"]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from requant.verification.checks import verify, verify_collection
 from requant.verification.report import Report
-from requant.verification.stats import IndexInfo, Stats, collect_stats
+from requant.verification.stats import IndexInfo, PublishedIndex, Stats, collect_stats, published
 
 __all__ = [
     "IndexInfo",
+    "PublishedIndex",
     "Report",
     "Stats",
     "collect_stats",
+    "published",
     "verify",
     "verify_collection",
 ]

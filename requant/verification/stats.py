@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from requant.store import CollectionRow, CollectionState, IndexRow, Origin, Store, catalog, ledger
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    Generation,
+    IndexConfig,
+    IndexRow,
+    Origin,
+    Store,
+    catalog,
+    ledger,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,20 @@ class IndexInfo:
     items: int | None
     bytes: int | None
     current: bool
+
+
+@dataclass(frozen=True)
+class PublishedIndex:
+    """One index as it was asked for, and its newest generation with the bytes of its quantizer.
+
+    Both are None before the first.
+    """
+
+    name: str
+    active: bool
+    config: IndexConfig
+    generation: Generation | None
+    quantizer: bytes | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,18 @@ def collect_stats(store: Store, owner: CollectionRow) -> Stats:
     origins = catalog.origins(store, owner)
     size = items * owner.dim * 4
     return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins)
+
+
+def published(store: Store, owner: CollectionRow) -> list[PublishedIndex]:
+    """Return all indexes of a collection in the order in which they were added."""
+    with store.reading() as reader:
+        active = reader.state_of(owner).active
+    found = []
+    for row in ledger.every(store, owner.id):
+        kept = ledger.generations(store, row.id)
+        generation, body = kept[0] if kept else (None, None)
+        found.append(PublishedIndex(row.name, row.id == active, row.config, generation, body))
+    return found
 
 
 def _info(store: Store, row: IndexRow, state: CollectionState) -> IndexInfo:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,17 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.collection import Collection
 from requant.errors import CorruptDataError
-from requant.integration.export.job import Progress
 from requant.quantizers.arrays import Float32s
-from requant.store import CollectionRow, Id, Reader, key_range
+from requant.store.reader import Id, Item, Reader
+from requant.store.schema import CollectionRow, key_range
 
 # Keys looked at in one go, whether a filter lets them through or not: half a megabyte.
 _WINDOW = 1 << 16
 
 
 @dataclass(frozen=True)
-class Rows:
+class Page:
     """Items in order: `vectors (m, d) float32` belong to those that `present (n,) bool` marks."""
 
     keys: Keys
@@ -38,7 +37,7 @@ class Rows:
         return len(self.ids)
 
 
-class Snapshot:
+class Selection:
     """Reads the same items however often it is asked, whatever others write meanwhile."""
 
     def __init__(
@@ -47,30 +46,49 @@ class Snapshot:
         """Read through `reader`; raises UnknownCollectionError if the collection is gone."""
         self._reader = reader
         self._owner = owner
+        self._all = condition is None
         self._condition = sa.true() if condition is None else condition
         self._first, _ = key_range(owner.id)
         self._end = reader.state_of(owner).next_key
-        self.total = (
-            reader.count(owner.id)
-            if condition is None
-            else sum(len(keys) for keys in self._windows())
-        )
 
-    def pages(self, size: int, progress: Progress) -> Generator[Rows, None, None]:
+    @cached_property
+    def total(self) -> int:
+        """How many items there are; with a filter, those that meet it are counted."""
+        if self._all:
+            return self._reader.count(self._owner.id)
+        return sum(map(len, self._windows()))
+
+    def items(self, size: int) -> Iterator[Item]:
+        """Yield all items with their vectors in the order of insertion, reading `size` at a time.
+
+        Not checked against their checksums, as in a search.
+        """
+        if self._all:
+            yield from self._reader.iterate(*key_range(self._owner.id), size)
+            return
+        for keys in self._chunks(size):
+            found = self._reader.items(keys.tolist())
+            present, vectors = self._reader.vectors(keys, self._owner.dim)
+            # Copies: who keeps one vector is not to keep the memory of all.
+            by_key = {key: row.copy() for key, row in zip(present.tolist(), vectors, strict=True)}
+            for key in keys.tolist():
+                yield found[key]._replace(vector=by_key.get(key))
+
+    def pages(self, size: int, progress: Callable[[int, int], None]) -> Generator[Page, None, None]:
         """Yield all items in the order of insertion, at most `size` at a time.
 
         Raises:
             CorruptDataError: a stored vector is not what was written; nobody is to copy it.
         """
-        done = 0
-        progress(done, self.total)
+        done, total = 0, self.total
+        progress(done, total)
         for keys in self._windows():
             self._check(keys)
             for start in range(0, len(keys), size):
                 rows = self._rows(keys[start : start + size])
                 yield rows
                 done += len(rows)
-                progress(done, self.total)
+                progress(done, total)
 
     def ids(self) -> Iterator[list[Id]]:
         """Yield all ids, some at a time."""
@@ -79,10 +97,13 @@ class Snapshot:
 
     def metadata(self, size: int) -> Iterator[list[dict[str, Any] | None]]:
         """Yield the metadata of all items, at most `size` at a time."""
+        for keys in self._chunks(size):
+            yield [item.metadata for item in self._reader.items(keys.tolist()).values()]
+
+    def _chunks(self, size: int) -> Iterator[Keys]:
         for keys in self._windows():
             for start in range(0, len(keys), size):
-                items = self._reader.items(keys[start : start + size].tolist())
-                yield [item.metadata for item in items.values()]
+                yield keys[start : start + size]
 
     def _windows(self) -> Iterator[Keys]:
         for start in range(self._first, self._end, _WINDOW):
@@ -100,12 +121,12 @@ class Snapshot:
                 " `requant verify --deep` lists all that are damaged"
             )
 
-    def _rows(self, keys: Keys) -> Rows:
+    def _rows(self, keys: Keys) -> Page:
         by_key = self._reader.items(keys.tolist())
         items = [by_key[key] for key in keys.tolist()]
         found, vectors = self._reader.vectors(keys, self._owner.dim)
         order = np.argsort(found)
-        return Rows(
+        return Page(
             keys,
             [item.id for item in items],
             [item.document for item in items],
@@ -113,14 +134,3 @@ class Snapshot:
             np.isin(keys, found),
             vectors[order],
         )
-
-
-@contextmanager
-def snapshot(collection: Collection, where: Mapping[str, Any] | None) -> Iterator[Snapshot]:
-    """Open a snapshot of the items that `where` lets through, of all if it is None or empty.
-
-    Raises FilterError, UnknownCollectionError.
-    """
-    condition = collection._searcher.condition(where)
-    with collection._store.reading() as reader:
-        yield Snapshot(reader, collection._row, condition)
