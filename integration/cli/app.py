@@ -21,7 +21,7 @@ from requant.integration.cli import (
 )
 from requant.integration.cli.group import RequantGroup
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=RequantGroup,
     name="requant",
     rich_markup_mode="rich",

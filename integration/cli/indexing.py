@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from requant.collection import Collection
     from requant.verification import IndexInfo
 
-app = typer.Typer(cls=RequantGroup)
+app: typer.Typer = typer.Typer(cls=RequantGroup)
 
 
 @app.callback()

@@ -29,8 +29,9 @@ class Labels:
     def __init__(self, own: bool, file: Any) -> None:
         """Use the items' own ids or not, and write lines to `file`."""
         self.own = own
-        self.rows = self.left_out = 0
-        self.needed = not own
+        self.rows: int = 0
+        self.left_out: int = 0
+        self.needed: bool = not own
         self._file = file
 
     def of(self, rows: Page) -> NDArray[np.int64]:

@@ -25,10 +25,11 @@ class Feed:
 
     def __init__(self, job: Job, items: Selection) -> None:
         """Look through the metadata for a common type, and be ready to read."""
-        self.rows = self.without_vector = 0
+        self.rows: int = 0
+        self.without_vector: int = 0
         self.error: BaseException | None = None
-        self.struct = struct_of(items.metadata(job.batch))
-        self.schema = _schema(job, self.struct)
+        self.struct: Any = struct_of(items.metadata(job.batch))
+        self.schema: Any = _schema(job, self.struct)
         self._dim = job.collection.dim
         self._pages = items.pages(job.batch, job.progress)
         self._turn = threading.Lock()

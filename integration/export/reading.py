@@ -37,10 +37,10 @@ class ExportSource:
 
     def __init__(self, folder: Path, told: Manifest) -> None:
         """Stand for an export that has been checked."""
-        self.name = str(folder)
+        self.name: str = str(folder)
         self.manifest = told
         self.metric: Any = told.metric
-        self.dim = told.dim
+        self.dim: int = told.dim
         self.rows: int | None = told.rows
         self.notes: Sequence[str] = _notes(told)
         self._folder = folder

@@ -69,8 +69,8 @@ class ParquetTable:
         self.path = path
         self._arrow = pyarrow()
         self._file = _opened(path, import_module("pyarrow.parquet").ParquetFile)
-        self.columns = list(self._file.schema_arrow.names)
-        self.vector_like = _vector_like(self._arrow, self._file.schema_arrow)
+        self.columns: list[Any] = list(self._file.schema_arrow.names)
+        self.vector_like: list[str] = _vector_like(self._arrow, self._file.schema_arrow)
         self.rows: int | None = self._file.metadata.num_rows
 
     def chunks(self, size: int, columns: Sequence[str]) -> Iterator[ArrowChunk]:
@@ -92,8 +92,8 @@ class ArrowTable:
         self.path = path
         self._arrow = pyarrow()
         self._schema = _opened(path, self._reader).schema
-        self.columns = list(self._schema.names)
-        self.vector_like = _vector_like(self._arrow, self._schema)
+        self.columns: list[Any] = list(self._schema.names)
+        self.vector_like: list[str] = _vector_like(self._arrow, self._schema)
         self.rows: int | None = None
 
     def chunks(self, size: int, columns: Sequence[str]) -> Iterator[ArrowChunk]:

@@ -61,8 +61,8 @@ class JsonLines:
         self._raw: IO[bytes] | None = None
         peeked = next(self.chunks(PEEK_ROWS, ()), None)
         rows = peeked.rows if peeked is not None else []
-        self.columns = list(dict.fromkeys(key for row in rows for key in row))
-        self.vector_like = [name for name in self.columns if _vector_like(rows, name)]
+        self.columns: list[str] = list(dict.fromkeys(key for row in rows for key in row))
+        self.vector_like: list[str] = [name for name in self.columns if _vector_like(rows, name)]
 
     def count(self) -> int:
         """Return the number of rows by reading the file once; raises SourceError."""

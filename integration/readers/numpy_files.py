@@ -71,7 +71,8 @@ class NpyFile:
             raise _unreadable(path, error) from error
         _check_vectors(path, "its array", array.shape, array.dtype)
         self._array: NDArray[Any] = array
-        self.columns = self.vector_like = ["vector"]
+        self.columns: list[str] = ["vector"]
+        self.vector_like: list[str] = ["vector"]
         self.rows: int | None = len(array)
 
     def chunks(self, size: int, columns: Sequence[str]) -> Iterator[ArrayChunk]:
@@ -98,8 +99,8 @@ class NpzFile:
                         self._headers[name.removesuffix(".npy")] = _header(stream)
         except _BROKEN as error:
             raise _unreadable(path, error) from error
-        self.columns = list(self._headers)
-        self.vector_like = [
+        self.columns: list[str] = list(self._headers)
+        self.vector_like: list[str] = [
             name
             for name, (shape, _, dtype) in self._headers.items()
             if len(shape) == 2 and dtype.kind in "fiu"

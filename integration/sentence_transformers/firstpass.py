@@ -36,7 +36,7 @@ class FirstPass:
         self._backend = backend
         self._normalise = wish.precision == "float32" and wish.metric == "cosine"
         self._graph = not wish.exact
-        self.spec = backend.spec
+        self.spec: IndexSpec = backend.spec
 
     def __len__(self) -> int:
         """Return the number of codes."""

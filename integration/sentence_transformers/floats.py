@@ -44,7 +44,7 @@ class ArrayFloats:
                 f"floats must be (n, d) float vectors, not {array.dtype} of shape {array.shape}"
             )
         self._array = array
-        self.shape = (len(array), array.shape[1])
+        self.shape: tuple[int, int] = (len(array), array.shape[1])
 
     def take(self, rows: NDArray[np.int64]) -> Array:
         """Return the vectors of `rows`."""
@@ -58,7 +58,7 @@ class StoredFloats:
     def __init__(self, collection: Collection) -> None:
         """Read from `collection`."""
         self._collection = collection
-        self.shape = (len(collection), collection.dim)
+        self.shape: tuple[int, int] = (len(collection), collection.dim)
 
     def take(self, rows: NDArray[np.int64]) -> Float32s:
         """Return the vectors of `rows`."""

@@ -14,7 +14,7 @@ from requant.errors import DimensionError, InputError
 from requant.quantizers.arrays import check_finite
 from requant.quantizers.dialect_codes import Release, Scalar, min_max_codes, sign_codes
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Ranges = ArrayLike | Calibration | str | Path

@@ -32,7 +32,7 @@ from requant.integration.sentence_transformers.wish import Wish
 from requant.quantizers import MinMaxQuantizer
 from requant.quantizers.dialect_codes import Scalar
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Array = NDArray[Any]
 

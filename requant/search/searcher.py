@@ -34,7 +34,7 @@ class Searcher:
         self._store = store
         self._owner = owner
         self._indexes = indexes
-        self.shadow = Shadow(store, owner, indexes)
+        self.shadow: Shadow = Shadow(store, owner, indexes)
 
     def request(
         self,

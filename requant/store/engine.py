@@ -16,7 +16,7 @@ from requant.errors import InputError, StoreError
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
 from requant.store.snapshots import Reading, Snapshots
-from requant.store.statements import hot_sql
+from requant.store.statements import HotSql, hot_sql
 
 # 16 KB pages hold ten 384-dimensional vectors with 7 % overhead; 4 KB pages waste a third.
 _PRAGMAS = (
@@ -38,7 +38,7 @@ class Store:
     def __init__(self, engine: sa.Engine, *, owned: bool) -> None:
         """Create the tables in `engine` where they are missing; `owned` engines are disposed of."""
         self.engine = engine
-        self.sql = hot_sql(engine.dialect.name)
+        self.sql: HotSql = hot_sql(engine.dialect.name)
         self.tables: Tables = build_tables()
         self._owned = owned
         self._pid = os.getpid()

@@ -30,7 +30,7 @@ class Snapshots:
         self._idle: list[tuple[sa.Connection, Reader]] = []
         self._abandoned: list[Any] = []
         driver: Any = engine.dialect.loaded_dbapi
-        self.failures = (sa.exc.SQLAlchemyError, driver.Error)
+        self.failures: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, driver.Error)
 
     def begin(self) -> tuple[sa.Connection, Reader]:
         """Return a reader whose snapshot has begun, with its connection."""

@@ -17,7 +17,9 @@ class Judge:
     def __init__(self, spec: IndexSpec, keys: Keys, codes: Codes) -> None:
         """Expect `codes (n, w)` under `keys (n,)`."""
         order = np.argsort(keys)
-        self.spec, self.keys, self.codes = spec, keys[order], codes[order]
+        self.spec: IndexSpec = spec
+        self.keys: Keys = keys[order]
+        self.codes: Codes = codes[order]
 
     def holds(self, backend: Backend, batch: int = 65536) -> None:
         """Assert that the export is byte for byte what was given, in batches of at most `batch`.

@@ -50,10 +50,10 @@ class FaissFile:
 
     def __init__(self, faiss: Any, path: Path, index: Any, walk: Walk) -> None:
         """Take over an index that has been read."""
-        self.name = str(path)
-        self.kind = f"FAISS file ({_spelled(faiss, index)})"
+        self.name: str = str(path)
+        self.kind: str = f"FAISS file ({_spelled(faiss, index)})"
         self.fidelity = walk.fidelity
-        self.dim = int(index.d)
+        self.dim: int = int(index.d)
         self.rows: int | None = walk.rows
         notes = list(walk.notes)
         self.notes: Sequence[str] = notes

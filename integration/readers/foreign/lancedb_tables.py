@@ -57,10 +57,12 @@ class LancedbTable:
         self.notes: Sequence[str] = notes
         self._source = Source(columns, chosen)
         self._field = columns.schema.field(chosen.vector).type
-        self.name, self.kind, self.rows = columns.path, "LanceDB table", columns.rows
+        self.name: str = columns.path
+        self.kind: str = "LanceDB table"
+        self.rows: int | None = columns.rows
         self.fidelity: Fidelity = "exact"
         self._describe(chosen, metrics.get(chosen.vector), notes)
-        self.dim = self._width(chosen.vector)
+        self.dim: int = self._width(chosen.vector)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all rows in the order of the table; raises SourceError."""

@@ -57,8 +57,10 @@ class QdrantCollection:
         self.notes: Sequence[str] = notes
         params = _fields(held)[field]
         distance = str(params.get("distance"))
-        self.name, self.kind, self.rows = held.name, held.kind, held.rows
-        self.dim = int(params["size"])
+        self.name: str = held.name
+        self.kind: str = held.kind
+        self.rows: int | None = held.rows
+        self.dim: int = int(params["size"])
         self.metric = _METRICS.get(distance)
         self.fidelity: Fidelity = "exact"
         if self.metric is None:

@@ -109,11 +109,11 @@ class UsearchFile:
         """Read and check the headers; raises SourceError."""
         layout = _layout(path)
         kind = layout.kind
-        self.name = str(path)
-        self.kind = f"usearch file ({kind.name})"
+        self.name: str = str(path)
+        self.kind: str = f"usearch file ({kind.name})"
         self.fidelity: Fidelity = kind.fidelity
         self.metric = _METRICS.get(layout.metric)
-        self.dim = layout.dim
+        self.dim: int = layout.dim
         self.rows: int | None = layout.present
         notes = [kind.note] if kind.note else []
         if layout.metric == _HAMMING and kind.name == "b1":

@@ -67,7 +67,7 @@ class VdfFolder:
 
     def __init__(self, folder: Path, meta: dict[str, Any], part: _Part, wanted: Wanted) -> None:
         """Read the footers of all files; raises SourceError."""
-        self.name = str(folder / part.name)
+        self.name: str = str(folder / part.name)
         self.kind = "VDF folder"
         self.notes: Sequence[str] = ()
         self._tables = [_opened(path) for path in _files(folder, part)]
@@ -84,7 +84,7 @@ class VdfFolder:
             columns = _columns(self._tables[0])
             self._document = next((name for name in DOCUMENT_KEYS if name in columns), None)
         self._check_columns()
-        self.dim = self._width()
+        self.dim: int = self._width()
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the rows of all files; raises SourceError, naming file and row."""

@@ -41,7 +41,7 @@ class AttachedBackend:
 
     def __init__(self, foreign: Foreign, store: Store, owner: CollectionRow, row: IndexRow) -> None:
         """Ask `foreign` for the collection `owner`."""
-        self.spec = IndexSpec(CodeSpec("native", owner.dim), "ip")
+        self.spec: IndexSpec = IndexSpec(CodeSpec("native", owner.dim), "ip")
         self._foreign = foreign
         self._store = store
         self._owner = owner
