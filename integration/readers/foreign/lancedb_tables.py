@@ -109,10 +109,10 @@ class _Columns:
     """A table as columns by name."""
 
     def __init__(self, path: str, table: Any, schema: Any, rows: int, call: Any) -> None:
-        self.path: Any = path
-        self.schema = schema
-        self.columns = list(schema.names)
-        self.vector_like = vector_like(schema)
+        self.path: str = path
+        self.schema: Any = schema
+        self.columns: list[str] = list(schema.names)
+        self.vector_like: list[str] = vector_like(schema)
         self.rows: int | None = rows
         self._count = rows
         self._table = table
