@@ -209,7 +209,7 @@ class Adopting(Protocol):
         ...
 
 
-class Foreign(Protocol):
+class Attached(Protocol):
     """An index that another program made and keeps: it can be asked, and is never written to.
 
     `metric` is None where it does not tell; `dim` are those of the vectors that it takes.
@@ -239,7 +239,7 @@ class Attaching(Protocol):
     """A backend of an engine that can open what its other users leave on disk or on a server."""
 
     @classmethod
-    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Attached:
         """Open an index as it stands, read only.
 
         `location` is a path or URL as `Backend.open` takes them, `params` name what is to be

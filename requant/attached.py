@@ -13,10 +13,10 @@ import numpy as np
 from requant.adapters import registry
 from requant.adapters.files import Digest
 from requant.adapters.protocol import (
+    Attached,
     Attaching,
     Candidates,
     Capabilities,
-    Foreign,
     IndexSpec,
     Keys,
     Support,
@@ -53,7 +53,9 @@ class AttachedBackend:
         supports=(Support("native", "flat", ("ip", "l2"), lossy=True),),
     )
 
-    def __init__(self, foreign: Foreign, store: Store, owner: CollectionRow, row: IndexRow) -> None:
+    def __init__(
+        self, foreign: Attached, store: Store, owner: CollectionRow, row: IndexRow
+    ) -> None:
         """Ask `foreign` for the collection `owner`."""
         self.spec = IndexSpec(CodeSpec("native", owner.dim), "ip")
         self._foreign = foreign
@@ -241,13 +243,13 @@ class AttachedIndex:
         return Loaded(quantizer, backend, rows, mark, home, reaching=mark.seq, attached=True)
 
 
-def open_foreign(config: IndexConfig, premises: Premises, owner: CollectionRow) -> Foreign:
+def open_foreign(config: IndexConfig, premises: Premises, owner: CollectionRow) -> Attached:
     """Open the index that `config` names; raises InputError where it does not fit `owner`."""
     engine: Any = registry.load(config.engine)
     if not hasattr(engine, Attaching.attach.__name__):
         raise UnsupportedError(f"{config.engine} cannot open indexes of other programs")
     params: dict[str, Any] = {**config.params, **premises.secrets.get(config.engine, {})}
-    foreign: Foreign = engine.attach(config.url or "", params)
+    foreign: Attached = engine.attach(config.url or "", params)
     if foreign.dim != owner.dim:
         foreign.close()
         raise InputError(

@@ -17,7 +17,7 @@ from faiss.contrib.ondisk import merge_ondisk
 
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.faiss import FaissBackend
-from requant.adapters.protocol import Attaching, Foreign
+from requant.adapters.protocol import Attached, Attaching
 from requant.quantizers.errors import DimensionError, InputError
 
 N, D, K = 2000, 32, 10
@@ -54,7 +54,7 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 @contextmanager
-def attached(path: Path, **params: Any) -> Iterator[Foreign]:
+def attached(path: Path, **params: Any) -> Iterator[Attached]:
     """An attached file; whatever is asked of it, its folder stays as it is."""
     before = state(path.parent)
     foreign = FaissBackend.attach(str(path), params)

@@ -18,7 +18,7 @@ from lancedb.index import HnswSq, IvfFlat, IvfPq
 
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.lancedb import LancedbBackend
-from requant.adapters.protocol import Attaching, Foreign
+from requant.adapters.protocol import Attached, Attaching
 from requant.quantizers.errors import DimensionError, InputError
 from tests.object_storage import BUCKET, running_object_storage
 
@@ -49,7 +49,7 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 @contextmanager
-def attached(path: Path, **params: Any) -> Iterator[Foreign]:
+def attached(path: Path, **params: Any) -> Iterator[Attached]:
     """An attached table; whatever is asked of it, its database stays as it is."""
     before = state(path.parent)
     foreign = LancedbBackend.attach(str(path), params)

@@ -19,7 +19,7 @@ import qdrant_edge as edge
 from qdrant_client import QdrantClient, models
 
 from requant.adapters.errors import CorruptIndexError, EngineError
-from requant.adapters.protocol import Attaching, Foreign, IndexSpec
+from requant.adapters.protocol import Attached, Attaching, IndexSpec
 from requant.adapters.qdrant import QdrantBackend
 from requant.quantizers.codes import CodeSpec
 from requant.quantizers.errors import DimensionError, InputError
@@ -90,7 +90,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def attached(path: Path, scratch: Path, **params: Any) -> Iterator[Foreign]:
+def attached(path: Path, scratch: Path, **params: Any) -> Iterator[Attached]:
     """An attached shard, whose copy is gone afterwards."""
     foreign = QdrantBackend.attach(str(path), params)
     try:

@@ -15,7 +15,7 @@ import pytest
 from usearch.index import Index, ScalarKind
 
 from requant.adapters.errors import CorruptIndexError, EngineError
-from requant.adapters.protocol import Attaching, Foreign
+from requant.adapters.protocol import Attached, Attaching
 from requant.adapters.usearch import UsearchBackend, probe
 from requant.quantizers.errors import DimensionError, InputError
 
@@ -45,7 +45,7 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 @contextmanager
-def attached(path: Path, **params: Any) -> Iterator[Foreign]:
+def attached(path: Path, **params: Any) -> Iterator[Attached]:
     """An attached file; whatever is asked of it, its folder stays as it is."""
     before = state(path.parent)
     foreign = UsearchBackend.attach(str(path), params)

@@ -1,4 +1,4 @@
-"""FAISS indexes that other programs made, searched as they are: nothing is copied or changed."""
+"""FAISS indexes that people hold in their hands, searched as they are: nothing is copied."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ROWED = (
 )
 
 
-class ForeignIndex:
+class AdoptedIndex:
     """A FAISS index as it was handed over; its labels are the keys.
 
     To read codes out of lists (IVF), FAISS adds a direct map to the index: 8 bytes a row.
