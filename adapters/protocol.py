@@ -225,6 +225,16 @@ class Attached(Protocol):
         """
         ...
 
+    def stamp(self) -> str:
+        """Return a short text that is another one once what stands there was changed.
+
+        It tells of the place as it is now, which may be newer than what was opened (a file that
+        took the place of a mapped one). Asking and opening again leave it as it is, in whatever
+        process; work that changes no answer may change it. What an engine cannot see, it says.
+        Raises CorruptIndexError where nothing stands there any more, EngineError.
+        """
+        ...
+
     def __len__(self) -> int:
         """Return how many vectors it holds."""
         ...
