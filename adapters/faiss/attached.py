@@ -34,7 +34,6 @@ PARAMS = {
     "metric": "cosine, where the vectors were normalised; any metric for an index of bits",
     "mmap": "False reads the file into memory, where its owner writes over it (True)",
 }
-_METRICS: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
 
 
 class AttachedIndex:
@@ -113,7 +112,7 @@ def _metric(index: Any, location: str) -> Metric | None:
     """Return the metric of the index, None for one of bits."""
     if is_binary(index):
         return None
-    own = _METRICS.get(index.metric_type)
+    own = foreign_files.METRICS.get(index.metric_type)
     if own is None:
         raise InputError(
             f"{location} compares by FAISS's metric {index.metric_type}, which is none of inner "

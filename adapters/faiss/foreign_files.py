@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import faiss
 import numpy as np
 
 from requant.adapters.errors import CorruptIndexError
 
+# By FAISS's number of it.
+METRICS: dict[int, Literal["ip", "l2"]] = {
+    faiss.METRIC_INNER_PRODUCT: "ip",
+    faiss.METRIC_L2: "l2",
+}
 # With the flag for the same folder, FAISS refuses to follow a mapped index to another file.
 _MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_ONDISK_SAME_DIR
 _ON_DISK = b"ilod"
