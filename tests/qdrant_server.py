@@ -138,9 +138,16 @@ def _retrieve(client: QdrantClient, name: str, body: Any) -> Any:
 
 def _query(client: QdrantClient, name: str, body: Any) -> Any:
     requests = models.QueryRequestBatch.model_validate(body).searches
-    return client.query_batch_points(
-        name, [request.model_copy(update={"params": None}) for request in requests]
-    )
+    # Local mode makes unit vectors anew, in place, whenever it is asked by the cosine.
+    held = client._client.collections[name].vectors if client.collection_exists(name) else {}
+    before = {key: rows.copy() for key, rows in held.items()}
+    try:
+        return client.query_batch_points(
+            name, [request.model_copy(update={"params": None}) for request in requests]
+        )
+    finally:
+        for key, rows in before.items():
+            held[key][...] = rows
 
 
 def _scroll(client: QdrantClient, name: str, body: Any) -> Any:
@@ -151,12 +158,17 @@ def _scroll(client: QdrantClient, name: str, body: Any) -> Any:
     return {"points": _plain(points), "next_page_offset": after}
 
 
+def _count(client: QdrantClient, name: str, body: Any) -> Any:
+    wanted = models.CountRequest.model_validate(body)
+    return client.count(name, count_filter=wanted.filter, exact=bool(wanted.exact))
+
+
 _POINTS: dict[tuple[str, str], Any] = {
     ("PUT", "points"): _upsert,
     ("POST", "points"): _retrieve,
     ("POST", "points/query/batch"): _query,
     ("POST", "points/scroll"): _scroll,
-    ("POST", "points/count"): lambda client, name, body: client.count(name, exact=body["exact"]),
+    ("POST", "points/count"): _count,
     ("POST", "points/delete"): lambda client, name, body: client.delete(
         name, models.PointIdsList.model_validate(body)
     ),

@@ -95,10 +95,13 @@ class AttachedTable:
         """Return the version of the table, when it was made, and how many rows it has.
 
         Every write makes a version, and so does tidying up (compaction, a new index), which
-        changes no answer. Raises EngineError, also where the table is gone.
+        changes no answer. Raises CorruptIndexError where it is gone, EngineError.
         """
         with self._guard.shared:
-            return self._call(_stamp(self._place))
+            try:
+                return self._call(_stamp(self._place))
+            except _AbsentError as error:
+                raise CorruptIndexError(f"there is no lancedb table at {self._place}") from error
 
     def __len__(self) -> int:
         """Return how many rows the table has."""

@@ -17,8 +17,8 @@ SEGMENTS = "segments"
 _LOG = "wal"
 _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
-# What opening a shard writes to beside its points.
-_ASIDE = ("payload_storage", "payload_index")
+# What Qdrant writes to when it opens a shard, without a change to the points.
+_ASIDE = {"payload_storage", "payload_index", "segment.json", "tracker_journal.dat"}
 
 
 def copy(path: Path, target: Path) -> None:
@@ -60,8 +60,9 @@ def _copy_file(source: str, target: str) -> None:
 def stamp_of(path: Path) -> str:
     """Return the size and a digest of what is in the files of the points, and in the log.
 
-    Neither times nor the configuration and the payloads, to which Qdrant writes whenever it opens a
-    shard: its owner may do so. Raises CorruptIndexError, EngineError.
+    Not of times, nor of what Qdrant writes whenever its owner opens the shard. A merge of segments
+    counts as a change. Without a log a shard has no lock, and one that is open is not noticed.
+    Raises CorruptIndexError, EngineError.
     """
     if not (path / SEGMENTS).is_dir():
         raise CorruptIndexError(f"no shard of qdrant-edge stands at {path} any more")
@@ -71,7 +72,7 @@ def stamp_of(path: Path) -> str:
             before = _listing(path)
             for file in sorted(before):
                 name = file.relative_to(path)
-                if name.parts[0] not in (SEGMENTS, _LOG) or set(name.parts) & set(_ASIDE):
+                if name.parts[0] not in (SEGMENTS, _LOG) or _ASIDE & set(name.parts):
                     continue
                 digest.update(f"{name.as_posix()}:{before[file][0]}:".encode())
                 size += _feed(digest, file)

@@ -11,12 +11,30 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"requant.testing.{name}"
-        for name in ("answers", "bench", "contract", "durability", "judge", "refusals", "sharing")
+        for name in (
+            "answers",
+            "attach_bench",
+            "attach_files",
+            "attach_stamps",
+            "attaching",
+            "bench",
+            "contract",
+            "durability",
+            "judge",
+            "refusals",
+            "sharing",
+            "writes",
+        )
     ),
-    "requant.testing.writes",
 )
 
+from requant.testing.attaching import AttachConformance, AttachFileConformance  # noqa: E402
 from requant.testing.conformance import BackendConformance  # noqa: E402
 from requant.testing.reference import ReferenceBackend  # noqa: E402
 
-__all__ = ["BackendConformance", "ReferenceBackend"]
+__all__ = [
+    "AttachConformance",
+    "AttachFileConformance",
+    "BackendConformance",
+    "ReferenceBackend",
+]
