@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +23,9 @@ from requant.adapters.attached import (
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.guards import EngineGuard
 from requant.adapters.lancedb.attached_columns import ROW, Columns, columns_of, texts_of
+from requant.adapters.lancedb.attached_table import index_of, opened, place_named, stamp_of
 from requant.adapters.lancedb.calls import Caller, _AbsentError
-from requant.adapters.lancedb.place import Place, place_of
-from requant.adapters.lancedb.table import _connected
-from requant.adapters.protocol import IndexSpec
 from requant.quantizers.arrays import Float32s
-from requant.quantizers.errors import InputError
 
 PARAMS = {
     "vector": "column of the vectors, where there are several",
@@ -47,7 +42,6 @@ _DISTANCES = {"l2": "l2", "cosine": "cosine", "ip": "dot", None: None}
 _DISTANCE, _QUERY = "_distance", "query_index"
 # LanceDB reads a table once for all queries of a call.
 _AT_ONCE = 64
-_SUFFIX = ".lance"
 
 
 class AttachedTable:
@@ -58,15 +52,15 @@ class AttachedTable:
         check_params(params, (*PARAMS, *_CONNECTION), "a LanceDB table")
         self._nprobes, self._ef = number(params, "nprobes"), number(params, "ef")
         self._refine = number(params, "refine_factor")
-        self._place = _place(location, asked_by(1, params))
+        self._place = place_named(location, asked_by(1, params))
         self._call = Caller(str(self._place), self._place.secrets)
         try:
-            self._table, schema = self._call(_opened(self._place))
+            self._table, schema = self._call(opened(self._place))
         except _AbsentError as error:
             raise CorruptIndexError(f"there is no lancedb table at {self._place}") from error
         try:
             self._columns = columns_of(schema, params, str(self._place))
-            self._graph, own = self._call(_index(self._table, self._columns.vector))
+            self._graph, own = self._call(index_of(self._table, self._columns.vector))
             self._distance, self.metric = _distance(self._columns, own, told_metric(params))
         except BaseException:
             self._table.close()
@@ -99,7 +93,7 @@ class AttachedTable:
         """
         with self._guard.shared:
             try:
-                return self._call(_stamp(self._place))
+                return self._call(stamp_of(self._place))
             except _AbsentError as error:
                 raise CorruptIndexError(f"there is no lancedb table at {self._place}") from error
 
@@ -155,50 +149,6 @@ class AttachedTable:
         for place in np.lexsort((rows.column(_DISTANCE).to_numpy(), of)):
             answers[of[place]].append(ids[place])
         return [answer[:k] for answer in answers]
-
-
-def _place(location: str, wishes: IndexSpec) -> Place:
-    """Return where a table is: `folder/name.lance`, `folder/name`, or a URI."""
-    place = place_of(location, wishes)
-    if place.folder is None:
-        return replace(place, table=place.table.removesuffix(_SUFFIX))
-    told = place.folder
-    for folder in (told, told.with_name(told.name + _SUFFIX)):
-        if folder.suffix == _SUFFIX and folder.is_dir():
-            return Place(str(folder.parent), folder.stem, folder)
-    tables = sorted(path.stem for path in Path(told).glob(f"*{_SUFFIX}")) if told.is_dir() else []
-    if tables:
-        raise InputError(f"{told} is a database: name a table in it, one of: {', '.join(tables)}")
-    # LanceDB would make a folder where there is none.
-    raise CorruptIndexError(f"there is no lancedb table at {told}")
-
-
-async def _opened(place: Place) -> tuple[Any, Any]:
-    table = await (await _connected(place)).open_table(place.table)
-    return table, await table.schema()
-
-
-async def _index(table: Any, column: str) -> tuple[bool, str | None]:
-    """Return whether the column's index is a graph, and its distance; None without an index."""
-    for found in await table.list_indices():
-        if found.columns == [column]:
-            stats = await table.index_stats(found.name)
-            if stats is not None and stats.distance_type:
-                return "hnsw" in found.index_type.lower(), str(stats.distance_type).lower()
-    return False, None
-
-
-async def _stamp(place: Place) -> str:
-    # Opened anew: an open table does not notice that another one has taken its name.
-    table, _ = await _opened(place)
-    try:
-        versions, rows = await table.list_versions(), await table.count_rows()
-    finally:
-        table.close()
-    newest = max(versions, key=lambda version: int(version["version"]))
-    # A table that is made anew counts from 1 again.
-    made = newest["timestamp"].timestamp()
-    return f"version={newest['version']} made={made:.6f} rows={rows}"
 
 
 def _distance(
