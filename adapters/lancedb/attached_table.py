@@ -49,7 +49,7 @@ async def index_of(table: Any, column: str) -> tuple[bool, str | None]:
 
 async def stamp_of(place: Place) -> str:
     """Return the newest version, when it was made, and the number of rows."""
-    # Opened anew: an open table does not notice that another one has taken its name.
+    # Opened anew, so that a table that is gone is told as one.
     table, _ = await opened(place)
     try:
         versions, rows = await table.list_versions(), await table.count_rows()
