@@ -209,7 +209,7 @@ class Adopting(Protocol):
         ...
 
 
-class Foreign(Protocol):
+class Attached(Protocol):
     """An index that another program made and keeps: it can be asked, and is never written to.
 
     `metric` is None where it does not tell; `dim` are those of the vectors that it takes.
@@ -222,6 +222,16 @@ class Foreign(Protocol):
         """Return its own ids of the k nearest of each of `queries (q, d) float32`, as text.
 
         Nearest first; fewer where it has no more. An index of bits is asked for the signs.
+        """
+        ...
+
+    def stamp(self) -> str:
+        """Return a short text that is another one once what stands there was changed.
+
+        It tells of the place as it is now, which may be newer than what was opened (a file that
+        took the place of a mapped one). Asking and opening again leave it as it is, in whatever
+        process; work that changes no answer may change it. What an engine cannot see, it says.
+        Raises CorruptIndexError where nothing stands there any more, EngineError.
         """
         ...
 
@@ -239,7 +249,7 @@ class Attaching(Protocol):
     """A backend of an engine that can open what its other users leave on disk or on a server."""
 
     @classmethod
-    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Attached:
         """Open an index as it stands, read only.
 
         `location` is a path or URL as `Backend.open` takes them, `params` name what is to be

@@ -106,7 +106,7 @@ class QdrantServer:
         name, rest = parts[1], "/".join(parts[2:])
         if not rest:
             return 200, self._collection(method, name, body)
-        return 200, POINTS[method, rest](self._client, name, body)
+        return 200, _POINTS[method, rest](self._client, name, body)
 
     def _collection(self, method: str, name: str, body: Any) -> Any:
         if method == "DELETE":
@@ -117,7 +117,7 @@ class QdrantServer:
             made = self._client.create_collection(name, wanted.vectors, metadata=metadata)
             self._created[name] = body
             return made
-        info = plain(self._client.get_collection(name))
+        info = _plain(self._client.get_collection(name))
         # Local mode forgets this.
         info["config"]["quantization_config"] = self._created.get(name, {}).get(
             "quantization_config"
@@ -138,9 +138,16 @@ def _retrieve(client: QdrantClient, name: str, body: Any) -> Any:
 
 def _query(client: QdrantClient, name: str, body: Any) -> Any:
     requests = models.QueryRequestBatch.model_validate(body).searches
-    return client.query_batch_points(
-        name, [request.model_copy(update={"params": None}) for request in requests]
-    )
+    # Local mode makes unit vectors anew, in place, whenever it is asked by the cosine.
+    held = client._client.collections[name].vectors if client.collection_exists(name) else {}
+    before = {key: rows.copy() for key, rows in held.items()}
+    try:
+        return client.query_batch_points(
+            name, [request.model_copy(update={"params": None}) for request in requests]
+        )
+    finally:
+        for key, rows in before.items():
+            held[key][...] = rows
 
 
 def _scroll(client: QdrantClient, name: str, body: Any) -> Any:
@@ -148,15 +155,20 @@ def _scroll(client: QdrantClient, name: str, body: Any) -> Any:
     points, after = client.scroll(
         name, limit=wanted.limit or 10, offset=wanted.offset, with_payload=False, with_vectors=True
     )
-    return {"points": plain(points), "next_page_offset": after}
+    return {"points": _plain(points), "next_page_offset": after}
 
 
-POINTS: dict[tuple[str, str], Any] = {
+def _count(client: QdrantClient, name: str, body: Any) -> Any:
+    wanted = models.CountRequest.model_validate(body)
+    return client.count(name, count_filter=wanted.filter, exact=bool(wanted.exact))
+
+
+_POINTS: dict[tuple[str, str], Any] = {
     ("PUT", "points"): _upsert,
     ("POST", "points"): _retrieve,
     ("POST", "points/query/batch"): _query,
     ("POST", "points/scroll"): _scroll,
-    ("POST", "points/count"): lambda client, name, body: client.count(name, exact=body["exact"]),
+    ("POST", "points/count"): _count,
     ("POST", "points/delete"): lambda client, name, body: client.delete(
         name, models.PointIdsList.model_validate(body)
     ),
@@ -185,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, result: Any) -> None:
         good = status == 200
-        told = {"result": plain(result) if good else None, "time": 0.0}
+        told = {"result": _plain(result) if good else None, "time": 0.0}
         told["status"] = "ok" if good else {"error": str(result)}
         content = json.dumps(told).encode()
         self.send_response(status)
@@ -198,9 +210,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay quiet."""
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [_plain(item) for item in value]
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 

@@ -251,3 +251,11 @@ def test_open_source_still_reads_files_of_columns_only(tmp_path):
     path = written(tmp_path / "a.faiss", made("Flat"))
     with pytest.raises(SourceError, match="unknown format"):
         open_source(path, Wanted())
+
+
+def test_lists_that_were_cut_are_refused(tmp_path):
+    """FAISS maps as many bytes as it was told there are, and reading them ends the process."""
+    path, lists = on_disk(tmp_path / "made")
+    lists.write_bytes(lists.read_bytes()[:-100])
+    with pytest.raises(SourceError, match=r"lists\.bin has .* it was cut"):
+        open_foreign(path, Wanted())

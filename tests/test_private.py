@@ -15,6 +15,7 @@ TOPS = (
 FOREIGN = {
     "_replace": "of every NamedTuple",
     "_exit": "of os: ends a forked child without its parent's cleanup",
+    "_client": "of QdrantClient: its local mode, which the stand-in for a server answers by",
     "_dict": "of the store that LangChain pickles, which a test builds",
 }
 # To test what is damaged, and to measure parts alone, each in one place.

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import faiss
-import numpy as np
 
-from requant.adapters.faiss import answers, attached_files
-from requant.adapters.faiss.capabilities import CAPABILITIES
+from requant.adapters.attached import (
+    Metric,
+    agreed_metric,
+    check_asked,
+    check_params,
+    flag,
+    number,
+    signs,
+    told_metric,
+    unit,
+)
+from requant.adapters.attached_files import Mapped, stamp_of
+from requant.adapters.errors import CorruptIndexError
+from requant.adapters.faiss import answers, foreign_files
+from requant.adapters.faiss.faults import faults_of
 from requant.adapters.faiss.files import downcast, is_binary
-from requant.adapters.guards import EngineGuard, check_queries, check_search, whole_number
-from requant.adapters.protocol import IndexSpec
+from requant.adapters.guards import EngineGuard
 from requant.quantizers.arrays import Float32s
-from requant.quantizers.codes import CodeSpec
 from requant.quantizers.errors import InputError
-
-Metric = Literal["cosine", "ip", "l2"]
 
 PARAMS = {
     "nprobe": "lists read by a search without effort (as saved)",
@@ -26,7 +34,6 @@ PARAMS = {
     "metric": "cosine, where the vectors were normalised; any metric for an index of bits",
     "mmap": "False reads the file into memory, where its owner writes over it (True)",
 }
-_METRICS: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
 
 
 class AttachedIndex:
@@ -34,19 +41,11 @@ class AttachedIndex:
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
         """Open the file; raises InputError, CorruptIndexError, EngineError."""
-        for name in params:
-            if name not in PARAMS:
-                raise InputError(f"a FAISS file has no parameter {name!r}: {', '.join(PARAMS)}")
-        mapped = params.get("mmap", True)
-        if not isinstance(mapped, bool):
-            raise InputError(f"parameter mmap must be True or False, not {mapped!r}")
-        path = Path(location)
-        self._index, self._files = attached_files.read(path, mapped)
-        self.metric = _metric(self._index, params.get("metric"), location)
+        check_params(params, PARAMS, "a FAISS file")
+        self._nprobe, self._ef = number(params, "nprobe"), number(params, "efSearch")
+        self._paths, self._files, self._index = _read(Path(location), flag(params, "mmap", True))
+        self.metric = agreed_metric(told_metric(params), _metric(self._index, location), location)
         self.dim = int(self._index.d)
-        self._spec = IndexSpec(CodeSpec("float32", self.dim), "ip", params=params)
-        self._nprobe = whole_number(self._spec, "nprobe", 0, least=0)
-        self._ef = whole_number(self._spec, "efSearch", 0, least=0)
         self._guard = EngineGuard("faiss")
 
     def ask(self, queries: Float32s, k: int, effort: int | None = None) -> list[list[str]]:
@@ -55,8 +54,7 @@ class AttachedIndex:
         `effort` is nprobe of lists and efSearch of a graph. Raises InputError, DimensionError, and
         EngineError, also where a mapped file was written to since it was attached.
         """
-        queries = check_queries(queries, self._spec, k)
-        check_search(False, effort, CAPABILITIES, self._spec)
+        queries = check_asked(queries, self.dim, k, effort)
         with self._guard.shared:
             self._files.check()
             want = min(k, int(self._index.ntotal))
@@ -65,6 +63,14 @@ class AttachedIndex:
             wish = _wish(self._index, effort or self._nprobe, effort or self._ef)
             _, labels = answers.ask(self._index, self._vectors(queries), want, wish)
         return [[str(label) for label in row if label != -1] for row in labels.tolist()]
+
+    def stamp(self) -> str:
+        """Return the size, the time and the digest of the file, and of its lists' own if any.
+
+        Raises CorruptIndexError where it is gone, EngineError where it is being written to.
+        """
+        with self._guard.shared:
+            return stamp_of(*self._paths)
 
     def __len__(self) -> int:
         """Return how many vectors it holds."""
@@ -79,30 +85,40 @@ class AttachedIndex:
     def _vectors(self, queries: Float32s) -> Any:
         """Return queries as the index takes them."""
         if is_binary(self._index):
-            return np.packbits(queries > 0, axis=1)
-        if self.metric != "cosine":
-            return queries
-        # As its vectors were: which lists are read depends on how long a query is.
-        lengths = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
-        return (queries / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+            return signs(queries)
+        return unit(queries) if self.metric == "cosine" else queries
 
 
-def _metric(index: Any, told: Any, location: str) -> Metric | None:
-    """Return the metric of the index, or the one that the caller tells if it can be."""
-    if told not in (None, "cosine", "ip", "l2"):
-        raise InputError(f"parameter metric must be cosine, ip or l2, not {told!r}")
-    metric: Metric | None = told
+def _read(path: Path, mapped: bool) -> tuple[list[Path], Mapped, Any]:
+    """Return the files of an index, those of them that stay mapped, and the index.
+
+    Raises CorruptIndexError where it cannot be read, or its parts contradict each other, and
+    EngineError where it was written to meanwhile.
+    """
+    files = Mapped(path)
+    try:
+        index, lists = foreign_files.load(path, mapped)
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise CorruptIndexError(f"faiss cannot read {path}: {error}") from error
+    files.check()
+    for fault in faults_of(index):
+        raise CorruptIndexError(f"{path} is damaged: {fault}")
+    if lists is not None:
+        return [path, lists], Mapped(path, lists), index
+    return [path], files if mapped else Mapped(), index
+
+
+def _metric(index: Any, location: str) -> Metric | None:
+    """Return the metric of the index, None for one of bits."""
     if is_binary(index):
-        return metric
-    own = _METRICS.get(index.metric_type)
+        return None
+    own = foreign_files.METRICS.get(index.metric_type)
     if own is None:
         raise InputError(
             f"{location} compares by FAISS's metric {index.metric_type}, which is none of inner "
             "product and L2"
         )
-    if told not in (None, "cosine", own):
-        raise InputError(f"{location} compares by {own}, not by {told}")
-    return metric or own
+    return own
 
 
 def _wish(index: Any, nprobe: int, ef: int) -> Any:

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from requant.adapters.faiss import storage
+from requant.adapters.faiss.adopted import AdoptedIndex
 from requant.adapters.faiss.attached import AttachedIndex
 from requant.adapters.faiss.capabilities import CAPABILITIES
-from requant.adapters.faiss.foreign import ForeignIndex
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
-from requant.adapters.protocol import Capabilities, Foreign, IndexSpec
+from requant.adapters.protocol import Attached, Capabilities, IndexSpec
 from requant.quantizers.arrays import Codes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class FaissBackend(LocalBackend[storage.FaissStructure | ForeignIndex]):
+class FaissBackend(LocalBackend[storage.FaissStructure | AdoptedIndex]):
     """Codes in FAISS's own indexes, in memory; `flush` writes a file that plain FAISS can open.
 
     `effort` is efSearch of a graph and nprobe of lists. FAISS's threads follow `OMP_NUM_THREADS`
@@ -71,11 +71,11 @@ class FaissBackend(LocalBackend[storage.FaissStructure | ForeignIndex]):
         Raises:
             InputError: no FAISS index, or one whose metric or codes cannot be told.
         """
-        foreign = ForeignIndex(index)
-        return cls(foreign.spec, foreign)
+        adopted = AdoptedIndex(index)
+        return cls(adopted.spec, adopted)
 
     @classmethod
-    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Attached:
         """Ask a FAISS file of another program's, read only; `params` as in `attached.PARAMS`.
 
         Raises InputError, CorruptIndexError, and EngineError where it is written to meanwhile.
@@ -87,8 +87,8 @@ class FaissBackend(LocalBackend[storage.FaissStructure | ForeignIndex]):
         with self._guard.shared:
             return self._structure.inner
 
-    def _writable(self) -> storage.FaissStructure | ForeignIndex:
-        if self._mapped and not isinstance(self._structure, ForeignIndex):
+    def _writable(self) -> storage.FaissStructure | AdoptedIndex:
+        if self._mapped and not isinstance(self._structure, AdoptedIndex):
             self._structure = storage.private_copy(self.spec, self._structure)
             self._mapped = False
         return self._structure

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from requant.adapters.attached import (
+    Metric,
+    agreed_metric,
+    asked_by,
+    check_asked,
+    check_params,
+    number,
+    signs,
+    told_metric,
+    unit,
+    wanted,
+)
 from requant.adapters.errors import CorruptIndexError, EngineError
-from requant.adapters.guards import EngineGuard, check_queries, check_search, whole_number
+from requant.adapters.guards import EngineGuard
 from requant.adapters.lancedb.attached_columns import ROW, Columns, columns_of, texts_of
+from requant.adapters.lancedb.attached_table import index_of, opened, place_named, stamp_of
 from requant.adapters.lancedb.calls import Caller, _AbsentError
-from requant.adapters.lancedb.capabilities import CAPABILITIES
-from requant.adapters.lancedb.place import Place, place_of
-from requant.adapters.lancedb.table import _connected
-from requant.adapters.protocol import IndexSpec
 from requant.quantizers.arrays import Float32s
-from requant.quantizers.codes import CodeSpec
-from requant.quantizers.errors import InputError
-
-Metric = Literal["cosine", "ip", "l2"]
 
 PARAMS = {
     "vector": "column of the vectors, where there are several",
@@ -39,9 +42,6 @@ _DISTANCES = {"l2": "l2", "cosine": "cosine", "ip": "dot", None: None}
 _DISTANCE, _QUERY = "_distance", "query_index"
 # LanceDB reads a table once for all queries of a call.
 _AT_ONCE = 64
-_SUFFIX = ".lance"
-# LanceDB makes room for as many answers as it is asked for.
-_MANY = 10_000
 
 
 class AttachedTable:
@@ -49,29 +49,23 @@ class AttachedTable:
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
         """Open the table; raises InputError, CorruptIndexError, EngineError."""
-        for name in params:
-            if name not in PARAMS and name not in _CONNECTION:
-                have = ", ".join((*PARAMS, *_CONNECTION))
-                raise InputError(f"a LanceDB table has no parameter {name!r}: {have}")
-        wishes = IndexSpec(CodeSpec("float32", 1), "ip", params=params)
-        self._nprobes = whole_number(wishes, "nprobes", 0, least=0)
-        self._ef = whole_number(wishes, "ef", 0, least=0)
-        self._refine = whole_number(wishes, "refine_factor", 0, least=0)
-        self._place = _place(location, wishes)
+        check_params(params, (*PARAMS, *_CONNECTION), "a LanceDB table")
+        self._nprobes, self._ef = number(params, "nprobes"), number(params, "ef")
+        self._refine = number(params, "refine_factor")
+        self._place = place_named(location, asked_by(1, params))
         self._call = Caller(str(self._place), self._place.secrets)
         try:
-            self._table, schema = self._call(_opened(self._place))
+            self._table, schema = self._call(opened(self._place))
         except _AbsentError as error:
             raise CorruptIndexError(f"there is no lancedb table at {self._place}") from error
         try:
             self._columns = columns_of(schema, params, str(self._place))
-            self._graph, own = self._call(_index(self._table, self._columns.vector))
-            self._distance, self.metric = _distance(self._columns, own, params.get("metric"))
+            self._graph, own = self._call(index_of(self._table, self._columns.vector))
+            self._distance, self.metric = _distance(self._columns, own, told_metric(params))
         except BaseException:
             self._table.close()
             raise
         self.dim = self._columns.dim
-        self._spec = IndexSpec(CodeSpec("float32", self.dim), "ip")
         self._guard = EngineGuard("lancedb")
 
     def ask(self, queries: Float32s, k: int, effort: int | None = None) -> list[list[str]]:
@@ -80,17 +74,28 @@ class AttachedTable:
         The table is asked at its newest version. `effort` is ef of a graph, nprobes of partitions.
         Raises InputError, DimensionError, EngineError.
         """
-        queries = check_queries(queries, self._spec, k)
-        check_search(False, effort, CAPABILITIES, self._spec)
+        queries = check_asked(queries, self.dim, k, effort)
         answers: list[list[str]] = []
         with self._guard.shared:
-            want = k if k <= _MANY else min(k, max(1, self._rows()))
+            want = wanted(k, self._rows)
             arrays = self._arrays(queries)
             # Bits come back under the wrong query when a call holds several.
             several = 1 if self._columns.bits else _AT_ONCE
             for start in range(0, len(arrays), several):
                 answers += self._asked(arrays[start : start + several], want, effort)
         return answers
+
+    def stamp(self) -> str:
+        """Return the version of the table, when it was made, and how many rows it has.
+
+        Every write makes a version, and so does tidying up (compaction, a new index), which
+        changes no answer. Raises CorruptIndexError where it is gone, EngineError.
+        """
+        with self._guard.shared:
+            try:
+                return self._call(stamp_of(self._place))
+            except _AbsentError as error:
+                raise CorruptIndexError(f"there is no lancedb table at {self._place}") from error
 
     def __len__(self) -> int:
         """Return how many rows the table has."""
@@ -111,11 +116,9 @@ class AttachedTable:
     def _arrays(self, queries: Float32s) -> list[Any]:
         """Return each query as an Arrow array of the type of the column."""
         if self._columns.bits:
-            return [pa.array(row) for row in np.packbits(queries > 0, axis=1)]
+            return [pa.array(row) for row in signs(queries)]
         if self.metric == "cosine" and self._distance != "cosine":
-            # As its vectors were: which partitions are read depends on how long a query is.
-            lengths = np.linalg.norm(queries.astype(np.float64), axis=1, keepdims=True)
-            queries = (queries / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+            queries = unit(queries)
         dtype = self._columns.dtype
         if dtype == np.float16:
             queries = queries.clip(-65504, 65504)
@@ -148,49 +151,15 @@ class AttachedTable:
         return [answer[:k] for answer in answers]
 
 
-def _place(location: str, wishes: IndexSpec) -> Place:
-    """Return where a table is: `folder/name.lance`, `folder/name`, or a URI."""
-    place = place_of(location, wishes)
-    if place.folder is None:
-        return replace(place, table=place.table.removesuffix(_SUFFIX))
-    told = place.folder
-    for folder in (told, told.with_name(told.name + _SUFFIX)):
-        if folder.suffix == _SUFFIX and folder.is_dir():
-            return Place(str(folder.parent), folder.stem, folder)
-    tables = sorted(path.stem for path in Path(told).glob(f"*{_SUFFIX}")) if told.is_dir() else []
-    if tables:
-        raise InputError(f"{told} is a database: name a table in it, one of: {', '.join(tables)}")
-    # LanceDB would make a folder where there is none.
-    raise CorruptIndexError(f"there is no lancedb table at {told}")
-
-
-async def _opened(place: Place) -> tuple[Any, Any]:
-    table = await (await _connected(place)).open_table(place.table)
-    return table, await table.schema()
-
-
-async def _index(table: Any, column: str) -> tuple[bool, str | None]:
-    """Return whether the column's index is a graph, and its distance; None without an index."""
-    for found in await table.list_indices():
-        if found.columns == [column]:
-            stats = await table.index_stats(found.name)
-            if stats is not None and stats.distance_type:
-                return "hnsw" in found.index_type.lower(), str(stats.distance_type).lower()
-    return False, None
-
-
-def _distance(columns: Columns, own: str | None, told: Any) -> tuple[str | None, Metric | None]:
+def _distance(
+    columns: Columns, own: str | None, told: Metric | None
+) -> tuple[str | None, Metric | None]:
     """Return what LanceDB is told to compare by, and what that is for us."""
-    if told not in (None, "cosine", "ip", "l2"):
-        raise InputError(f"parameter metric must be cosine, ip or l2, not {told!r}")
-    metric: Metric | None = told
     if columns.bits:
-        return "hamming", metric
+        return "hamming", told
     if own is None:
-        return _DISTANCES[metric], metric
+        return _DISTANCES[told], told
     if own not in _METRICS:
         raise EngineError(f"the index of {columns.vector} compares by {own}, which is not known")
     # LanceDB scans the table where it is asked for another distance than that of the index.
-    if told not in (None, "cosine", _METRICS[own]):
-        raise InputError(f"the index of {columns.vector} compares by {own}, not by {told}")
-    return own, metric or _METRICS[own]
+    return own, agreed_metric(told, _METRICS[own], f"the index of {columns.vector}")

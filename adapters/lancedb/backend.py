@@ -22,7 +22,7 @@ from requant.adapters.lancedb.place import place_of
 from requant.adapters.lancedb.plan import plan_of
 from requant.adapters.lancedb.search import Wish, search
 from requant.adapters.lancedb.upkeep import Upkeep
-from requant.adapters.protocol import Candidates, Capabilities, Foreign, IndexSpec, Keys
+from requant.adapters.protocol import Attached, Candidates, Capabilities, IndexSpec, Keys
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import InputError
 
@@ -105,7 +105,7 @@ class LancedbBackend:
         tables.drop(place_of(location, spec))
 
     @classmethod
-    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Attached:
         """Ask a table of another program's, read only; `params` as in `attached.PARAMS`.
 
         Raises InputError, CorruptIndexError, EngineError.

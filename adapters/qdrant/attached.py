@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from requant.adapters.attached import (
+    Metric,
+    asked_by,
+    check_asked,
+    check_params,
+    flag,
+    number,
+    wanted,
+)
 from requant.adapters.errors import EngineMissingError
-from requant.adapters.guards import EngineGuard, check_queries, check_search, whole_number
+from requant.adapters.guards import EngineGuard
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant.capabilities import CAPABILITIES
 from requant.adapters.qdrant.places import Local, Server, parse
 from requant.quantizers.arrays import Float32s
-from requant.quantizers.codes import CodeSpec
 from requant.quantizers.errors import InputError
-
-Metric = Literal["cosine", "ip", "l2"]
 
 PARAMS = {
     "vector": "name of the vector, where there are several",
@@ -28,8 +33,6 @@ _CONNECTION = ("api_key", "timeout", "retries", "prefer_grpc", "grpc_port")
 _METRICS: dict[str, Metric] = {"Cosine": "cosine", "Dot": "ip", "Euclid": "l2"}
 # Queries in one request.
 _QUERIES = 256
-# Qdrant makes room for as many answers as it is asked for.
-_MANY = 10_000
 
 
 class Holder(Protocol):
@@ -48,6 +51,9 @@ class Holder(Protocol):
     def count(self, vector: str) -> int:
         """Return how many points have that vector."""
 
+    def stamp(self, vector: str) -> str:
+        """Return what changes when the points there do."""
+
     def close(self) -> None:
         """Let go of it."""
 
@@ -57,15 +63,11 @@ class AttachedCollection:
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
         """Connect; raises InputError, CorruptIndexError, EngineError, EngineMissingError."""
-        for name in params:
-            if name not in PARAMS and name not in _CONNECTION:
-                have = ", ".join((*PARAMS, *_CONNECTION))
-                raise InputError(f"a Qdrant collection has no parameter {name!r}: {have}")
-        wishes = IndexSpec(CodeSpec("float32", 1), "ip", params=params)
-        self._effort = whole_number(wishes, "hnsw_ef", 0, least=0) or None
-        self._exact = bool(_flag(params, "exact"))
-        self._rescore = _flag(params, "rescore")
-        self._held = _held(location, wishes)
+        check_params(params, (*PARAMS, *_CONNECTION), "a Qdrant collection")
+        self._effort = number(params, "hnsw_ef") or None
+        self._exact = bool(flag(params, "exact", None))
+        self._rescore = flag(params, "rescore", None)
+        self._held = _held(location, asked_by(1, params))
         try:
             self._vector, found = _chosen(self._held.config, params.get("vector"), location)
             self.dim = int(found["size"])
@@ -73,7 +75,6 @@ class AttachedCollection:
         except BaseException:
             self._held.close()
             raise
-        self._spec = IndexSpec(CodeSpec("float32", self.dim), "ip")
         self._guard = EngineGuard("qdrant")
         self._pid = os.getpid()
         self._open = True
@@ -83,17 +84,27 @@ class AttachedCollection:
 
         `effort` is hnsw_ef. Raises InputError, DimensionError, EngineError.
         """
-        queries = check_queries(queries, self._spec, k)
-        check_search(False, effort, CAPABILITIES, self._spec)
+        queries = check_asked(queries, self.dim, k, effort)
         wish = {"hnsw_ef": effort or self._effort, "exact": self._exact, "rescore": self._rescore}
         answers: list[list[str]] = []
         with self._guard.shared:
-            want = k if k <= _MANY else min(k, max(1, self._held.count(self._vector)))
+            want = wanted(k, lambda: self._held.count(self._vector))
             for start in range(0, len(queries), _QUERIES):
                 part = queries[start : start + _QUERIES].tolist()
                 for points in self._held.search(part, want, self._vector, wish):
                     answers.append([str(point.id) for point in points])
         return answers
+
+    def stamp(self) -> str:
+        """Return what changes when the points there do.
+
+        Of a shard that is its files. A server tells its points' number and its first hundred: it
+        has nothing cheap that would tell of one behind them that was replaced by another. Raises
+        CorruptIndexError where there is nothing any more, and EngineError, also where a shard is
+        open elsewhere.
+        """
+        with self._guard.shared:
+            return self._held.stamp(self._vector)
 
     def __len__(self) -> int:
         """Return how many vectors of that name it holds."""
@@ -153,10 +164,3 @@ def _metric(found: Mapping[str, Any], location: str) -> Metric:
             + ", ".join(_METRICS)
         )
     return metric
-
-
-def _flag(params: Mapping[str, Any], name: str) -> bool | None:
-    value = params.get(name)
-    if value is None or isinstance(value, bool):
-        return value
-    raise InputError(f"parameter {name} must be True or False, not {value!r}")

@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,15 +19,14 @@ import qdrant_edge as edge
 
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.protocol import IndexSpec
+from requant.adapters.qdrant.attached_folder import SEGMENTS, copy, stamp_of
 from requant.adapters.qdrant.edge import is_failure
-from requant.adapters.qdrant.folder import MARK, check_room
+from requant.adapters.qdrant.folder import MARK
 from requant.adapters.qdrant.places import Folder
 from requant.quantizers.errors import InputError
 
 T = TypeVar("T")
-_CONFIG, _SEGMENTS, _LOG = "edge_config.json", "segments", "wal"
-_BLOCK = 1 << 16
-_ZEROS = bytes(_BLOCK)
+_CONFIG = "edge_config.json"
 
 
 class HeldInCopy:
@@ -42,7 +39,7 @@ class HeldInCopy:
         scratch = Path(tempfile.mkdtemp(prefix="requant-"))
         self._remove = weakref.finalize(self, _remove, scratch, os.getpid())
         try:
-            _copy(path, scratch / "shard")
+            copy(path, scratch / "shard")
             self._shard = edge.EdgeShard.load(str(scratch / "shard"))
         except BaseException as error:
             self._remove()
@@ -78,6 +75,10 @@ class HeldInCopy:
         having = edge.Filter(must=[edge.HasVectorCondition(vector)]) if vector else None
         return int(self._run(self._shard.count, edge.CountRequest(exact=True, filter=having)))
 
+    def stamp(self, vector: str) -> str:
+        """Return a digest of the folder that was copied, as it is now."""
+        return stamp_of(self._path)
+
     def close(self) -> None:
         """Close the copy and remove it."""
         try:
@@ -109,7 +110,7 @@ def _config(path: Path) -> Mapping[str, Any]:
     if (path / MARK).is_file():
         raise InputError(f"{path} is an index of requant's own: search its collection instead")
     try:
-        if not (path / _SEGMENTS).is_dir():
+        if not (path / SEGMENTS).is_dir():
             raise ValueError("it has no segments")
         config = json.loads((path / _CONFIG).read_bytes())
         if not isinstance(config, dict) or not isinstance(config.get("vectors"), dict):
@@ -119,71 +120,7 @@ def _config(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _copy(path: Path, target: Path) -> None:
-    """Copy a folder while nobody has it open; raises EngineError."""
-    try:
-        with _alone(path):
-            before = _listing(path)
-            check_room(target.parent, sum(map(_on_disk, path.rglob("*"))))
-            shutil.copytree(path, target, copy_function=_copy_file)
-            if _listing(path) != before:
-                raise EngineError(f"the shard {path} was written to while it was copied: try again")
-    except (OSError, shutil.Error) as error:
-        raise EngineError(f"the shard {path} cannot be copied to {target}: {error}") from error
-
-
-def _listing(path: Path) -> dict[Path, tuple[int, int]]:
-    """Return the size and the time of each file."""
-    found = {file: file.stat() for file in path.rglob("*") if file.is_file()}
-    return {file: (stat.st_size, stat.st_mtime_ns) for file, stat in found.items()}
-
-
-def _on_disk(file: Path) -> int:
-    """Return the bytes that a file takes, which are fewer than its size where it has holes."""
-    stat = file.stat()
-    return int(stat.st_blocks) * 512 if hasattr(stat, "st_blocks") else stat.st_size
-
-
-def _copy_file(source: str, target: str) -> None:
-    """Copy without the zeros: Qdrant reserves 32 MB for the smallest file."""
-    with Path(source).open("rb") as old, Path(target).open("wb") as new:
-        while block := old.read(_BLOCK):
-            if block == _ZEROS[: len(block)]:
-                new.seek(len(block), os.SEEK_CUR)
-            else:
-                new.write(block)
-        new.truncate(old.tell())
-
-
 def _remove(scratch: Path, pid: int) -> None:
     """Remove the copy, in the process that made it: a forked child leaves it to its parent."""
     if os.getpid() == pid:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-if sys.platform == "win32":
-
-    @contextmanager
-    def _alone(path: Path) -> Iterator[None]:
-        """Do nothing: Qdrant does not lock folders here."""
-        yield
-else:
-    import fcntl
-
-    @contextmanager
-    def _alone(path: Path) -> Iterator[None]:
-        """Take Qdrant's own lock of the log, beside other readers; a shard without log has none."""
-        if not (path / _LOG).is_dir():
-            yield
-            return
-        descriptor = os.open(path / _LOG, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise EngineError(
-                    f"another program has the shard {path} open: close it there"
-                ) from error
-            yield
-        finally:
-            os.close(descriptor)

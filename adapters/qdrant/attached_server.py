@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from qdrant_client import models
 
 from requant.adapters.errors import CorruptIndexError
@@ -12,20 +14,20 @@ from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant.places import Server
 from requant.adapters.qdrant.server import _connect, _info
 
+# Points that a stamp looks at.
+_LOOK = 100
+
 
 class HeldByServer:
     """The collection, through qdrant-client."""
 
     def __init__(self, place: Server, wishes: IndexSpec) -> None:
         """Connect as `wishes.params` say; raises CorruptIndexError, EngineError."""
-        self._name = place.collection
+        self._name, self._place = place.collection, place
         connection, self._call = _connect(wishes, place)
         self._client = connection.client
         try:
-            info = _info(self._client, self._call, place)
-            if info is None:
-                raise CorruptIndexError(f"there is no collection {place}")
-            self.config: Mapping[str, Any] = info.config.params.model_dump(mode="json")
+            self.config: Mapping[str, Any] = self._config()
         except BaseException:
             self.close()
             raise
@@ -66,6 +68,32 @@ class HeldByServer:
                 )
             ).count
         )
+
+    def stamp(self, vector: str) -> str:
+        """Return the number of points, what they are compared by, and a digest of the first."""
+        vectors = self._config().get("vectors") or {}
+        distance = (vectors.get(vector) or vectors).get("distance")
+        points, _ = self._call(
+            lambda: self._client.scroll(
+                self._name,
+                limit=_LOOK,
+                with_payload=False,
+                with_vectors=[vector] if vector else True,
+            )
+        )
+        look = hashlib.sha256()
+        for point in points:
+            held = point.vector.get(vector) if isinstance(point.vector, dict) else point.vector
+            look.update(f"{point.id}:".encode())
+            look.update(np.array([] if held is None else held, np.float32).tobytes())
+        return f"points={self.count(vector)} distance={distance} first={look.hexdigest()}"
+
+    def _config(self) -> Mapping[str, Any]:
+        info = _info(self._client, self._call, self._place)
+        if info is None:
+            raise CorruptIndexError(f"there is no collection {self._place}")
+        config: Mapping[str, Any] = info.config.params.model_dump(mode="json")
+        return config
 
     def close(self) -> None:
         """Close the connection."""

@@ -18,7 +18,7 @@ from requant.adapters.guards import (
     check_search,
     check_supported,
 )
-from requant.adapters.protocol import Candidates, Capabilities, Foreign, IndexSpec, Keys
+from requant.adapters.protocol import Attached, Candidates, Capabilities, IndexSpec, Keys
 from requant.adapters.qdrant import opening
 from requant.adapters.qdrant.answers import Asker
 from requant.adapters.qdrant.attached import AttachedCollection
@@ -100,7 +100,7 @@ class QdrantBackend:
         opening.remove(spec, location)
 
     @classmethod
-    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Attached:
         """Ask a collection of another program's, read only; `params` as in `attached.PARAMS`.
 
         Raises InputError, CorruptIndexError, EngineMissingError, and EngineError, also where a

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from usearch.index import Index, MetricKind, ScalarKind
 
+from requant.adapters.attached import (
+    Metric,
+    agreed_metric,
+    asked_by,
+    check_asked,
+    check_params,
+    flag,
+    number,
+    signs,
+    told_metric,
+)
+from requant.adapters.attached_files import Mapped, stamp_of, state_of
 from requant.adapters.errors import CorruptIndexError, EngineError
-from requant.adapters.guards import EngineGuard, check_queries, check_search, whole_number
-from requant.adapters.protocol import IndexSpec
+from requant.adapters.guards import EngineGuard
 from requant.adapters.usearch import probe
-from requant.adapters.usearch.capabilities import CAPABILITIES
 from requant.adapters.usearch.kinds import clipped, float_kinds
 from requant.adapters.usearch.natives import threads
 from requant.quantizers.arrays import Float32s
-from requant.quantizers.codes import CodeSpec
 from requant.quantizers.errors import InputError
-
-Metric = Literal["cosine", "ip", "l2"]
 
 PARAMS = {
     "expansion_search": "candidates looked at by a search without effort (usearch's own default)",
@@ -44,20 +51,14 @@ class AttachedIndex:
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
         """Open the file; raises InputError, CorruptIndexError, EngineError."""
-        for name in params:
-            if name not in PARAMS:
-                raise InputError(f"a usearch file has no parameter {name!r}: {', '.join(PARAMS)}")
+        check_params(params, PARAMS, "a usearch file")
         self._path = Path(location)
-        self._mapped = _flag(params, "mmap", True)
-        self._stamp = probe.stamp_of(self._path)
-        self._index = _opened(self._path, self._stamp, self._mapped)
+        self._files, self._index = _read(self._path, flag(params, "mmap", True))
         self.dim = int(self._index.ndim)
-        self.metric = _metric(self._index, params.get("metric"), location)
-        self._spec = IndexSpec(CodeSpec("float32", self.dim), "ip", params=params)
-        self._threads = threads(self._spec)
-        self._exact = _flag(params, "exact", self._index.connectivity < _LEAST_LINKS)
-        self._effort = whole_number(self._spec, "expansion_search", 0, least=0)
-        self._effort = self._effort or int(self._index.expansion_search)
+        self.metric = agreed_metric(told_metric(params), _metric(self._index, location), location)
+        self._threads = threads(asked_by(self.dim, params))
+        self._exact = flag(params, "exact", self._index.connectivity < _LEAST_LINKS)
+        self._effort = number(params, "expansion_search") or int(self._index.expansion_search)
         self._guard = EngineGuard("usearch")
 
     def ask(self, queries: Float32s, k: int, effort: int | None = None) -> list[list[str]]:
@@ -66,11 +67,10 @@ class AttachedIndex:
         `effort` is the expansion of the search. Raises InputError, DimensionError, and EngineError,
         also where a mapped file was written to since it was attached.
         """
-        queries = check_queries(queries, self._spec, k)
-        check_search(False, effort, CAPABILITIES, self._spec)
+        queries = check_asked(queries, self.dim, k, effort)
         # One at a time: usearch keeps the effort in the index, where other searches would meet it.
         with self._guard:
-            self._check_file()
+            self._files.check()
             want = min(k, len(self._index))
             if not want or not len(queries):
                 return [[] for _ in queries]
@@ -83,6 +83,14 @@ class AttachedIndex:
             return [_texts(found.keys)]
         # Behind its count, usearch pads a row with key 0.
         return [_texts(row[:n]) for row, n in zip(found.keys, found.counts, strict=True)]
+
+    def stamp(self) -> str:
+        """Return the size, the time and the digest of the file.
+
+        Raises CorruptIndexError where it is gone, EngineError where it is being written to.
+        """
+        with self._guard.shared:
+            return stamp_of(self._path)
 
     def __len__(self) -> int:
         """Return how many vectors it holds."""
@@ -100,36 +108,27 @@ class AttachedIndex:
         Of floats for int8 it makes unit vectors, as it did of those that it holds.
         """
         if self._index.dtype == ScalarKind.B1:
-            return np.packbits(queries > 0, axis=1), ScalarKind.B1
+            return signs(queries), ScalarKind.B1
         return clipped(queries, self._index.dtype.name.lower()), ScalarKind.F32
 
-    def _check_file(self) -> None:
-        if not self._mapped or not self._path.exists():
-            return
-        now = probe.stamp_of(self._path)
-        # A file that took its place by a rename leaves the mapped one as it was.
-        if now != self._stamp and now.inode == self._stamp.inode:
-            raise EngineError(
-                f"{self._path} was written to since it was attached: attach it again, or with "
-                "params={'mmap': False}"
-            )
 
-
-def _opened(path: Path, stamp: probe.Stamp, mapped: bool) -> Any:
-    probe.check(path, stamp)
+def _read(path: Path, mapped: bool) -> tuple[Mapped, Any]:
+    """Return the file where it stays mapped, and the index in it."""
+    state = state_of(path)
+    files = Mapped(path) if mapped else Mapped()
+    probe.check(path, state)
     try:
         index = Index.restore(str(path), view=mapped)
     except (RuntimeError, ValueError, OSError) as error:
         raise CorruptIndexError(f"usearch cannot read {path}: {error}") from error
-    if index is None or probe.stamp_of(path) != stamp:
+    # What was looked at has to be what was opened: here a rename counts as well.
+    if index is None or state_of(path) != state:
         raise EngineError(f"{path} was written to while it was read: attach it again")
-    return index
+    return files, index
 
 
-def _metric(index: Any, told: Any, location: str) -> Metric | None:
-    """Return the metric of the index, or the one that the caller tells if it can be."""
-    if told not in (None, "cosine", "ip", "l2"):
-        raise InputError(f"parameter metric must be cosine, ip or l2, not {told!r}")
+def _metric(index: Any, location: str) -> Metric | None:
+    """Return the metric of the index, None for one of bits."""
     bits, name = index.dtype == ScalarKind.B1, index.dtype.name.lower()
     hamming = index.metric_kind == MetricKind.Hamming
     if (
@@ -141,18 +140,7 @@ def _metric(index: Any, told: Any, location: str) -> Metric | None:
             f"{location} holds {name} under {index.metric_kind.name}, which is none of floats and "
             "i8 under cos, ip or l2sq, and b1 under hamming"
         )
-    own = _METRICS[index.metric_kind]
-    if told not in (None, "cosine", own) and not bits:
-        raise InputError(f"{location} compares by {own}, not by {told}")
-    metric: Metric | None = told or own
-    return metric
-
-
-def _flag(params: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = params.get(name, default)
-    if not isinstance(value, bool):
-        raise InputError(f"parameter {name} must be True or False, not {value!r}")
-    return value
+    return _METRICS[index.metric_kind]
 
 
 def _texts(keys: Any) -> list[str]:

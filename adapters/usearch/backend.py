@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
-from requant.adapters.protocol import Capabilities, Foreign, IndexSpec
+from requant.adapters.protocol import Attached, Capabilities, IndexSpec
+from requant.adapters.usearch.adopted import AdoptedIndex
 from requant.adapters.usearch.attached import AttachedIndex
 from requant.adapters.usearch.capabilities import CAPABILITIES
 from requant.adapters.usearch.flat import FlatIndex
-from requant.adapters.usearch.foreign import ForeignIndex
 from requant.adapters.usearch.graph import GraphIndex
 from requant.adapters.usearch.natives import kind_of
 from requant.adapters.usearch.scanned import ScannedIndex
@@ -71,11 +71,11 @@ class UsearchBackend(LocalBackend[FlatIndex | GraphIndex]):
             InputError: no usearch index, one of another dtype or metric, or a graph to walk that
                 has hardly any links.
         """
-        foreign = ForeignIndex(index, exact)
-        return cls(foreign.spec, foreign)
+        adopted = AdoptedIndex(index, exact)
+        return cls(adopted.spec, adopted)
 
     @classmethod
-    def attach(cls, location: str, params: Mapping[str, Any]) -> Foreign:
+    def attach(cls, location: str, params: Mapping[str, Any]) -> Attached:
         """Ask a usearch file of another program's, read only; `params` as in `attached.PARAMS`.
 
         A damaged file can end its process: another process opens it first. Raises InputError,

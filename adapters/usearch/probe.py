@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from requant.adapters.attached_files import FileState
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.quantizers.errors import InputError
 
@@ -39,14 +40,6 @@ assert len(index.keys) == len(index)
 """
 
 
-class Stamp(NamedTuple):
-    """What changes when a file is written to, and when another one takes its place."""
-
-    inode: int
-    bytes: int
-    changed: int
-
-
 class _Graph(NamedTuple):
     """What the headers say of the graph, and where it is."""
 
@@ -58,26 +51,17 @@ class _Graph(NamedTuple):
     levels: int
 
 
-def stamp_of(path: Path) -> Stamp:
-    """Return the stamp of a file; raises CorruptIndexError if there is none."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise CorruptIndexError(f"{path} cannot be read: {error}") from error
-    return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
-
-
 @lru_cache(maxsize=256)
-def check(path: Path, stamp: Stamp) -> None:
-    """Raise CorruptIndexError if usearch would not bear the file, which is as `stamp` says.
+def check(path: Path, state: FileState) -> None:
+    """Raise CorruptIndexError if usearch would not bear the file, which is as `state` says.
 
     Headers and every link of the graph are looked at here, and the file is opened and searched in
     a process of its own. What was found good is not looked at again.
     """
     try:
         with path.open("rb") as file:
-            graph = _header(file, stamp.bytes)
-            _check_graph(file, graph, stamp.bytes)
+            graph = _header(file, state.bytes)
+            _check_graph(file, graph, state.bytes)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

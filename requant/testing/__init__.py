@@ -9,10 +9,14 @@ import pytest
 
 # So that a failing assertion in the suite shows its values in somebody else's test run.
 pytest.register_assert_rewrite(
-    "requant.testing.bench", "requant.testing.judge", "requant.testing.conformance.suite"
+    "requant.testing.attaching",
+    "requant.testing.bench",
+    "requant.testing.conformance",
+    "requant.testing.judge",
 )
 
+from requant.testing.attaching import AttachConformance, AttachFileConformance  # noqa: E402
 from requant.testing.conformance import BackendConformance  # noqa: E402
 from requant.testing.reference import ReferenceBackend  # noqa: E402
 
-__all__ = ["BackendConformance", "ReferenceBackend"]
+__all__ = ["AttachConformance", "AttachFileConformance", "BackendConformance", "ReferenceBackend"]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,12 @@ import numpy as np
 import pytest
 from faiss.contrib.ondisk import merge_ondisk
 
-from requant.adapters.errors import CorruptIndexError, EngineError
+from requant.adapters.errors import CorruptIndexError
 from requant.adapters.faiss import FaissBackend
-from requant.adapters.protocol import Attaching, Foreign
-from requant.quantizers.errors import DimensionError, InputError
+from requant.adapters.protocol import Attached
+from requant.quantizers.errors import InputError
+from requant.testing import AttachFileConformance
+from tests.conformance.attaching import attached_by
 
 N, D, K = 2000, 32, 10
 RNG = np.random.default_rng(7)
@@ -35,6 +34,26 @@ CASES = [(kind, metric) for kind in KINDS for metric in ("ip", "l2")]
 CASES += [("NSG16,Flat", "l2"), ("LSH", "l2")]
 
 
+class TestAttachedFaiss(AttachFileConformance):
+    backend = FaissBackend
+    bad_params = ({"nprobe": -1}, {"efSearch": True}, {"metric": "hamming"}, {"mmap": 1})
+
+    def make(self, name, vectors, ids, metric):
+        if metric == "cosine":
+            vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        flat = faiss.IndexFlatL2 if metric == "l2" else faiss.IndexFlatIP
+        index = faiss.IndexIDMap(flat(vectors.shape[1]))
+        index.add_with_ids(vectors, np.array(ids, np.int64))
+        faiss.write_index(index, str(self.folder / name))
+        return str(self.folder / name)
+
+    def params(self, metric):
+        return {"metric": "cosine"} if metric == "cosine" else {}
+
+    def ids(self, n):
+        return [-5, 0, 2**62, *range(1, n)][:n]
+
+
 def made(kind: str, metric: int = faiss.METRIC_L2) -> Any:
     index = faiss.index_factory(D, kind, metric)
     for owner in (faiss.try_extract_index_ivf(index), getattr(index, "pq", None)):
@@ -45,24 +64,8 @@ def made(kind: str, metric: int = faiss.METRIC_L2) -> Any:
     return index
 
 
-def state(folder: Path) -> dict[str, tuple[str, int]]:
-    return {
-        str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-@contextmanager
-def attached(path: Path, **params: Any) -> Iterator[Foreign]:
-    """An attached file; whatever is asked of it, its folder stays as it is."""
-    before = state(path.parent)
-    foreign = FaissBackend.attach(str(path), params)
-    try:
-        yield foreign
-    finally:
-        foreign.close()
-    assert state(path.parent) == before
+def attached(path: Path, **params: Any) -> AbstractContextManager[Attached]:
+    return attached_by(FaissBackend, path, **params)
 
 
 def texts(labels: Any) -> list[list[str]]:
@@ -216,67 +219,29 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         FaissBackend.attach(str(tmp_path / "i.faiss"), {})
 
 
-def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text").write_text("a text that FAISS did not write\n" * 9)
-    for path in (tmp_path / "text", tmp_path / "missing", tmp_path):
-        with pytest.raises(CorruptIndexError):
-            FaissBackend.attach(str(path), {})
+def test_another_metric_is_refused(tmp_path: Path) -> None:
     index = faiss.IndexFlat(D, faiss.METRIC_L1)
     faiss.write_index(index, str(tmp_path / "l1"))
     with pytest.raises(InputError, match="none of inner product and L2"):
         FaissBackend.attach(str(tmp_path / "l1"), {})
-    for params in ({"probes": 1}, {"nprobe": -1}, {"metric": "hamming"}, {"mmap": 1}):
-        with pytest.raises(InputError):
-            FaissBackend.attach(str(tmp_path / "l1"), params)
 
 
-def test_few_and_many_and_none(tmp_path: Path) -> None:
-    index = faiss.IndexIDMap(faiss.IndexFlatIP(D))
-    index.add_with_ids(VECTORS[:3], np.array([-5, 0, 2**62]))
-    faiss.write_index(index, str(tmp_path / "i.faiss"))
-    with attached(tmp_path / "i.faiss") as foreign:
-        assert sorted(foreign.ask(QUERIES[:1], 10**9)[0]) == ["-5", "0", str(2**62)]
-        assert foreign.ask(QUERIES[:0], 3) == []
-        with pytest.raises(DimensionError):
-            foreign.ask(QUERIES[:, :5], 3)
-        with pytest.raises(InputError):
-            foreign.ask(QUERIES, 0)
-        with pytest.raises(InputError):
-            foreign.ask(QUERIES, 3, effort=0)
-    faiss.write_index(faiss.IndexFlatL2(D), str(tmp_path / "empty"))
-    with attached(tmp_path / "empty") as foreign:
-        assert (len(foreign), foreign.ask(QUERIES[:2], 3)) == (0, [[], []])
-
-
-def test_threads_and_closing(tmp_path: Path) -> None:
+def test_threads_share_lists(tmp_path: Path) -> None:
     index = made("IVF16,Flat")
     faiss.write_index(index, str(tmp_path / "i.faiss"))
-    with attached(tmp_path / "i.faiss") as foreign, ThreadPoolExecutor(4) as pool:
+    with attached(tmp_path / "i.faiss") as found, ThreadPoolExecutor(4) as pool:
         wanted = texts(index.search(QUERIES, K)[1])
-        for found in pool.map(lambda _: foreign.ask(QUERIES, K), range(40)):
-            assert found == wanted
-    foreign.close()
-    with pytest.raises(EngineError, match="closed"):
-        foreign.ask(QUERIES, K)
-    assert isinstance(FaissBackend, Attaching)
+        for answers in pool.map(lambda _: found.ask(QUERIES, K), range(40)):
+            assert answers == wanted
 
 
-def test_a_file_that_its_owner_writes_over(tmp_path: Path) -> None:
-    path = tmp_path / "i.faiss"
-    faiss.write_index(made("Flat"), str(path))
-    mapped = FaissBackend.attach(str(path), {})
-    read = FaissBackend.attach(str(path), {"mmap": False})
-    wanted = mapped.ask(QUERIES, K)
-    faiss.write_index(made("IDMap,Flat"), str(tmp_path / "new"))
-    old = tmp_path / "old"
-    path.rename(old)
-    (tmp_path / "new").rename(path)
-    assert mapped.ask(QUERIES, K) == wanted  # the file that was mapped is still there
-    old.rename(path)
-    with path.open("r+b") as file:
-        os.truncate(file.fileno(), 100)
-    with pytest.raises(EngineError, match="was written to since"):
-        mapped.ask(QUERIES, K)
-    assert read.ask(QUERIES, K) == wanted
-    mapped.close()
-    read.close()
+def test_a_stamp_tells_of_lists_in_another_file(tmp_path: Path) -> None:
+    path, _ = on_disk(tmp_path / "a")
+    with attached(path) as found:
+        stamp = found.stamp()
+    lists = path.parent / "lists.data"
+    data = bytearray(lists.read_bytes())
+    data[7] ^= 1
+    lists.write_bytes(data)
+    with attached(path) as found:
+        assert found.stamp() != stamp

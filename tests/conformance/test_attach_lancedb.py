@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +15,10 @@ from lancedb.index import HnswSq, IvfFlat, IvfPq
 
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.lancedb import LancedbBackend
-from requant.adapters.protocol import Attaching, Foreign
-from requant.quantizers.errors import DimensionError, InputError
+from requant.adapters.protocol import Attached
+from requant.quantizers.errors import InputError
+from requant.testing import AttachConformance
+from tests.conformance.attaching import attached_by
 from tests.object_storage import BUCKET, running_object_storage
 
 N, D, K = 1000, 16, 7
@@ -33,6 +32,24 @@ def lists(values: Any, width: int = D) -> Any:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
 
 
+class TestAttachedLancedb(AttachConformance):
+    backend = LancedbBackend
+    bad_params = ({"nprobes": -1}, {"ef": True}, {"refine_factor": 0.5}, {"metric": "hamming"})
+
+    def make(self, name, vectors, ids, metric):
+        database = lancedb.connect(self.folder)
+        database.drop_table(name, ignore_missing=True)
+        rows = pa.table({"id": pa.array(ids, pa.string()), "vector": lists(vectors)})
+        database.create_table(name, rows)
+        return str(self.folder / f"{name}.lance")
+
+    def params(self, metric):
+        return {"metric": metric}
+
+    def ids(self, n):
+        return [f"note {i * 37 % 1000}" for i in range(n)]
+
+
 def made(folder: Path | str, name: str = "notes", **columns: Any) -> Any:
     """A table of LanceDB's own making."""
     database = lancedb.connect(folder)
@@ -40,24 +57,8 @@ def made(folder: Path | str, name: str = "notes", **columns: Any) -> Any:
     return database.create_table(name, pa.table(columns))
 
 
-def state(folder: Path) -> dict[str, tuple[str, int]]:
-    return {
-        str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-@contextmanager
-def attached(path: Path, **params: Any) -> Iterator[Foreign]:
-    """An attached table; whatever is asked of it, its database stays as it is."""
-    before = state(path.parent)
-    foreign = LancedbBackend.attach(str(path), params)
-    try:
-        yield foreign
-    finally:
-        foreign.close()
-    assert state(path.parent) == before
+def attached(path: Path, **params: Any) -> AbstractContextManager[Attached]:
+    return attached_by(LancedbBackend, path, **params)
 
 
 def own(table: Any, column: str = "id", **wishes: Any) -> list[list[str]]:
@@ -185,18 +186,6 @@ def test_the_newest_version_is_asked(tmp_path: Path) -> None:
     foreign.close()
 
 
-def test_few_and_many_and_none(tmp_path: Path) -> None:
-    made(tmp_path, id=NAMES[:3], vector=lists(VECTORS[:3]))
-    with attached(tmp_path / "notes") as foreign:
-        for answer in foreign.ask(QUERIES, 10**9):
-            assert sorted(answer) == sorted(NAMES[:3])
-        assert foreign.ask(QUERIES[:0], 3) == []
-        with pytest.raises(DimensionError):
-            foreign.ask(QUERIES[:, :5], 3)
-        with pytest.raises(InputError):
-            foreign.ask(QUERIES, 0)
-
-
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     made(tmp_path / "db")
     with pytest.raises(InputError, match=r"is a database.*notes"):
@@ -219,19 +208,29 @@ def test_a_table_in_object_storage() -> None:
         before = storage.keys("some/")
         foreign = LancedbBackend.attach(f"{place}/notes", {"storage_options": storage.options})
         assert foreign.ask(QUERIES, K) == own(table)
-        foreign.close()
+        stamp = foreign.stamp()
+        assert foreign.stamp() == stamp
         assert storage.keys("some/") == before
+        table.delete(f"id = '{NAMES[0]}'")
+        assert foreign.stamp() != stamp
+        foreign.close()
         with pytest.raises(CorruptIndexError, match="no lancedb table"):
             LancedbBackend.attach(f"{place}/missing", {"storage_options": storage.options})
 
 
-def test_threads_and_closing(tmp_path: Path) -> None:
+def test_a_stamp_tells_of_every_write(tmp_path: Path) -> None:
     table = made(tmp_path)
-    with attached(tmp_path / "notes") as foreign, ThreadPoolExecutor(4) as pool:
-        wanted = own(table)
-        for found in pool.map(lambda _: foreign.ask(QUERIES, K), range(20)):
-            assert found == wanted
+    foreign = LancedbBackend.attach(str(tmp_path / "notes"), {})
+    stamps = [foreign.stamp()]
+    table.add(pa.table({"id": ["late"], "vector": lists(QUERIES[:1])}))
+    stamps.append(foreign.stamp())
+    table.delete("id = 'late'")
+    stamps.append(foreign.stamp())
+    table.update(where=f"id = '{NAMES[0]}'", values={"id": "other"})
+    stamps.append(foreign.stamp())
+    table.restore(1)
+    stamps.append(foreign.stamp())
+    made(tmp_path, "other").to_arrow()  # beside it
+    assert foreign.stamp() == stamps[-1]
+    assert len(set(stamps)) == 5
     foreign.close()
-    with pytest.raises(EngineError, match="closed"):
-        foreign.ask(QUERIES, K)
-    assert isinstance(LancedbBackend, Attaching)

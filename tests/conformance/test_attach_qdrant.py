@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,94 @@ import qdrant_edge as edge
 from qdrant_client import QdrantClient, models
 
 from requant.adapters.errors import CorruptIndexError, EngineError
-from requant.adapters.protocol import Attaching, Foreign, IndexSpec
+from requant.adapters.protocol import Attached, IndexSpec
 from requant.adapters.qdrant import QdrantBackend
 from requant.quantizers.codes import CodeSpec
 from requant.quantizers.errors import DimensionError, InputError
+from requant.testing import AttachConformance
+from requant.testing.attaching.bench import contents
 from tests.qdrant_server import running
 
 N, D, K = 300, 16, 7
 RNG = np.random.default_rng(7)
 VECTORS = RNG.normal(size=(N, D)).astype(np.float32)
 QUERIES = RNG.normal(size=(9, D)).astype(np.float32)
-# As Qdrant takes them: whole numbers and UUIDs, beside each other.
-IDS: list[Any] = [i * 3 if i % 2 else str(uuid.UUID(int=i << 64)) for i in range(N)]
 NAMES = {"whole": ("Cosine", D), "half": ("Euclid", D // 2), "far": ("Manhattan", D)}
 WIDTHS = {"whole": D, "half": D // 2}
+
+
+def mixed(n: int) -> list[Any]:
+    """Ids as Qdrant takes them: whole numbers and UUIDs, beside each other."""
+    return [i * 3 if i % 2 else str(uuid.UUID(int=i << 64)) for i in range(n)]
+
+
+IDS = mixed(N)
+
+
+class TestAttachedShard(AttachConformance):
+    backend = QdrantBackend
+    bad_params = ({"hnsw_ef": -1}, {"exact": 1}, {"rescore": "yes"})
+
+    @pytest.fixture(autouse=True)
+    def _copies(self, tmp_path_factory, monkeypatch):
+        place = tmp_path_factory.mktemp("scratch")
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        yield
+        assert not list(place.iterdir())
+
+    def make(self, name, vectors, ids, metric):
+        distance = {"cosine": "Cosine", "ip": "Dot", "l2": "Euclid"}[metric]
+        params = edge.EdgeVectorParams(
+            size=vectors.shape[1], distance=getattr(edge.Distance, distance)
+        )
+        path = self.folder / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        config = edge.EdgeConfig(vectors=params, wal_enabled=False)
+        shard = edge.EdgeShard.create(str(path), config)
+        if len(ids):
+            points = [edge.Point(*point) for point in zip(ids, vectors.tolist(), strict=True)]
+            shard.update(edge.UpdateOperation.upsert_points(points))
+        shard.flush()
+        shard.close()
+        return str(path)
+
+    def ids(self, n):
+        return mixed(n)
+
+
+@pytest.fixture(scope="module")
+def http_server():
+    with running() as server:
+        yield server
+
+
+class TestAttachedOnAServer(AttachConformance):
+    backend = QdrantBackend
+    bad_params = ({"hnsw_ef": -1}, {"exact": 1}, {"rescore": "yes"}, {"timeout": 0})
+
+    @pytest.fixture(autouse=True)
+    def _collections(self, http_server):
+        self._server, self._run = http_server, uuid.uuid4().hex[:12]
+
+    def make(self, name, vectors, ids, metric):
+        distance = {"cosine": "COSINE", "ip": "DOT", "l2": "EUCLID"}[metric]
+        config = models.VectorParams(size=vectors.shape[1], distance=models.Distance[distance])
+        name, client = f"{name}-{self._run}", self._server.client
+        client.delete_collection(name)
+        client.create_collection(name, config)
+        if len(ids):
+            client.upsert(name, models.Batch(ids=ids, vectors=vectors.tolist()))
+        return f"{self._server.url}/{name}"
+
+    def params(self, metric):
+        return {"retries": 0}
+
+    def ids(self, n):
+        return mixed(n)
+
+    def remove(self, location):
+        self._server.client.delete_collection(location.rpartition("/")[2])
 
 
 def vectors_of(row: int) -> dict[str, list[float]]:
@@ -72,14 +145,6 @@ def found_by(shard: Any, queries: Any, name: str) -> list[list[str]]:
     ]
 
 
-def state(folder: Path) -> dict[str, tuple[str, int]]:
-    return {
-        str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where copies are made."""
@@ -90,7 +155,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def attached(path: Path, scratch: Path, **params: Any) -> Iterator[Foreign]:
+def attached(path: Path, scratch: Path, **params: Any) -> Iterator[Attached]:
     """An attached shard, whose copy is gone afterwards."""
     foreign = QdrantBackend.attach(str(path), params)
     try:
@@ -109,7 +174,7 @@ def test_answers_are_those_of_the_shard(
     queries = QUERIES[:, : WIDTHS[name]].copy()
     wanted = found_by(shard, queries, name)
     shard.close()
-    before = state(tmp_path)
+    before = contents(tmp_path)
     for params in ({}, {"hnsw_ef": 64}, {"exact": True}, {"rescore": True}):
         with attached(tmp_path / "shard", scratch, vector=name, **params) as foreign:
             assert foreign.dim == WIDTHS[name]
@@ -117,19 +182,16 @@ def test_answers_are_those_of_the_shard(
             assert len(foreign) == {"whole": N, "half": 100}[name]
             assert foreign.ask(queries, K) == wanted
             assert foreign.ask(queries[:1], K, effort=99) == wanted[:1]
-    assert state(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
-def test_few_and_many_and_none(tmp_path: Path, scratch: Path) -> None:
+def test_points_need_not_have_the_vector(tmp_path: Path, scratch: Path) -> None:
     shard_in(tmp_path / "shard").close()
     with attached(tmp_path / "shard", scratch, vector="half") as foreign:
         queries = QUERIES[:, : D // 2].copy()
         assert sorted(foreign.ask(queries[:1], 10**6)[0]) == sorted(map(str, IDS[:100]))
-        assert foreign.ask(queries[:0], 3) == []
         with pytest.raises(DimensionError):
             foreign.ask(QUERIES, 3)
-        with pytest.raises(InputError):
-            foreign.ask(queries, 0)
 
 
 def test_which_vector_has_to_be_clear(tmp_path: Path, scratch: Path) -> None:
@@ -224,7 +286,10 @@ def test_answers_are_those_of_the_server() -> None:
         assert (foreign.dim, foreign.metric) == (D // 2, "l2")
         assert foreign.ask(queries, K) == wanted
         assert foreign.ask(queries, K, effort=50) == wanted
-        assert len(foreign) > 0
+        assert len(foreign) == 100
+        stamp = foreign.stamp()
+        assert stamp.startswith("points=100 distance=Euclid ")
+        assert foreign.stamp() == stamp
         foreign.close()
         assert {line.split()[0] for line in server.requests} <= {"GET", "POST"}
         assert not any("upsert" in line or "delete" in line for line in server.requests)
@@ -251,16 +316,22 @@ def test_one_unnamed_vector_on_a_server() -> None:
         foreign.close()
 
 
-def test_threads_and_closing(tmp_path: Path, scratch: Path) -> None:
-    shard_in(tmp_path / "shard").close()
-    with (
-        attached(tmp_path / "shard", scratch, vector="whole") as foreign,
-        ThreadPoolExecutor(4) as pool,
-    ):
-        wanted = foreign.ask(QUERIES, K)
-        for found in pool.map(lambda _: foreign.ask(QUERIES, K), range(40)):
-            assert found == wanted
-    foreign.close()
-    with pytest.raises(EngineError, match="closed"):
-        foreign.ask(QUERIES, K)
-    assert isinstance(QdrantBackend, Attaching)
+@pytest.mark.parametrize("wal", [True, False])
+def test_a_stamp_tells_what_the_owner_wrote(tmp_path: Path, scratch: Path, wal: bool) -> None:
+    shard_in(tmp_path / "shard", wal_enabled=wal).close()
+    with attached(tmp_path / "shard", scratch, vector="half") as foreign:
+        stamp = foreign.stamp()
+        # Opening alone writes to the folder, but not to the points.
+        before = contents(tmp_path)
+        shard = edge.EdgeShard.load(str(tmp_path / "shard"))
+        if wal:
+            with pytest.raises(EngineError, match="another program has the shard"):
+                foreign.stamp()
+        shard.close()
+        assert contents(tmp_path) != before
+        assert foreign.stamp() == stamp
+        shard = edge.EdgeShard.load(str(tmp_path / "shard"))
+        point = edge.Point(IDS[5], vectors_of(6))
+        shard.update(edge.UpdateOperation.upsert_points([point]))
+        shard.close()
+        assert foreign.stamp() != stamp

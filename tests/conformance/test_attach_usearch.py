@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,13 @@ import numpy as np
 import pytest
 from usearch.index import Index, ScalarKind
 
-from requant.adapters.errors import CorruptIndexError, EngineError
-from requant.adapters.protocol import Attaching, Foreign
+from requant.adapters.errors import CorruptIndexError
+from requant.adapters.protocol import Attached
 from requant.adapters.usearch import UsearchBackend
-from requant.quantizers.errors import DimensionError, InputError
+from requant.quantizers.errors import InputError
+from requant.testing import AttachFileConformance
 from tests import inside
+from tests.conformance.attaching import attached_by
 
 N, D, K = 1500, 32, 10
 RNG = np.random.default_rng(7)
@@ -26,6 +26,31 @@ VECTORS = RNG.normal(size=(N, D)).astype(np.float32)
 QUERIES = RNG.normal(size=(20, D)).astype(np.float32)
 KEYS = RNG.permutation(10**6)[:N].astype(np.uint64)
 TOLD = {"cos": "cosine", "ip": "ip", "l2sq": "l2"}
+
+
+class TestAttachedUsearch(AttachFileConformance):
+    backend = UsearchBackend
+    bad_params = (
+        {"exact": 1},
+        {"expansion_search": -1},
+        {"metric": "hamming"},
+        {"mmap": None},
+        {"threads": -1},
+    )
+
+    def make(self, name, vectors, ids, metric):
+        kind = {"cosine": "cos", "ip": "ip", "l2": "l2sq"}[metric]
+        index = Index(ndim=vectors.shape[1], metric=kind, dtype="f32")
+        if len(ids):
+            index.add(np.array(ids, np.uint64), vectors)
+        index.save(str(self.folder / name))
+        return str(self.folder / name)
+
+    def params(self, metric):
+        return {"exact": True}
+
+    def ids(self, n):
+        return [0, 1, 2**63 + 5, *range(2, n)][:n]
 
 
 def made(path: Path, dtype: str = "f32", metric: str = "cos", **options: Any) -> Index:
@@ -37,24 +62,8 @@ def made(path: Path, dtype: str = "f32", metric: str = "cos", **options: Any) ->
     return Index.restore(str(path))
 
 
-def state(folder: Path) -> dict[str, tuple[str, int]]:
-    return {
-        str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-@contextmanager
-def attached(path: Path, **params: Any) -> Iterator[Foreign]:
-    """An attached file; whatever is asked of it, its folder stays as it is."""
-    before = state(path.parent)
-    foreign = UsearchBackend.attach(str(path), params)
-    try:
-        yield foreign
-    finally:
-        foreign.close()
-    assert state(path.parent) == before
+def attached(path: Path, **params: Any) -> AbstractContextManager[Attached]:
+    return attached_by(UsearchBackend, path, **params)
 
 
 def texts(matches: Any) -> list[list[str]]:
@@ -103,38 +112,6 @@ def test_a_graph_of_hardly_any_links_is_scanned(tmp_path: Path) -> None:
     own = made(tmp_path / "i.usearch", connectivity=2, expansion_add=1)
     with attached(tmp_path / "i.usearch") as foreign:
         assert foreign.ask(QUERIES, K) == texts(own.search(QUERIES, K, exact=True))
-
-
-def test_few_and_many_and_none(tmp_path: Path) -> None:
-    index = Index(ndim=D, dtype="f32")
-    index.save(str(tmp_path / "empty"))
-    with attached(tmp_path / "empty") as foreign:
-        assert (len(foreign), foreign.ask(QUERIES[:2], 3)) == (0, [[], []])
-    keys = [0, 1, 2**63 + 5]
-    index.add(np.array(keys, np.uint64), VECTORS[:3])
-    index.save(str(tmp_path / "three"))
-    with attached(tmp_path / "three") as foreign:
-        for answer in foreign.ask(QUERIES, 10**9):
-            assert sorted(map(int, answer)) == keys
-        assert foreign.ask(QUERIES[:0], 3) == []
-        with pytest.raises(DimensionError):
-            foreign.ask(QUERIES[:, :5], 3)
-        with pytest.raises(InputError):
-            foreign.ask(QUERIES, 0)
-
-
-def test_what_is_no_index_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text").write_text("a text that usearch did not write\n" * 9)
-    for path in (tmp_path / "text", tmp_path / "missing", tmp_path):
-        with pytest.raises(CorruptIndexError):
-            UsearchBackend.attach(str(path), {})
-    Index(ndim=D, metric="tanimoto", dtype="b1").save(str(tmp_path / "tanimoto"))
-    with pytest.raises(InputError, match="none of floats"):
-        UsearchBackend.attach(str(tmp_path / "tanimoto"), {})
-    made(tmp_path / "l2", metric="l2sq")
-    for params in ({"ef": 1}, {"exact": 1}, {"expansion_search": -1}, {"metric": "ip"}):
-        with pytest.raises(InputError):
-            UsearchBackend.attach(str(tmp_path / "l2"), params)
 
 
 @pytest.mark.parametrize("dtype", ["f32", "i8"])
@@ -191,28 +168,18 @@ def test_a_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(tried) == 2
 
 
-def test_threads_and_closing(tmp_path: Path) -> None:
+def test_another_metric_is_refused(tmp_path: Path) -> None:
+    Index(ndim=D, metric="tanimoto", dtype="b1").save(str(tmp_path / "tanimoto"))
+    with pytest.raises(InputError, match="none of floats"):
+        UsearchBackend.attach(str(tmp_path / "tanimoto"), {})
+    made(tmp_path / "l2", metric="l2sq")
+    with pytest.raises(InputError, match="compares by l2, not by ip"):
+        UsearchBackend.attach(str(tmp_path / "l2"), {"metric": "ip"})
+
+
+def test_threads_share_a_graph(tmp_path: Path) -> None:
     own = made(tmp_path / "i.usearch")
-    with attached(tmp_path / "i.usearch") as foreign, ThreadPoolExecutor(4) as pool:
+    with attached(tmp_path / "i.usearch") as found, ThreadPoolExecutor(4) as pool:
         wanted = texts(own.search(QUERIES, K))
-        for found in pool.map(lambda _: foreign.ask(QUERIES, K), range(40)):
-            assert found == wanted
-    foreign.close()
-    with pytest.raises(EngineError, match="closed"):
-        foreign.ask(QUERIES, K)
-    assert isinstance(UsearchBackend, Attaching)
-
-
-def test_a_file_that_its_owner_writes_over(tmp_path: Path) -> None:
-    path = tmp_path / "i.usearch"
-    made(path)
-    mapped = UsearchBackend.attach(str(path), {})
-    read = UsearchBackend.attach(str(path), {"mmap": False})
-    wanted = mapped.ask(QUERIES, K)
-    with path.open("r+b") as file:
-        os.truncate(file.fileno(), 100)
-    with pytest.raises(EngineError, match="was written to since"):
-        mapped.ask(QUERIES, K)
-    assert read.ask(QUERIES, K) == wanted
-    mapped.close()
-    read.close()
+        for answers in pool.map(lambda _: found.ask(QUERIES, K), range(40)):
+            assert answers == wanted

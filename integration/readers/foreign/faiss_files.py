@@ -11,7 +11,12 @@ import numpy as np
 from requant.integration.errors import SourceError
 from requant.integration.readers.columns import Wanted
 from requant.integration.readers.foreign.common import check_new, package, refuse_columns
-from requant.integration.readers.foreign.faiss_reading import has_header, read_index, unreadable
+from requant.integration.readers.foreign.faiss_reading import (
+    compared_by,
+    has_header,
+    read_index,
+    unreadable,
+)
 from requant.integration.readers.foreign.faiss_walk import Rows, UnreadableError, Walk, walk_of
 from requant.integration.readers.foreign.listed import Metric
 from requant.integration.readers.seen import SeenIds
@@ -38,7 +43,7 @@ def open_faiss(source: str, wanted: Wanted) -> FaissFile:
     if not has_header(path):
         raise SourceError(f"{path} does not begin as a FAISS file does: it is something else")
     faiss = package("faiss", "FAISS files", "faiss")
-    index = read_index(faiss, path)
+    index = read_index(path)
     try:
         return FaissFile(faiss, path, index, walk_of(faiss, index))
     except (UnreadableError, RuntimeError) as error:
@@ -94,9 +99,10 @@ def _metric(faiss: Any, index: Any, walk: Walk, notes: list[str]) -> Metric | No
     if isinstance(index, faiss.IndexBinary):
         notes.append("the order of bits under Hamming distance is that of the cosine")
         return "cosine"
-    if index.metric_type == faiss.METRIC_L2:
+    own = compared_by(index)
+    if own == "l2":
         return "l2"
-    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+    if own is None:
         notes.append(f"FAISS's metric {index.metric_type} is none of cosine, ip and l2")
         return None
     if not _all_unit(walk):

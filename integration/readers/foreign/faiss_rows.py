@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from requant.integration.errors import SourceError
 from requant.integration.readers.foreign.common import package
-from requant.integration.readers.foreign.faiss_reading import has_header, read_index, unreadable
+from requant.integration.readers.foreign.faiss_reading import (
+    compared_by,
+    has_header,
+    read_index,
+    unreadable,
+)
 from requant.integration.readers.foreign.faiss_walk import UnreadableError, walk_of
 from requant.integration.readers.foreign.listed import Metric
 from requant.integration.readers.foreign.protocol import Fidelity
@@ -43,7 +48,7 @@ def read_faiss(path: Path) -> FaissRows:
     if not has_header(path):
         raise SourceError(f"{path} does not begin as a FAISS file does: it is damaged")
     faiss = package("faiss", "FAISS files", "faiss")
-    index = read_index(faiss, path)
+    index = read_index(path)
     try:
         walk = walk_of(faiss, index)
         parts = list(walk.read(_PART))
@@ -62,5 +67,4 @@ def read_faiss(path: Path) -> FaissRows:
 def _metric(faiss: Any, index: Any) -> Metric | None:
     if isinstance(index, faiss.IndexBinary):
         return "cosine"
-    metrics: dict[int, Metric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
-    return metrics.get(index.metric_type)
+    return compared_by(index)

@@ -109,7 +109,7 @@ class _Columns:
     """A table as columns by name."""
 
     def __init__(self, path: str, table: Any, schema: Any, rows: int, call: Any) -> None:
-        self.path: str = path
+        self.path: Any = path
         self.schema: Any = schema
         self.columns: list[str] = list(schema.names)
         self.vector_like: list[str] = vector_like(schema)

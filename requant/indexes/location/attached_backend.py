@@ -9,10 +9,10 @@ import numpy as np
 
 from requant.adapters import registry
 from requant.adapters.protocol import (
+    Attached,
     Attaching,
     Candidates,
     Capabilities,
-    Foreign,
     IndexSpec,
     Keys,
     Support,
@@ -39,7 +39,9 @@ class AttachedBackend:
         supports=(Support("native", "flat", ("ip", "l2"), lossy=True),),
     )
 
-    def __init__(self, foreign: Foreign, store: Store, owner: CollectionRow, row: IndexRow) -> None:
+    def __init__(
+        self, foreign: Attached, store: Store, owner: CollectionRow, row: IndexRow
+    ) -> None:
         """Ask `foreign` for the collection `owner`."""
         self.spec: IndexSpec = IndexSpec(CodeSpec("native", owner.dim), "ip")
         self._foreign = foreign
@@ -120,13 +122,13 @@ class AttachedBackend:
         return reader.keys_of(self._owner.id, names)
 
 
-def open_attached(config: IndexConfig, workspace: Workspace, owner: CollectionRow) -> Foreign:
+def open_attached(config: IndexConfig, workspace: Workspace, owner: CollectionRow) -> Attached:
     """Open the index that `config` names; raises InputError where it does not fit `owner`."""
     engine: Any = registry.load(config.engine)
     if not hasattr(engine, Attaching.attach.__name__):
         raise UnsupportedError(f"{config.engine} cannot open indexes of other programs")
     params: dict[str, Any] = {**config.params, **workspace.secrets.get(config.engine, {})}
-    foreign: Foreign = engine.attach(config.url or "", params)
+    foreign: Attached = engine.attach(config.url or "", params)
     if foreign.dim != owner.dim:
         foreign.close()
         raise InputError(

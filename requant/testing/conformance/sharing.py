@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pytest
 
-from requant.adapters.errors import ForkedError
 from requant.adapters.protocol import Backend
 from requant.quantizers.arrays import Codes
 from requant.testing.bench import Bench, Case
 from requant.testing.data import make_codes, make_keys, make_queries
+from requant.testing.forking import in_a_child
 from requant.testing.judge import Judge
 
 
@@ -49,18 +46,10 @@ class Sharing(Bench):
 
     def test_fork(self, row: Case) -> None:
         """A child either works with the index, if that is declared, or gets a ForkedError."""
-        if not hasattr(os, "fork"):
-            pytest.skip("this system has no fork")
         backend, judge = self.filled(row, 20)
         queries = make_queries(judge.spec.code, 1)
-        with warnings.catch_warnings():
-            # Python 3.12 warns of forks with threads, which is the point here.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:
-            os._exit(_verdict(backend, queries))
-        verdict = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        expected = _WORKED if self.backend.capabilities.survives_fork else _FORKED
+        verdict = in_a_child(lambda: backend.search(queries, 1))
+        expected = "worked" if self.backend.capabilities.survives_fork else "refused"
         assert verdict == expected
         self.approve(backend, judge, queries)
 
@@ -76,17 +65,3 @@ class Sharing(Bench):
         assert np.isin(found.keys, whole.keys).all()
         assert (np.diff(found.distances, axis=1) >= 0).all()
         whole.are_distances(found, queries)
-
-
-_WORKED, _FORKED, _FAILED = 0, 3, 4
-
-
-def _verdict(backend: Backend, queries: Codes) -> int:
-    """Try the index in a child process, which must not return into pytest."""
-    try:
-        backend.search(queries, 1)
-    except ForkedError:
-        return _FORKED
-    except BaseException:
-        return _FAILED
-    return _WORKED

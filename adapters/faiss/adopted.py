@@ -1,4 +1,4 @@
-"""FAISS indexes that other programs made, searched as they are: nothing is copied or changed."""
+"""FAISS indexes that people hold in their hands, searched as they are: nothing is copied."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 from requant.adapters.faiss.answers import candidates, nothing
 from requant.adapters.faiss.codecs import codec_for
 from requant.adapters.faiss.files import downcast
+from requant.adapters.faiss.foreign_files import METRICS
 from requant.adapters.faiss.rows import PlainRows
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.quantizers.arrays import Codes
-from requant.quantizers.codes import CodeMetric, CodeSpec, Format
+from requant.quantizers.codes import CodeSpec, Format
 from requant.quantizers.errors import InputError, UnsupportedError
 
 _FORMATS: dict[int, Format] = {
@@ -23,7 +24,6 @@ _FORMATS: dict[int, Format] = {
     faiss.ScalarQuantizer.QT_8bit_direct: "uint8",
     faiss.ScalarQuantizer.QT_fp16: "float16",
 }
-_METRICS: dict[int, CodeMetric] = {faiss.METRIC_INNER_PRODUCT: "ip", faiss.METRIC_L2: "l2"}
 # Indexes whose rows can be read in place; others are asked for each row.
 _ROWED = (
     faiss.IndexFlat,
@@ -34,7 +34,7 @@ _ROWED = (
 )
 
 
-class ForeignIndex:
+class AdoptedIndex:
     """A FAISS index as it was handed over; its labels are the keys.
 
     To read codes out of lists (IVF), FAISS adds a direct map to the index: 8 bytes a row.
@@ -122,7 +122,7 @@ class ForeignIndex:
 def _spec_of(storage: Any) -> IndexSpec:
     if isinstance(storage, faiss.IndexBinary):
         return IndexSpec(CodeSpec("binary", storage.d), "hamming")
-    metric = _METRICS.get(storage.metric_type)
+    metric = METRICS.get(storage.metric_type)
     if metric is None:
         raise InputError(
             f"a FAISS index of metric {storage.metric_type} is none of inner product and L2"

@@ -1,4 +1,4 @@
-"""usearch indexes that other programs made, searched as they are: nothing is copied or changed."""
+"""usearch indexes that people hold in their hands, searched as they are: nothing is copied."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _METRICS: dict[Any, CodeMetric] = {
 _LEAST_LINKS = 4
 
 
-class ForeignIndex(GraphIndex):
+class AdoptedIndex(GraphIndex):
     """A usearch index as it was handed over.
 
     Under usearch's metric `cos` the order is that of the cosine, and the distances, 1 - cosine,
