@@ -8,7 +8,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from requant.adapters.faiss import files, layers, worn
+from requant.adapters.faiss import compaction, files, layers
 from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
 from requant.adapters.faiss.flat import found_keys
 from requant.adapters.faiss.graph import DEAD_SHARE, SCAN_SHARE, tune
@@ -170,7 +170,7 @@ class CompressedIndex:
         if self.dead <= DEAD_SHARE * len(self.keys):
             return
         live = self._live()
-        self.inner = worn.without_dead(self.inner, live)
+        self.inner = compaction.without_dead(self.inner, live)
         self._core = layers.core_of(self.inner)
         self.keys, self.dead, self._alive = KeyColumn(self.keys.view[live]), 0, None
         self._tune()

@@ -10,7 +10,7 @@ import numpy as np
 
 from requant.adapters.faiss import files
 from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
-from requant.adapters.faiss.natives import Native
+from requant.adapters.faiss.index_types import Native
 from requant.adapters.faiss.rows import FastScanRows, PlainRows, RowStore
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Candidates, IndexSpec, Keys

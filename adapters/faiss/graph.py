@@ -11,7 +11,7 @@ import numpy as np
 from requant.adapters.faiss import files
 from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
 from requant.adapters.faiss.flat import found_codes, found_keys, rows_of
-from requant.adapters.faiss.natives import Native
+from requant.adapters.faiss.index_types import Native
 from requant.adapters.guards import whole_number
 from requant.adapters.keys import KeyColumn, Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys

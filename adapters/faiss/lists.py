@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from requant.adapters.faiss import fastscan, files
 from requant.adapters.faiss.answers import ask, candidates, nothing
-from requant.adapters.faiss.natives import LIST_BLOCK, Native
+from requant.adapters.faiss.index_types import LIST_BLOCK, Native
 from requant.adapters.faiss.rows import bytes_at
 from requant.adapters.guards import whole_number
 from requant.adapters.protocol import Candidates, IndexSpec, Keys

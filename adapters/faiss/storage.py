@@ -12,8 +12,8 @@ from requant.adapters.faiss import factory, files, layers
 from requant.adapters.faiss.compressed import CompressedIndex
 from requant.adapters.faiss.flat import FlatIndex
 from requant.adapters.faiss.graph import GraphIndex, new_graph
+from requant.adapters.faiss.index_types import Native, native_for
 from requant.adapters.faiss.lists import ListsIndex, new_lists
-from requant.adapters.faiss.natives import Native, native_for
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.arrays import Codes

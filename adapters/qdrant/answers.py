@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.adapters.qdrant.codec import codes_of, distances_of, vectors_of
+from requant.adapters.qdrant.collection_layout import Form
 from requant.adapters.qdrant.connection import Connection, Wish
-from requant.adapters.qdrant.form import Form
 from requant.quantizers.arrays import Codes
 
 # Queries in one request: their answers are Python objects until they are arrays.

@@ -24,9 +24,9 @@ from requant.adapters.qdrant.answers import Asker
 from requant.adapters.qdrant.attached import AttachedCollection
 from requant.adapters.qdrant.capabilities import CAPABILITIES
 from requant.adapters.qdrant.codec import codes_of, vectors_of
+from requant.adapters.qdrant.collection_layout import Form
 from requant.adapters.qdrant.connection import Chunk, Connection
-from requant.adapters.qdrant.form import Form
-from requant.adapters.qdrant.turns import turns_of
+from requant.adapters.qdrant.locks import turns_of
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import InputError
 

@@ -9,7 +9,7 @@ from typing import Any
 from qdrant_client import models
 
 from requant.adapters.errors import CorruptIndexError
-from requant.adapters.qdrant.form import Form, Quantization, choose
+from requant.adapters.qdrant.collection_layout import Form, Quantization, choose
 
 
 def settings_of(form: Form) -> dict[str, Any]:

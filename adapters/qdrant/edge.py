@@ -12,9 +12,9 @@ from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import folder
 from requant.adapters.qdrant.codec import Vectors
+from requant.adapters.qdrant.collection_layout import Form, check_mark, mark_of
 from requant.adapters.qdrant.connection import Chunk, Wish
 from requant.adapters.qdrant.edge_config import config_of, params_of
-from requant.adapters.qdrant.form import Form, check_mark, mark_of
 
 T = TypeVar("T")
 _SHARD = "shard"

@@ -8,7 +8,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant.form import Form, Quantization, choose
+from requant.adapters.qdrant.collection_layout import Form, Quantization, choose
 from requant.quantizers.errors import InputError
 
 

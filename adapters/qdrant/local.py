@@ -22,7 +22,7 @@ from requant.adapters.protocol import IndexSpec, Keys
 from requant.adapters.qdrant.client import ClientConnection
 from requant.adapters.qdrant.codec import codes_of, vectors_of
 from requant.adapters.qdrant.collection import settings_of
-from requant.adapters.qdrant.form import Form, check_mark, mark_of
+from requant.adapters.qdrant.collection_layout import Form, check_mark, mark_of
 from requant.quantizers.arrays import Codes
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from typing import Any
 
 from requant.adapters.errors import EngineMissingError
 from requant.adapters.protocol import IndexSpec
+from requant.adapters.qdrant.collection_layout import Form, form_of
 from requant.adapters.qdrant.connection import Connection
-from requant.adapters.qdrant.form import Form, form_of
 from requant.adapters.qdrant.places import Folder, Local, Place, Server, parse
 
 _HERE = "requant.adapters.qdrant"

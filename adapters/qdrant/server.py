@@ -13,7 +13,7 @@ from requant.adapters.guards import whole_number
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant.client import ClientConnection
 from requant.adapters.qdrant.collection import check_form, settings_of
-from requant.adapters.qdrant.form import Form, check_mark, is_mark, mark_of
+from requant.adapters.qdrant.collection_layout import Form, check_mark, is_mark, mark_of
 from requant.adapters.qdrant.places import Server
 from requant.adapters.qdrant.retry import Retry, code_of
 from requant.quantizers.errors import InputError

@@ -13,9 +13,9 @@ from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.guards import EngineGuard, check_queries, check_search, whole_number
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.usearch import probe
+from requant.adapters.usearch.arguments import threads
 from requant.adapters.usearch.capabilities import CAPABILITIES
 from requant.adapters.usearch.kinds import clipped, float_kinds
-from requant.adapters.usearch.natives import threads
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.codes import CodeSpec
 from requant.quantizers.errors import InputError

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
 from requant.adapters.protocol import Capabilities, Foreign, IndexSpec
+from requant.adapters.usearch.arguments import kind_of
 from requant.adapters.usearch.attached import AttachedIndex
 from requant.adapters.usearch.capabilities import CAPABILITIES
 from requant.adapters.usearch.flat import FlatIndex
 from requant.adapters.usearch.foreign import ForeignIndex
 from requant.adapters.usearch.graph import GraphIndex
-from requant.adapters.usearch.natives import kind_of
 from requant.adapters.usearch.scanned import ScannedIndex
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import UnsupportedError

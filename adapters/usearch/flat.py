@@ -10,7 +10,7 @@ from usearch.index import search as exact_search
 from requant.adapters.keys import KeyColumn, Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.adapters.usearch import table
-from requant.adapters.usearch.natives import distances_of, kind_of, metric_of, padded, threads
+from requant.adapters.usearch.arguments import distances_of, kind_of, metric_of, padded, threads
 from requant.quantizers.arrays import Codes, Float32s
 
 # usearch keeps 16 bytes of every pair of a query and a code until the scan is over: 16 MB at once,

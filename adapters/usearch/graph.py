@@ -12,7 +12,7 @@ from usearch.index import Index
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.guards import whole_number
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
-from requant.adapters.usearch.natives import (
+from requant.adapters.usearch.arguments import (
     dimensions,
     distances_of,
     given,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from requant.adapters.protocol import Candidates, Keys
+from requant.adapters.usearch.arguments import given
 from requant.adapters.usearch.graph import GraphIndex
-from requant.adapters.usearch.natives import given
 from requant.quantizers.arrays import Codes
 
 

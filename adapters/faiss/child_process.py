@@ -23,7 +23,7 @@ from requant.quantizers.codes import CodeSpec
 from requant.quantizers.errors import InputError, UnsupportedError
 
 _ERRORS = {error.__name__: error for error in (InputError, UnsupportedError)}
-_CHILD = "from requant.adapters.faiss import elsewhere; elsewhere.serve()"
+_CHILD = "from requant.adapters.faiss import child_process; child_process.serve()"
 _SECONDS = 600
 
 
