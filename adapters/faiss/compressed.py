@@ -49,14 +49,14 @@ class CompressedIndex:
         self._bury(at[at >= 0])
         self.keys.append(keys)
         self._alive = None
-        self._clear_if_worn()
+        self._compact_if_due()
 
     def delete(self, keys: Keys) -> int:
         """Let the rows of `keys` die."""
         at = self.keys.find(keys)
         at = at[at >= 0]
         self._bury(at)
-        self._clear_if_worn()
+        self._compact_if_due()
         return len(at)
 
     def search(
@@ -166,11 +166,11 @@ class CompressedIndex:
         self.dead += len(rows)
         self._alive = None
 
-    def _clear_if_worn(self) -> None:
+    def _compact_if_due(self) -> None:
         if self.dead <= DEAD_SHARE * len(self.keys):
             return
         live = self._live()
-        self.inner = compaction.without_dead(self.inner, live)
+        self.inner = compaction.compacted(self.inner, live)
         self._core = layers.core_of(self.inner)
         self.keys, self.dead, self._alive = KeyColumn(self.keys.view[live]), 0, None
         self._tune()

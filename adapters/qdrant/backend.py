@@ -24,9 +24,9 @@ from requant.adapters.qdrant.answers import Asker
 from requant.adapters.qdrant.attached import AttachedCollection
 from requant.adapters.qdrant.capabilities import CAPABILITIES
 from requant.adapters.qdrant.codec import codes_of, vectors_of
-from requant.adapters.qdrant.collection_layout import Form
+from requant.adapters.qdrant.collection_layout import Layout
 from requant.adapters.qdrant.connection import Chunk, Connection
-from requant.adapters.qdrant.locks import turns_of
+from requant.adapters.qdrant.locks import locks_of
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import InputError
 
@@ -50,14 +50,14 @@ class QdrantBackend:
 
     capabilities: ClassVar[Capabilities] = CAPABILITIES
 
-    def __init__(self, spec: IndexSpec, form: Form, connection: Connection) -> None:
+    def __init__(self, spec: IndexSpec, layout: Layout, connection: Connection) -> None:
         """Guard an open connection; users call `create` or `open`."""
         self.spec = spec
-        self._form = form
+        self._layout = layout
         self._connection = connection
-        self._asker = Asker(connection, spec, form)
+        self._asker = Asker(connection, spec, layout)
         self._guard = EngineGuard(CAPABILITIES.engine)
-        self._reading, self._writing = turns_of(connection.sharing, self._guard)
+        self._reading, self._writing = locks_of(connection.sharing, self._guard)
         self._pid = os.getpid()
         self._writes = 0
         self._size: int | None = None
@@ -147,16 +147,16 @@ class QdrantBackend:
         if among is not None:
             check_among(among, self.capabilities, self.spec)
             among = check_keys(among)
-        if self._late > _LATE and self._form.late:
+        if self._late > _LATE and self._layout.late:
             self._optimize_late()
         with self._reading:
-            return self._asker.ask(queries, k, among, effort or self._form.effort)
+            return self._asker.ask(queries, k, among, effort or self._layout.effort)
 
     def export(self, batch: int = 65536) -> Iterator[tuple[Keys, Codes]]:
         """Yield everything the index holds, each code byte for byte as it was given."""
         if batch < 1:
             raise InputError(f"a batch holds at least one row, not {batch}")
-        limit = min(batch, max(1, _VALUES // self._form.size))
+        limit = min(batch, max(1, _VALUES // self._layout.size))
         start: int | None = None
         with self._reading:
             writes = self._writes
@@ -197,7 +197,7 @@ class QdrantBackend:
             self._connection.close()
 
     def _chunks(self, keys: Keys, codes: Codes) -> Iterator[Chunk]:
-        step = max(1, _VALUES // self._form.size)
+        step = max(1, _VALUES // self._layout.size)
         for start in range(0, len(keys), step):
             part = slice(start, start + step)
             yield keys[part].tolist(), vectors_of(codes[part], self.spec)

@@ -12,7 +12,7 @@ from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import folder
 from requant.adapters.qdrant.codec import Vectors
-from requant.adapters.qdrant.collection_layout import Form, check_mark, mark_of
+from requant.adapters.qdrant.collection_layout import Layout, check_mark, mark_of
 from requant.adapters.qdrant.connection import Chunk, Wish
 from requant.adapters.qdrant.edge_config import config_of, params_of
 
@@ -115,15 +115,15 @@ class EdgeConnection:
             raise EngineError(f"qdrant failed in {self._path}: {error}") from error
 
 
-def create(spec: IndexSpec, form: Form, path: Path, overwrite: bool) -> EdgeConnection:
+def create(spec: IndexSpec, layout: Layout, path: Path, overwrite: bool) -> EdgeConnection:
     """Make a folder of ours with an empty shard in it."""
-    config = config_of(spec, form)
+    config = config_of(spec, layout)
     folder.reserve(path, mark_of(spec), overwrite)
     lock = folder.FolderLock(path)
     try:
         folder.check_room(path)
         shard = edge.EdgeShard.create(str(path / _SHARD), config)
-        return EdgeConnection(shard, lock, path, form.size)
+        return EdgeConnection(shard, lock, path, layout.size)
     except BaseException as error:
         lock.release()
         folder.remove(path)
@@ -132,13 +132,13 @@ def create(spec: IndexSpec, form: Form, path: Path, overwrite: bool) -> EdgeConn
         raise EngineError(f"qdrant cannot make an index in {path}: {error}") from error
 
 
-def load(spec: IndexSpec, form: Form, path: Path) -> EdgeConnection:
+def load(spec: IndexSpec, layout: Layout, path: Path) -> EdgeConnection:
     """Open a folder of ours."""
     check_mark(folder.read_mark(path), spec, str(path))
     folder.check_room(path)  # Qdrant catches up with its log
     lock = folder.FolderLock(path)
     try:
-        return EdgeConnection(edge.EdgeShard.load(str(path / _SHARD)), lock, path, form.size)
+        return EdgeConnection(edge.EdgeShard.load(str(path / _SHARD)), lock, path, layout.size)
     except BaseException as error:
         lock.release()
         if not is_failure(error):

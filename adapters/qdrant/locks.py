@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from requant.adapters.guards import EngineGuard
 
-Turn = AbstractContextManager[Any]
+Lock = AbstractContextManager[Any]
 
 
-def turns_of(sharing: Literal["none", "readers", "all"], guard: EngineGuard) -> tuple[Any, Any]:
+def locks_of(sharing: Literal["none", "readers", "all"], guard: EngineGuard) -> tuple[Any, Any]:
     """Return what to enter for reading and for writing."""
     if sharing == "none":
         return guard, guard
@@ -30,12 +30,12 @@ class OneWriter:
     def __init__(self, guard: EngineGuard) -> None:
         """Enter `guard` as a reader does."""
         self._shared = guard.shared
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        """Wait for the turn to write."""
+        """Wait for the lock to write."""
         self._shared.__enter__()  # first: it raises in a forked child, where the lock may be held
-        self._turn.acquire()
+        self._lock.acquire()
 
     def __exit__(
         self,
@@ -44,5 +44,5 @@ class OneWriter:
         trace: TracebackType | None,
     ) -> None:
         """Let the next one in."""
-        self._turn.release()
+        self._lock.release()
         self._shared.__exit__(kind, error, trace)
