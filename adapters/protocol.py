@@ -101,6 +101,44 @@ class Candidates:
     distances: Float32s
     codes: Codes | None = None
 
+    @classmethod
+    def empty(cls, spec: IndexSpec, q: int, k: int, codes: bool = False) -> Candidates:
+        """Return an answer to q queries in which nothing was found, to be filled or as it is.
+
+        >>> Candidates.empty(IndexSpec(CodeSpec("int8", 4), "ip"), 1, 2).keys.tolist()
+        [[-1, -1]]
+        """
+        return cls(
+            np.full((q, k), -1, np.int64),
+            np.full((q, k), np.inf, np.float32),
+            np.zeros((q, k, spec.code.width), spec.code.dtype) if codes else None,
+        )
+
+    @classmethod
+    def padded(
+        cls,
+        spec: IndexSpec,
+        keys: Keys,
+        distances: NDArray[Any],
+        k: int,
+        codes: Codes | None = None,
+    ) -> Candidates:
+        """Return `(q, m)` answers with k columns; where a key is -1, its distance is of no account.
+
+        What has k columns already is not copied. Codes under key -1 are zeros already.
+        """
+        near = distances.astype(np.float32, copy=False)
+        if keys.size and keys.min() < 0:
+            near = np.where(keys < 0, np.float32(np.inf), near)
+        q, m = keys.shape
+        if m == k:
+            return cls(keys, near, codes)
+        answer = cls.empty(spec, q, k, codes is not None)
+        answer.keys[:, :m], answer.distances[:, :m] = keys, near
+        if answer.codes is not None:
+            answer.codes[:, :m] = codes
+        return answer
+
 
 @runtime_checkable
 class Backend(Protocol):

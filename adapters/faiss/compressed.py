@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from requant.adapters.faiss import compaction, files, layers
-from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
+from requant.adapters.faiss.answers import among_rows, ask, candidates
 from requant.adapters.faiss.flat import found_keys
 from requant.adapters.faiss.graph import DEAD_SHARE, SCAN_SHARE, tune
 from requant.adapters.faiss.lists import probes
@@ -69,7 +69,7 @@ class CompressedIndex:
             allowed = np.sort(rows[rows >= 0])
         n = len(self.keys) if allowed is None else len(allowed)
         if not n or not len(queries):
-            return nothing(self._spec, len(queries), k, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         want = min(k, n)
         if self._spec.index_type != "ivf" and n < SCAN_SHARE * len(self.keys):
             distances, rows = self._scan(queries, want, allowed)

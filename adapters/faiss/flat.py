@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from requant.adapters.faiss import files
-from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
+from requant.adapters.faiss.answers import among_rows, ask, candidates
 from requant.adapters.faiss.index_types import IndexTypes
 from requant.adapters.faiss.rows import FastScanRows, PlainRows, RowStore
 from requant.adapters.keys import KeyColumn
@@ -63,7 +63,7 @@ class FlatIndex:
             params = faiss.SearchParameters(sel=among_rows(rows, n))
             n = len(rows)
         if not n or not len(queries):
-            return nothing(self._spec, len(queries), k, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         vectors = self._codec.queries(queries)
         distances, rows = ask(self.inner, vectors, min(k, n), params)
         found = found_codes(self._rows, rows) if codes else None

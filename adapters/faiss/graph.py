@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from requant.adapters.faiss import files
-from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
+from requant.adapters.faiss.answers import among_rows, ask, candidates
 from requant.adapters.faiss.flat import found_codes, found_keys, rows_of
 from requant.adapters.faiss.index_types import IndexTypes
 from requant.adapters.guards import whole_number
@@ -60,7 +60,7 @@ class GraphIndex:
         """Walk the graph; where it finds fewer than there are, read the rows one by one."""
         n, selector = self._choice(among)
         if not n or not len(queries):
-            return nothing(self._spec, len(queries), k, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         vectors = self._types.codec.queries(queries)
         search = self._scan if n < SCAN_SHARE * len(self.keys) else self._walk
         distances, rows = search(vectors, min(k, n), selector, effort)

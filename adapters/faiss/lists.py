@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.faiss import fastscan, files
-from requant.adapters.faiss.answers import ask, candidates, nothing
+from requant.adapters.faiss.answers import ask, candidates
 from requant.adapters.faiss.index_types import LIST_BLOCK, IndexTypes
 from requant.adapters.faiss.rows import bytes_at
 from requant.adapters.guards import whole_number
@@ -71,7 +71,7 @@ class ListsIndex:
         """Read the nearest lists, and all of them for a query that found too little there."""
         n = len(self)
         if not n or not len(queries) or (among is not None and not len(among)):
-            return nothing(self._spec, len(queries), k, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         vectors = self._codec.queries(queries)
         selector = None if among is None else faiss.IDSelectorBatch(among)
         want = min(k, n if among is None else len(among))

@@ -42,17 +42,17 @@ class Asker:
     def ask(self, queries: Codes, k: int, among: Keys | None, effort: int | None) -> Candidates:
         """Return the k nearest of each query, padded."""
         q = len(queries)
-        keys = np.full((q, k), -1, np.int64)
-        distances = np.full((q, k), np.inf, np.float32)
+        answer = Candidates.empty(self._spec, q, k)
         want = k if among is None else min(k, len(among))
         if want > _MANY:
             want = min(want, self._connection.count())
         if not want:
-            return Candidates(keys, distances)
+            return answer
+        keys, distances = answer.keys[:, :want], answer.distances[:, :want]
         for start in range(0, q, _QUERIES):
             part = slice(start, start + _QUERIES)
-            self._fill(keys[part, :want], distances[part, :want], queries[part], among, effort)
-        return Candidates(keys, distances)
+            self._fill(keys[part], distances[part], queries[part], among, effort)
+        return answer
 
     def _fill(
         self, keys: Keys, distances: Any, queries: Codes, among: Keys | None, effort: int | None

@@ -19,7 +19,6 @@ from requant.adapters.usearch.arguments import (
     given_kind_of,
     kind_of,
     metric_of,
-    padded,
     threads,
 )
 from requant.quantizers.arrays import Codes
@@ -94,9 +93,11 @@ class GraphIndex:
     ) -> Candidates:
         """Walk the graph; where it finds fewer than there are, compare every code."""
         want = min(k, len(self)) if len(queries) else 0
+        if not want:
+            return Candidates.empty(self._spec, len(queries), k, codes)
         queries = given(self._spec, queries)
         keys, distances = self._walk(queries, want, effort)
-        short = keys[:, -1] < 0 if want else np.zeros(0, bool)
+        short = keys[:, -1] < 0
         if short.any():
             keys[short], distances[short] = self._matches(queries[short], want, exact=True)
         return self._answer(keys, distances, k, codes)
@@ -118,8 +119,6 @@ class GraphIndex:
         self._inner.save(location)
 
     def _walk(self, queries: Codes, k: int, effort: int | None) -> tuple[Keys, Any]:
-        if not k:
-            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         if effort is None:
             return self._matches(queries, k)
         # usearch keeps the effort in the index, where searches of other threads would meet it.
@@ -139,18 +138,15 @@ class GraphIndex:
             )
         n = len(queries)
         counts = np.asarray(found.counts) if n > 1 else np.array([len(found)])
-        keys = np.full((n, k), -1, np.int64)
-        distances = np.full((n, k), np.inf, np.float32)
         raw = np.asarray(found.keys).astype(np.int64).reshape(n, -1)
-        width = raw.shape[1]
-        true = np.arange(width) < counts[:, None]
-        keys[:, :width] = np.where(true, raw, -1)
+        keys = np.where(np.arange(raw.shape[1]) < counts[:, None], raw, -1)
         near = distances_of(self._spec, found.distances, n)
-        distances[:, :width] = np.where(true, near, np.inf)
-        return keys, distances
+        answer = Candidates.padded(self._spec, keys, near, k)
+        return answer.keys, answer.distances
 
     def _answer(self, keys: Keys, distances: Any, k: int, codes: bool) -> Candidates:
-        return padded(self._spec, keys, distances, k, self._codes(keys) if codes else None)
+        found = self._codes(keys) if codes else None
+        return Candidates.padded(self._spec, keys, distances, k, found)
 
     def _codes(self, keys: Keys) -> Codes:
         """Return the codes of `keys` of any shape, zeros where a key is -1."""

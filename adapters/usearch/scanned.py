@@ -17,6 +17,6 @@ class ScannedIndex(GraphIndex):
         """Compare every code."""
         want = min(k, len(self)) if len(queries) else 0
         if not want:
-            return super().search(queries, k, among, None, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         found = self._matches(given(self._spec, queries), want, exact=True)
         return self._answer(*found, k, codes)

@@ -61,14 +61,9 @@ class Table:
         if among is not None:
             chosen = np.isin(keys, among)
             keys, stored = keys[chosen], stored[chosen]
-        code, shape = self._spec.code, (len(queries), k)
-        found = Candidates(
-            np.full(shape, -1, np.int64),
-            np.full(shape, np.inf, np.float32),
-            np.zeros((*shape, code.width), code.dtype) if codes else None,
-        )
+        found = Candidates.empty(self._spec, len(queries), k, codes)
         for row, query in enumerate(queries):
-            distances = code_distances(query[None], stored, code, self._spec.metric)[0]
+            distances = code_distances(query[None], stored, self._spec.code, self._spec.metric)[0]
             best = np.argsort(distances, kind="stable")[:k]
             n = len(best)
             found.keys[row, :n], found.distances[row, :n] = keys[best], distances[best]

@@ -49,11 +49,7 @@ class Rows:
             chosen = np.isin(keys, among)
             keys, stored = keys[chosen], stored[chosen]
         n, q, spec = min(k, len(keys)), len(queries), self._spec
-        answer = Candidates(
-            np.full((q, k), -1, np.int64),
-            np.full((q, k), np.inf, np.float32),
-            np.zeros((q, k, spec.code.width), spec.code.dtype) if codes else None,
-        )
+        answer = Candidates.empty(spec, q, k, codes)
         for row in range(q):
             distances = code_distances(queries[row : row + 1], stored, spec.code, spec.metric)[0]
             best = np.lexsort((keys, distances))[:n]
