@@ -18,6 +18,7 @@ from requant.adapters.guards import (
     check_search,
     check_supported,
 )
+from requant.adapters.locks import locks_of
 from requant.adapters.protocol import Candidates, Capabilities, Foreign, IndexSpec, Keys
 from requant.adapters.qdrant import opening
 from requant.adapters.qdrant.answers import Asker
@@ -26,7 +27,6 @@ from requant.adapters.qdrant.capabilities import CAPABILITIES
 from requant.adapters.qdrant.codec import codes_of, vectors_of
 from requant.adapters.qdrant.collection_layout import Layout
 from requant.adapters.qdrant.connection import Chunk, Connection
-from requant.adapters.qdrant.locks import locks_of
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import InputError
 
