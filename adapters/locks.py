@@ -1,18 +1,18 @@
-"""Who may go in beside whom, by what the engine bears."""
+"""Who may go in beside whom, by what an engine bears."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal
 
 from requant.adapters.guards import EngineGuard
 
-Lock = AbstractContextManager[Any]
+# Which calls may overlap: none, those that read, or these and a single writer.
+Sharing = Literal["none", "readers", "all"]
 
 
-def locks_of(sharing: Literal["none", "readers", "all"], guard: EngineGuard) -> tuple[Any, Any]:
+def locks_of(sharing: Sharing, guard: EngineGuard) -> tuple[Any, Any]:
     """Return what to enter for reading and for writing."""
     if sharing == "none":
         return guard, guard
@@ -22,7 +22,7 @@ def locks_of(sharing: Literal["none", "readers", "all"], guard: EngineGuard) -> 
 
 
 class OneWriter:
-    """One writer after the other, beside any number of readers: a server looks after itself.
+    """One writer after the other, beside any number of readers: the engine looks after those.
 
     Deletions count first and delete then, so that nobody may write in between.
     """

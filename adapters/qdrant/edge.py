@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import qdrant_edge as edge
 
 from requant.adapters.errors import CorruptIndexError, EngineError
+from requant.adapters.locks import Sharing
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import folder
 from requant.adapters.qdrant.codec import Vectors
@@ -23,7 +24,7 @@ _SHARD = "shard"
 class EdgeConnection:
     """One shard, and the lock of its folder."""
 
-    sharing: Literal["none", "readers", "all"] = "readers"
+    sharing: Sharing = "readers"
     alone = True
 
     def __init__(self, shard: Any, lock: folder.FolderLock, path: Path, size: int) -> None:

@@ -10,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from qdrant_client import QdrantClient
@@ -18,6 +18,7 @@ from qdrant_client import QdrantClient
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.files import publish
 from requant.adapters.guards import check_codes, check_keys
+from requant.adapters.locks import Sharing
 from requant.adapters.protocol import IndexSpec, Keys
 from requant.adapters.qdrant.client import ClientConnection
 from requant.adapters.qdrant.codec import codes_of, vectors_of
@@ -35,7 +36,7 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZip
 class LocalConnection(ClientConnection):
     """A collection in memory; it is not safe to use in two threads at once."""
 
-    sharing: Literal["none", "readers", "all"] = "none"
+    sharing: Sharing = "none"
     alone = True
     tunable = False  # it warns of search parameters
 

@@ -7,27 +7,27 @@ from typing import Any
 
 from requant.adapters.errors import EngineMissingError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant.collection_layout import Layout, layout_of
-from requant.adapters.qdrant.connection import Connection
+from requant.adapters.qdrant.collection_layout import layout_of
 from requant.adapters.qdrant.places import Folder, Local, Place, Server, parse
+from requant.adapters.qdrant.points import Points
 
 _HERE = "requant.adapters.qdrant"
 
 
-def create(spec: IndexSpec, location: str | None, overwrite: bool) -> tuple[Layout, Connection]:
+def create(spec: IndexSpec, location: str | None, overwrite: bool) -> Points:
     """Make an empty index."""
     place = parse(location)
     layout, module = layout_of(spec, not isinstance(place, Server)), _module(place)
     target = place if isinstance(place, Server) else place.path
-    return layout, module.create(spec, layout, target, overwrite)
+    return Points(spec, layout, module.create(spec, layout, target, overwrite))
 
 
-def load(spec: IndexSpec, location: str) -> tuple[Layout, Connection]:
+def load(spec: IndexSpec, location: str) -> Points:
     """Open an index."""
     place = parse(location)
     layout, module = layout_of(spec, not isinstance(place, Server)), _module(place)
     target = place if isinstance(place, Server) else place.path
-    return layout, module.load(spec, layout, target)
+    return Points(spec, layout, module.load(spec, layout, target))
 
 
 def remove(spec: IndexSpec, location: str) -> None:

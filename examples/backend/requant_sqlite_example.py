@@ -12,7 +12,7 @@ import numpy as np
 
 from requant.adapters.errors import CorruptIndexError, LocationTakenError
 from requant.adapters.guards import check_supported
-from requant.adapters.local import LocalBackend
+from requant.adapters.live import LiveBackend
 from requant.adapters.protocol import Candidates, Capabilities, IndexSpec, Keys, Support
 from requant.quantizers.arrays import Codes
 from requant.quantizers.distance import code_distances
@@ -27,7 +27,7 @@ CREATE TABLE codes (key INTEGER PRIMARY KEY, code BLOB NOT NULL);"""
 
 
 class Table:
-    """The structure that `LocalBackend` guards: whatever reaches it has been checked."""
+    """The structure that `LiveBackend` guards: whatever reaches it has been checked."""
 
     def __init__(self, spec: IndexSpec, connection: sqlite3.Connection) -> None:
         """Work on an open database."""
@@ -81,11 +81,7 @@ class Table:
             yield keys, codes
             last = int(keys[-1])
 
-    def save(self, location: str) -> None:
-        """Refuse: a live index has its place, and `flush` is below."""
-        raise InputError(f"this index lives where it was created, not at {location}")
-
-    def sync(self) -> None:
+    def flush(self) -> None:
         """Bring every committed write from the log into the database, and both onto the disk."""
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
@@ -106,8 +102,8 @@ class Table:
         return keys, codes.reshape(len(rows), self._spec.code.width)
 
 
-class SqliteBackend(LocalBackend[Table]):
-    """Codes in a SQLite table. `LocalBackend` checks arguments and lets one writer in at a time."""
+class SqliteBackend(LiveBackend[Table]):
+    """Codes in a SQLite table. `LiveBackend` checks arguments and lets in one thread at a time."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         engine="sqlite_example",
@@ -143,7 +139,7 @@ class SqliteBackend(LocalBackend[Table]):
         connection.executescript(_SCHEMA)
         with connection:
             connection.execute("INSERT INTO kind VALUES (?)", (_kind(spec),))
-        return cls(spec, Table(spec, connection))
+        return cls(spec, Table(spec, connection), sharing="none")
 
     @classmethod
     def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
@@ -160,7 +156,7 @@ class SqliteBackend(LocalBackend[Table]):
         if found != (_kind(spec),):
             connection.close()
             raise CorruptIndexError(f"{location} holds {found}, not {_kind(spec)}")
-        return cls(spec, Table(spec, connection))
+        return cls(spec, Table(spec, connection), sharing="none")
 
     @classmethod
     def drop(cls, spec: IndexSpec, location: str) -> None:
@@ -170,18 +166,6 @@ class SqliteBackend(LocalBackend[Table]):
             path.unlink()
         with contextlib.suppress(OSError):
             folder.rmdir()
-
-    def flush(self, location: str | None = None) -> None:
-        """Make what was accepted durable, where it lives."""
-        with self._guard:
-            self._structure.sync()
-
-    def close(self) -> None:
-        """Close the database; closing twice is harmless."""
-        table = vars(self).get("_structure")
-        super().close()
-        if table is not None:
-            table.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -25,7 +25,7 @@ def files(tmp_path, pattern):
 
 
 def parts(backend):
-    table = backend._table
+    table = backend._structure.table
     return table.call(table.inner.index_stats("code_idx")).num_indices
 
 
@@ -34,7 +34,7 @@ def test_two_hundred_small_writes_leave_few_fragments(tmp_path):
     backend, codes, keys = created(tmp_path, spec), make_codes(spec.code, 200), make_keys(200)
     for row in range(200):
         backend.upsert(keys[row : row + 1], codes[row : row + 1])
-    table = backend._table
+    table = backend._structure.table
     stats = table.call(table.inner.stats())["fragment_stats"]
     assert stats["num_fragments"] <= 64
     backend.flush()

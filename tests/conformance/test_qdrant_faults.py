@@ -6,7 +6,7 @@ from qdrant_client.http import models
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant import QdrantBackend, backend, places, retry
+from requant.adapters.qdrant import QdrantBackend, places, points, retry
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
@@ -102,7 +102,7 @@ def test_a_refusal_is_not_repeated(server):
 
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_a_restart_in_the_middle_of_an_upload_loses_nothing(server, monkeypatch, parallel):
-    monkeypatch.setattr(backend, "_VALUES", 64 * 50)
+    monkeypatch.setattr(points, "_VALUES", 64 * 50)
     spec = spec_of("binary", "hamming", retries=8, parallel=parallel)
     writes = iter(range(1000))
 

@@ -12,7 +12,7 @@ import qdrant_edge as edge
 
 from requant.adapters.errors import EngineError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant import QdrantBackend, answers, backend
+from requant.adapters.qdrant import QdrantBackend, answers, points
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
@@ -36,7 +36,7 @@ def plain(folder):
 
 
 def info_of(index):
-    return index._connection._shard.info()
+    return index._structure.connection._shard.info()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_plain_qdrant_opens_the_shard(tmp_path, monkeypatch, format, metric, dat
     assert config["size"] == 64
     assert config["distance"] == distance
     assert (config.get("datatype") or "float32") == datatype.lower()
-    vectors = backend.vectors_of(queries, judge.spec)
+    vectors = points.vectors_of(queries, judge.spec)
     found = shard.query(
         edge.QueryRequest(
             limit=5,
@@ -173,7 +173,7 @@ def test_parameters_that_cannot_be_are_refused(tmp_path, params):
 
 
 def test_a_search_after_a_long_upload_optimizes_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(backend, "_LATE", 500)
+    monkeypatch.setattr(points, "_LATE", 500)
     index, judge = filled(tmp_path, spec_of("int8", "hnsw", **SMALL), 400)
     queries = make_queries(judge.spec.code, 4)
     index.search(queries, 5)
