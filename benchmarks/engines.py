@@ -20,6 +20,7 @@ from benchmarks.bench import Bench
 from benchmarks.by_hand import Edge, Lance, Local
 from benchmarks.dataset import K
 from benchmarks.timing import in_turn, ratio
+from requant.adapters import making
 from requant.rescore import best, score
 from requant.results import hits
 from requant.store.schema import key_range
@@ -224,7 +225,7 @@ def _reupload(items: Any, name: str) -> float:
     fresh: list[Any] = []
 
     def upload() -> None:
-        fresh.append(type(backend).create(backend.spec, where, sample=codes[:1000]))
+        fresh.append(making.create(type(backend), backend.spec, where, sample=codes[:1000]))
         step = max(1, (16 << 20) // codes[0].nbytes)  # as requant.feeding does
         for start in range(0, len(keys), step):
             part = slice(start, start + step)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from requant.adapters import registry
+from requant.adapters import making, registry
 from requant.adapters.files import Digest, check_digest, publish
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.errors import (
@@ -107,7 +107,7 @@ class FileHome:
         self, spec: IndexSpec, sample: Codes, mark: Watermark, overwrite: bool
     ) -> tuple[str, Backend]:
         """Return an empty index in memory."""
-        return "", registry.load(self._config.engine).create(spec, sample=sample)
+        return "", making.create(registry.load(self._config.engine), spec, sample=sample)
 
     def open(self, generation: Generation, spec: IndexSpec) -> Backend:
         """Read or map a file, once its digest has been checked."""
@@ -115,7 +115,7 @@ class FileHome:
         try:
             check_digest(path, generation.digest)
             engine = registry.load(self._config.engine)
-            backend = engine.open(spec, str(path), mmap=self._config.mmap)
+            backend = making.open(engine, spec, str(path), mmap=self._config.mmap)
         except OSError as error:
             raise CorruptIndexError(f"{path} cannot be read: {error}") from error
         if len(backend) != generation.items:
@@ -177,8 +177,9 @@ class LiveHome:
         store, name = self._premises.store, self._new_name()
         locations.add(store, self._row, name, mark)
         try:
-            backend = registry.load(self._row.config.engine).create(
-                spec, self._location(name), sample=sample, overwrite=overwrite
+            engine = registry.load(self._row.config.engine)
+            backend = making.create(
+                engine, spec, self._location(name), sample=sample, overwrite=overwrite
             )
         except BaseException as error:
             nothing = isinstance(error, LocationTakenError | InputError | UnsupportedError)
@@ -191,7 +192,7 @@ class LiveHome:
     def open(self, generation: Generation, spec: IndexSpec) -> Backend:
         """Let the engine open the place."""
         engine = registry.load(self._row.config.engine)
-        return engine.open(spec, self._location(generation.file))
+        return making.open(engine, spec, self._location(generation.file))
 
     def write(self, name: str, backend: Backend) -> tuple[str, Digest]:
         """Let the engine make durable what it has accepted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from requant.adapters.guards import check_codes, check_supported
+from requant.adapters.guards import check_supported
 from requant.adapters.lancedb import table as tables
 from requant.adapters.lancedb.attached import AttachedTable
 from requant.adapters.lancedb.capabilities import CAPABILITIES
@@ -14,7 +14,6 @@ from requant.adapters.lancedb.plan import plan_of
 from requant.adapters.lancedb.rows import Rows
 from requant.adapters.live import LiveBackend
 from requant.adapters.protocol import Capabilities, Foreign, IndexSpec
-from requant.quantizers.arrays import Codes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,14 +49,9 @@ class LancedbBackend(LiveBackend[Rows]):
 
     @classmethod
     def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
+        cls, spec: IndexSpec, location: str | None = None, *, overwrite: bool = False
     ) -> Self:
-        """Return a new, empty table at `location`; LanceDB learns from the rows, not `sample`.
+        """Return a new, empty table at `location`; LanceDB learns from the rows themselves.
 
         Raises:
             UnsupportedError: LanceDB has no such index; the text lists what it has.
@@ -66,13 +60,11 @@ class LancedbBackend(LiveBackend[Rows]):
             EngineError: the place cannot be reached or written to.
         """
         check_supported(cls.capabilities, spec)
-        if sample is not None:
-            check_codes(sample, spec, len(sample))
         return cls(spec, Rows(tables.create(place_of(location, spec), plan_of(spec), overwrite)))
 
     @classmethod
-    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
-        """Return the index at `location`; LanceDB reads what it needs, mapped or not.
+    def open(cls, spec: IndexSpec, location: str) -> Self:
+        """Return the index at `location`.
 
         Raises:
             CorruptIndexError: nothing stands there, another thing than `spec` says, or a table

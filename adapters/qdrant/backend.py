@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from requant.adapters.guards import check_codes, check_supported
+from requant.adapters.guards import check_supported
 from requant.adapters.live import LiveBackend
 from requant.adapters.protocol import Candidates, Capabilities, Foreign, IndexSpec, Keys
 from requant.adapters.qdrant import opening
@@ -34,27 +34,20 @@ class QdrantBackend(LiveBackend[Points]):
 
     @classmethod
     def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
+        cls, spec: IndexSpec, location: str | None = None, *, overwrite: bool = False
     ) -> Self:
-        """Make an empty index at `location`, in memory if it is None; `sample` teaches nothing.
+        """Make an empty index at `location`, in memory if it is None.
 
         Raises LocationTakenError where something stands, unless `overwrite` (a folder that requant
         did not make is never removed);
         EngineMissingError, EngineError, UnsupportedError and InputError.
         """
         check_supported(cls.capabilities, spec)
-        if sample is not None:
-            check_codes(sample, spec, len(sample))
         return cls(spec, opening.create(spec, location, overwrite))
 
     @classmethod
-    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
-        """Open the index at `location`; Qdrant maps what it likes.
+    def open(cls, spec: IndexSpec, location: str) -> Self:
+        """Open the index at `location`.
 
         Raises CorruptIndexError where there is none, or not what `spec` says; EngineError where
         the server cannot be reached or the folder is in use.

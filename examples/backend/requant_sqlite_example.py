@@ -118,14 +118,9 @@ class SqliteBackend(LiveBackend[Table]):
 
     @classmethod
     def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
+        cls, spec: IndexSpec, location: str | None = None, *, overwrite: bool = False
     ) -> Self:
-        """Return an empty index in the folder `location`; nothing is learned from `sample`."""
+        """Return an empty index in the folder `location`."""
         check_supported(cls.capabilities, spec)
         if location is None:
             raise InputError("sqlite_example keeps its index on disk: give it a location")
@@ -142,7 +137,7 @@ class SqliteBackend(LiveBackend[Table]):
         return cls(spec, Table(spec, connection), sharing="none")
 
     @classmethod
-    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
+    def open(cls, spec: IndexSpec, location: str) -> Self:
         """Return the index in the folder `location`, if it is one of `spec`."""
         check_supported(cls.capabilities, spec)
         path = Path(location, _FILE)

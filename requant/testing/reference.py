@@ -99,20 +99,13 @@ class ReferenceBackend(LocalBackend[Rows]):
     )
 
     @classmethod
-    def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
-    ) -> Self:
+    def create(cls, spec: IndexSpec, location: str | None = None) -> Self:
         """Return an empty index."""
         check_supported(cls.capabilities, spec)
         return cls(spec, Rows(spec))
 
     @classmethod
-    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
+    def open(cls, spec: IndexSpec, location: str) -> Self:
         """Read the file that `flush` wrote."""
         index = cls.create(spec)
         try:
