@@ -36,7 +36,7 @@ class GraphIndex:
         self._mapped = mapped
         # One search at a time. No race was seen without it, but usearch does not promise that calls
         # with explicit threads may overlap, and the effort below is shared in any case.
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
 
     @classmethod
     def load(cls, spec: IndexSpec, location: str, mmap: bool) -> GraphIndex:
@@ -122,7 +122,7 @@ class GraphIndex:
         if effort is None:
             return self._matches(queries, k)
         # usearch keeps the effort in the index, where searches of other threads would meet it.
-        with self._turn:
+        with self._lock:
             usual = self._inner.expansion_search
             self._inner.expansion_search = effort
             try:
@@ -132,7 +132,7 @@ class GraphIndex:
 
     def _matches(self, queries: Codes, k: int, exact: bool = False) -> tuple[Keys, Any]:
         """Search, and cut each row at its count: usearch pads with key 0 and NaN."""
-        with self._turn:
+        with self._lock:
             found = self._inner.search(
                 queries, k, exact=exact, threads=self._threads, dtype=self._given
             )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class WrapperBackend:
-    """A backend that passes everything on to one of `engine`.
+    """A backend that passes everything in the contract on to one of `engine`, so no `attach`.
 
     >>> from requant.testing import CountingBackend, ReferenceBackend
     >>> from requant.quantizers.codes import CodeSpec
