@@ -43,11 +43,15 @@ class EngineGuard:
 
     def close(self) -> None:
         """Let nobody in any more; whoever is inside may finish first. Closing twice is harmless."""
-        if self._closed or os.getpid() != self._pid:
+        if self._closed or not self.is_here():
             self._closed = True  # a lock may be held by a thread that a forked child does not have
             return
         with self:
             self._closed = True
+
+    def is_here(self) -> bool:
+        """Whether this is the process that opened the index, and no forked child of it."""
+        return os.getpid() == self._pid
 
     def __enter__(self) -> None:
         """Wait for the turn to write; raise ForkedError in a child, EngineError once closed."""
@@ -97,7 +101,7 @@ class EngineGuard:
             raise EngineError(f"{self._engine} failed: {error}") from error
 
     def _check(self) -> None:
-        if os.getpid() != self._pid:
+        if not self.is_here():
             raise ForkedError(
                 f"this {self._engine} index was opened in process {self._pid} and is used in "
                 f"{os.getpid()}: {self._engine} does not survive a fork; start the child with "

@@ -1,137 +1,44 @@
-"""What all engines in memory share: checks before, readers side by side, whole exports."""
+"""What all engines in memory share: an index is written to a file as a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from requant.adapters.errors import EngineError
-from requant.adapters.guards import (
-    EngineGuard,
-    check_among,
-    check_codes,
-    check_keys,
-    check_queries,
-    check_search,
-)
-from requant.adapters.protocol import Candidates, Capabilities, IndexSpec, Keys
-from requant.quantizers.arrays import Codes
+from requant.adapters.guarded import GuardedBackend, Structure
+from requant.adapters.protocol import IndexSpec
 from requant.quantizers.errors import InputError
 
 
-class Structure(Protocol):
-    """One form of index in an engine's memory; whatever reaches it has been checked."""
-
-    def __len__(self) -> int:
-        """Return the number of keys."""
-
-    def upsert(self, keys: Keys, codes: Codes) -> None:
-        """Store codes, replacing what is there."""
-
-    def delete(self, keys: Keys) -> int:
-        """Remove keys and return how many were there."""
-
-    def search(
-        self, queries: Codes, k: int, among: Keys | None, effort: int | None, codes: bool
-    ) -> Candidates:
-        """Return the k nearest of each query."""
-
-    def chunks(self, batch: int) -> Iterator[tuple[Keys, Codes]]:
-        """Yield copies of everything, at most `batch` rows at a time."""
+class FileStructure(Structure, Protocol):
+    """One form of index in an engine's memory."""
 
     def save(self, location: str) -> None:
-        """Write one file."""
+        """Write one file; this reads only, and runs beside searches."""
 
 
-S = TypeVar("S", bound=Structure)
+S = TypeVar("S", bound=FileStructure)
 
 
-class LocalBackend(Generic[S]):
+class LocalBackend(GuardedBackend[S]):
     """A `Backend` of storage "file" around a structure in memory.
 
     An engine adds its `capabilities`, `create` and `open`.
     """
-
-    capabilities: ClassVar[Capabilities]
-
-    def __init__(self, spec: IndexSpec, structure: S) -> None:
-        """Guard `structure`; users call `create` or `open`."""
-        self.spec = spec
-        self._structure = structure
-        self._writes = 0
-        self._guard = EngineGuard(self.capabilities.engine)
 
     @classmethod
     def drop(cls, spec: IndexSpec, location: str) -> None:
         """Remove the file at `location`."""
         Path(location).unlink(missing_ok=True)
 
-    def upsert(self, keys: Keys, codes: Codes) -> None:
-        """Store `codes (n, w)` under `keys (n,)`, replacing what is there."""
-        keys = check_keys(keys)
-        codes = check_codes(codes, self.spec, len(keys))
-        with self._guard:
-            self._writes += 1
-            self._writable().upsert(keys, codes)
-
-    def delete(self, keys: Keys) -> int:
-        """Remove `keys`, unknown ones aside, and return how many were there."""
-        keys = check_keys(keys)
-        with self._guard:
-            self._writes += 1
-            return self._writable().delete(keys)
-
-    def search(
-        self,
-        queries: Codes,
-        k: int,
-        *,
-        among: Keys | None = None,
-        effort: int | None = None,
-        codes: bool = False,
-    ) -> Candidates:
-        """Return the k nearest of each query, as the protocol says."""
-        queries = check_queries(queries, self.spec, k)
-        check_search(codes, effort, self.capabilities, self.spec)
-        if among is not None:
-            check_among(among, self.capabilities, self.spec)
-            among = check_keys(among)
-        with self._guard.shared:
-            return self._structure.search(queries, k, among, effort, codes)
-
-    def export(self, batch: int = 65536) -> Iterator[tuple[Keys, Codes]]:
-        """Yield everything the index holds, each code byte for byte as it was given."""
-        if batch < 1:
-            raise InputError(f"a batch holds at least one row, not {batch}")
-        with self._guard.shared:
-            writes, chunks = self._writes, self._structure.chunks(batch)
-        while True:
-            with self._guard.shared:
-                if self._writes != writes:
-                    raise EngineError("the index was written to while it was exported")
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
-
-    def __len__(self) -> int:
-        """Return how many keys the index holds."""
-        with self._guard.shared:
-            return len(self._structure)
-
     def flush(self, location: str | None = None) -> None:
         """Write the index to a new file at `location`; see `requant.adapters.files.publish`."""
         if location is None:
             raise InputError("an index in memory is flushed to a file: give its location")
-        with self._guard.shared:
+        with self._reading:
             self._structure.save(location)
 
     def close(self) -> None:
         """Let go of memory and files; closing twice is harmless."""
         self._guard.close()
         vars(self).pop("_structure", None)
-
-    def _writable(self) -> S:
-        """Return the structure to write to."""
-        return self._structure

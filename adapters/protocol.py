@@ -62,8 +62,9 @@ class Capabilities:
     """What an engine declares: the documentation, the core and the conformance suite read it.
 
     `storage`: a "file" engine lives in memory and `flush` writes one file; a "live" engine keeps
-    its own at the location where it was created. `places`: where that can be. `mmap`:
-    `open(mmap=True)` maps the file instead of reading it.
+    its own at the location where it was created, and `create(overwrite=True)` replaces what stands
+    there. `places`: where that can be. `learns_from_sample`: `create(sample=codes)` learns a
+    structure from them. `mmap`: `open(mmap=True)` maps the file instead of reading it.
     `parallel`: a batch of queries uses several cores inside the engine.
     `survives_fork`: an open index can be used in a forked child; else it raises ForkedError there.
     `params`: the names that `IndexSpec.params` may hold, each with a line of explanation.
@@ -74,11 +75,28 @@ class Capabilities:
     storage: Storage
     places: tuple[Place, ...]
     supports: tuple[Support, ...]
+    learns_from_sample: bool = False
     mmap: bool = False
     parallel: bool = False
     survives_fork: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether something may stand where an index is created."""
+        return self.storage == "live"
+
+    @property
+    def create_options(self) -> tuple[str, ...]:
+        """The keyword arguments that the engine's `create` has, in this order."""
+        options = {"sample": self.learns_from_sample, "overwrite": self.overwrites}
+        return tuple(name for name, used in options.items() if used)
+
+    @property
+    def open_options(self) -> tuple[str, ...]:
+        """The keyword arguments that the engine's `open` has."""
+        return ("mmap",) if self.mmap else ()
 
     def find(self, format: Format, index_type: IndexType) -> Support | None:
         """Return the row of a code format and an index type, None if the engine has none."""
@@ -101,6 +119,44 @@ class Candidates:
     distances: Float32s
     codes: Codes | None = None
 
+    @classmethod
+    def empty(cls, spec: IndexSpec, q: int, k: int, codes: bool = False) -> Candidates:
+        """Return an answer to q queries in which nothing was found, to be filled or as it is.
+
+        >>> Candidates.empty(IndexSpec(CodeSpec("int8", 4), "ip"), 1, 2).keys.tolist()
+        [[-1, -1]]
+        """
+        return cls(
+            np.full((q, k), -1, np.int64),
+            np.full((q, k), np.inf, np.float32),
+            np.zeros((q, k, spec.code.width), spec.code.dtype) if codes else None,
+        )
+
+    @classmethod
+    def padded(
+        cls,
+        spec: IndexSpec,
+        keys: Keys,
+        distances: NDArray[Any],
+        k: int,
+        codes: Codes | None = None,
+    ) -> Candidates:
+        """Return `(q, m)` answers with k columns; where a key is -1, its distance is of no account.
+
+        What has k columns already is not copied. Codes under key -1 are zeros already.
+        """
+        near = distances.astype(np.float32, copy=False)
+        if keys.size and keys.min() < 0:
+            near = np.where(keys < 0, np.float32(np.inf), near)
+        q, m = keys.shape
+        if m == k:
+            return cls(keys, near, codes)
+        answer = cls.empty(spec, q, k, codes is not None)
+        answer.keys[:, :m], answer.distances[:, :m] = keys, near
+        if answer.codes is not None:
+            answer.codes[:, :m] = codes
+        return answer
+
 
 @runtime_checkable
 class Backend(Protocol):
@@ -115,25 +171,27 @@ class Backend(Protocol):
 
     @classmethod
     def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
+        cls, spec: IndexSpec, location: str | None = None, *args: Any, **options: Any
     ) -> Self:
-        """Return an empty index; `sample` holds codes to learn a coarse structure (IVF) from.
+        """Return an empty index, at `location` if the engine is "live".
 
-        A "live" engine keeps it at `location`, a path or a URL whose last part is its name. What
-        stands there already is refused with LocationTakenError, unless `overwrite` says that it
-        may be replaced. Raises UnsupportedError where `spec` wishes for what `capabilities` do
-        not offer.
+        That is a path, or a URL whose last part is its name. Of the `options`, an engine names
+        those which mean something to it, by keyword, and no others; `making.create` passes these:
+
+        - `sample: Codes | None = None`, if it `learns_from_sample`: codes to learn a coarse
+          structure (IVF) from;
+        - `overwrite: bool = False`, if it is "live": what stands there may be replaced, which is
+          refused with LocationTakenError else.
+
+        Raises UnsupportedError where `spec` wishes for what `capabilities` do not offer.
         """
         ...
 
     @classmethod
-    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
+    def open(cls, spec: IndexSpec, location: str, *args: Any, **options: Any) -> Self:
         """Return the index that `flush` left at `location`.
+
+        An engine that can map a file names `mmap: bool = False`; `making.open` passes it.
 
         Raises CorruptIndexError where nothing stands there, or not what `spec` says, and
         EngineError where a server cannot be reached or another process has locked the folder.

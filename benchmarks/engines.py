@@ -21,6 +21,7 @@ from benchmarks.bench import Bench
 from benchmarks.by_hand import Edge, Lance, Local
 from benchmarks.dataset import K
 from benchmarks.timing import in_turn, ratio
+from requant.adapters import making
 from requant.scores import best, score
 from requant.search import hits
 
@@ -217,7 +218,7 @@ def _reupload(items: Any, name: str) -> float:
     fresh: list[Any] = []
 
     def upload() -> None:
-        fresh.append(type(backend).create(backend.spec, where, sample=codes[:1000]))
+        fresh.append(making.create(type(backend), backend.spec, where, sample=codes[:1000]))
         step = max(1, (16 << 20) // codes[0].nbytes)  # as requant.indexes.catch_up does
         for start in range(0, len(keys), step):
             part = slice(start, start + step)

@@ -30,8 +30,8 @@ FEW = "requant.search.search.FEW"
 PUBLISH_ROWS = "requant.indexes.following.PUBLISH_ROWS"
 SIMILARITY_ROWS = "requant.embeddings.similarities._ROWS"
 LANCEDB_LONGEST_LIST = "requant.adapters.lancedb.search._LONGEST_LIST"
-QDRANT_LATE = "requant.adapters.qdrant.backend._LATE"
-QDRANT_VALUES = "requant.adapters.qdrant.backend._VALUES"
+QDRANT_LATE = "requant.adapters.qdrant.points._LATE"
+QDRANT_VALUES = "requant.adapters.qdrant.points._VALUES"
 QDRANT_AMONG = "requant.adapters.qdrant.answers._AMONG"
 QDRANT_FIRST_PAUSE = "requant.adapters.qdrant.retry._FIRST_PAUSE"
 USEARCH_TRY = "requant.adapters.usearch.probe._try"
@@ -171,7 +171,7 @@ def structure_of(backend: Any) -> Any:
 
 def table_of(backend: Any) -> Any:
     """Return the table of a LanceDB backend."""
-    return backend._table
+    return backend._structure.table
 
 
 def guard_of(backend: Any) -> EngineGuard:
@@ -181,7 +181,7 @@ def guard_of(backend: Any) -> EngineGuard:
 
 def shard_of(backend: Any) -> Any:
     """Return the shard of a Qdrant backend in a folder."""
-    return backend._connection._shard
+    return backend._structure.connection._shard
 
 
 def order_of(column: KeyColumn) -> Any:

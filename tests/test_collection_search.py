@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import requant
-from requant.adapters.usearch import UsearchBackend
 from requant.errors import InputError, UnsupportedError
+from requant.testing import WrapperBackend
 from tests import inside
 from tests.databases import brute_force, vectors
+from tests.wrapped import wrapped
 
 METRICS = ["cosine", "ip", "l2"]
 # Every precision with an engine that has it, and whatever more it takes to find everything.
@@ -119,19 +120,18 @@ def test_ties_come_in_order_of_insertion(db, metric, index):
 
 @pytest.mark.parametrize("where", [None, {"n": {"$gte": 0}}], ids=["all", "filtered"])
 def test_an_engine_that_comes_back_with_too_little_is_made_up_for(db, where, monkeypatch):
+    class Poor(WrapperBackend):
+        def search(self, *arguments, **options):
+            answer = super().search(*arguments, **options)
+            answer.keys[:, 2:] = -1
+            return answer
+
+    wrapped(monkeypatch, "usearch", Poor)
     monkeypatch.setattr(inside.FEW, 0)
     stored, queries = vectors(100), vectors(3, seed=1)
     notes = db.create_collection("notes", 8)
     notes.upsert(range(100), stored, metadata=[{"n": n} for n in range(100)])
     notes.add_index("main", engine="usearch", precision="float32")
-    whole = UsearchBackend.search
-
-    def poor(self, *arguments, **options):
-        answer = whole(self, *arguments, **options)
-        answer.keys[:, 2:] = -1
-        return answer
-
-    monkeypatch.setattr(UsearchBackend, "search", poor)
     batch = notes.search_many(queries, k=10, where=where)
     for query, ids in zip(queries, batch.ids, strict=True):
         assert ids == brute_force(query, stored, "cosine", 10)[0]

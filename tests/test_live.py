@@ -14,9 +14,11 @@ import sqlalchemy as sa
 
 import requant
 from requant.errors import IndexWarning, InputError, LocationTakenError, UnsupportedError
+from requant.testing import FailingBackend, WrapperBackend
 from tests import inside
 from tests.databases import expected, held, vectors
 from tests.qdrant_server import running
+from tests.wrapped import wrapped
 
 LIVE = ["lancedb", "qdrant"]
 N = 300
@@ -143,20 +145,13 @@ def test_what_was_removed_behind_our_back_is_made_again(path, engine):
 
 
 def test_a_catch_up_that_fails_is_done_again(path, engine, monkeypatch):
+    failing = wrapped(monkeypatch, engine, FailingBackend)
     with requant.open(path) as db:
         notes = make(db, engine)
         notes.upsert(range(100, 500), vectors(400, seed=5))
         notes.delete(range(20))
-        backend = type(inside.backend_of(notes))
-        upsert, calls = backend.upsert, []
-
-        def fail_once(self, keys, codes):
-            upsert(self, keys, codes)
-            calls.append(len(keys))
-            if len(calls) == 1:
-                raise requant.EngineError("the connection was lost")
-
-        monkeypatch.setattr(backend, "upsert", fail_once)
+        lost = requant.EngineError("the connection was lost")
+        failing.fail_at("upsert", error=lost, after=True)
         with pytest.raises(requant.EngineError, match="lost"):
             notes.search(np.ones(8))
         answers_are_exact(notes)
@@ -164,15 +159,11 @@ def test_a_catch_up_that_fails_is_done_again(path, engine, monkeypatch):
 
 
 def test_a_build_that_fails_leaves_nothing(path, engine, monkeypatch):
+    failing = wrapped(monkeypatch, engine, FailingBackend)
     with requant.open(path) as db:
         notes = db.create_collection("notes", 8)
         notes.upsert(range(N), vectors(N))
-        backend = requant.adapters.registry.load(engine)
-
-        def fail(self, keys, codes):
-            raise requant.EngineError("the disk is full")
-
-        monkeypatch.setattr(backend, "upsert", fail)
+        failing.fail_at("upsert", error=requant.EngineError("the disk is full"))
         with pytest.raises(requant.EngineError, match="full"):
             notes.add_index("main", engine=engine)
         assert places(db) == ([], [])
@@ -247,24 +238,25 @@ def test_a_search_during_a_transaction_of_somebody_else_waits_for_nobody(path):
 
 def test_a_snapshot_older_than_the_index_is_taken_again(path, monkeypatch):
     """Between the snapshot and the answer another process deletes the best, and catches up."""
+    meanwhile = []
+
+    class Interrupted(WrapperBackend):
+        def search(self, *args, **options):
+            if meanwhile:
+                query = meanwhile.pop()
+                theirs.delete([17])
+                theirs.upsert([1000], [query])
+                theirs.search(query)
+            return super().search(*args, **options)
+
+    wrapped(monkeypatch, "lancedb", Interrupted)
     with requant.open(path) as db, requant.open(path) as other:
         notes, theirs = make(db, "lancedb"), other.collection("notes")
         query = vectors(N)[17]
         assert notes.search(query, k=1)[0].id == 17
-        backend = inside.backend_of(notes)
-        search, calls = type(backend).search, []
-
-        def interrupted(self, *args, **options):
-            if self is backend and not calls:
-                calls.append(1)
-                theirs.delete([17])
-                theirs.upsert([1000], [query])
-                theirs.search(query)
-            return search(self, *args, **options)
-
-        monkeypatch.setattr(type(backend), "search", interrupted)
+        meanwhile.append(query)
         assert notes.search(query, k=1)[0].id == 1000
-        assert calls
+        assert not meanwhile
 
 
 def test_a_name_of_ones_own(path, tmp_path):
@@ -313,17 +305,12 @@ def test_an_index_of_ones_own_is_replaced_when_asked(path, tmp_path):
 
 
 def test_a_place_that_cannot_be_removed_is_removed_later(path, tmp_path, monkeypatch):
+    failing = wrapped(monkeypatch, "lancedb", FailingBackend)
     with requant.open(path) as db:
         notes = make(db, "lancedb", url=str(tmp_path / "served"))
-        backend = requant.adapters.registry.load("lancedb")
-
-        def refuse(cls, spec, location):
-            raise requant.EngineError("the server is down")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(backend, "drop", classmethod(refuse))
-            with pytest.warns(IndexWarning, match="server is down.*tried again"):
-                notes.drop_index("main")
+        failing.fail_at("drop", error=requant.EngineError("the server is down"))
+        with pytest.warns(IndexWarning, match="server is down.*tried again"):
+            notes.drop_index("main")
         assert len(inside.orphans(db)) == 1
         assert any((tmp_path / "served").iterdir())
         notes.add_index("elsewhere", engine="faiss")
@@ -438,20 +425,19 @@ def test_an_address_that_cannot_be_is_refused_and_leaves_nothing(path, options):
 
 def test_searches_go_on_while_an_index_is_built(path, monkeypatch):
     """Of this index or of another one, and whatever is written meanwhile."""
-    with requant.open(path) as db, requant.open(path) as other:
-        notes, theirs = make(db, "usearch"), other.collection("notes")
-        hold, entered = threading.Event(), threading.Event()
-        backend = requant.adapters.registry.load("usearch")
-        upsert = backend.upsert
+    hold, entered = threading.Event(), threading.Event()
 
-        def slow(self, keys, codes):
+    class Held(WrapperBackend):
+        def upsert(self, keys, codes):
             if threading.current_thread() is not threading.main_thread():
                 entered.set()
                 assert hold.wait(30)
-            upsert(self, keys, codes)
+            super().upsert(keys, codes)
 
+    wrapped(monkeypatch, "usearch", Held)
+    with requant.open(path) as db, requant.open(path) as other:
+        notes, theirs = make(db, "usearch"), other.collection("notes")
         with ThreadPoolExecutor(1) as pool:
-            monkeypatch.setattr(backend, "upsert", slow)
             for build in (
                 lambda: notes.rebuild("main"),
                 lambda: notes.add_index("second", engine="usearch"),
@@ -466,7 +452,6 @@ def test_searches_go_on_while_an_index_is_built(path, monkeypatch):
                 hold.set()
                 building.result(30)
                 hold.clear()
-            monkeypatch.undo()
         answers_are_exact(notes)
         assert held(notes) == expected(notes)
 

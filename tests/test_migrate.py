@@ -10,10 +10,12 @@ import pytest
 
 import requant
 from requant.errors import EngineError, ExistsError, InputError, UnknownIndexError
+from requant.testing import FailingBackend
 from tests import inside
 from tests.databases import expected, held, vectors
 from tests.processes import pipe, start
 from tests.qdrant_server import running
+from tests.wrapped import wrapped
 
 N, DIM = 600, 16
 ENGINES = ["faiss", "usearch", "qdrant", "lancedb"]
@@ -186,15 +188,11 @@ def test_a_shadow_is_compared(notes, path):
 
 
 def test_a_shadow_that_fails_spoils_no_answer(notes, monkeypatch):
+    failing = wrapped(monkeypatch, "usearch", FailingBackend)
     notes.add_index("old")
     notes.migrate("new", engine="usearch", switch=False)
     notes.shadow("new", 1.0)
-    backend = type(inside.backend_of(notes, "new"))
-
-    def fail(self, *args, **options):
-        raise EngineError("out of order")
-
-    monkeypatch.setattr(backend, "search", fail)
+    failing.fail_at("search", error=EngineError("out of order"))
     with pytest.warns(requant.IndexWarning, match="out of order"):
         assert len(notes.search(vectors(1, DIM)[0])) == 10
     assert notes.migrations[0].parity is None

@@ -16,29 +16,23 @@ from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import IndexSpec
 from requant.errors import IndexWarning, InputError
 from requant.quantizers.codes import CodeSpec
+from requant.testing import FailingBackend, WrapperBackend
 from tests import inside
 from tests.databases import vectors
+from tests.wrapped import wrapped
 
 KINDS = [("faiss", "hnsw"), ("faiss", "flat"), ("usearch", "flat"), ("usearch", "hnsw")]
 
 
 @pytest.mark.parametrize(("engine", "index_type"), KINDS)
 def test_an_interrupted_catch_up_leaves_nothing_half_done(db, monkeypatch, engine, index_type):
+    failing = wrapped(monkeypatch, engine, FailingBackend)
     notes = db.create_collection("notes", 8)
     notes.upsert(range(300), vectors(300))
     notes.add_index("main", engine=engine, precision="float32", index_type=index_type)
     new = vectors(9000, seed=1)
     notes.upsert(range(300, 9300), new)
-    real = type(inside.backend_of(notes)).upsert
-    calls = []
-
-    def interrupted(self, keys, codes):
-        real(self, keys, codes)
-        calls.append(len(keys))
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(type(inside.backend_of(notes)), "upsert", interrupted)
+    failing.fail_at("upsert", error=KeyboardInterrupt(), after=True)
     with pytest.raises(KeyboardInterrupt):
         notes.search(new[0])
     notes.delete(range(300, 5000))
@@ -49,6 +43,17 @@ def test_an_interrupted_catch_up_leaves_nothing_half_done(db, monkeypatch, engin
 
 
 def test_an_index_that_ran_ahead_of_the_snapshot_is_asked_again(db, monkeypatch):
+    waiting = []
+
+    class Meanwhile(WrapperBackend):
+        def search(self, *args, **options):
+            if waiting:
+                other = threading.Thread(target=waiting.pop())
+                other.start()
+                other.join()
+            return super().search(*args, **options)
+
+    wrapped(monkeypatch, "faiss", Meanwhile)
     notes = db.create_collection("notes", 8)
     many = vectors(3000)
     notes.upsert(range(3000), many)
@@ -56,23 +61,14 @@ def test_an_index_that_ran_ahead_of_the_snapshot_is_asked_again(db, monkeypatch)
     query = vectors(1, seed=5)[0]
     notes.upsert([0, 1], [query, -query])
     notes.search(query)
-    real, done = type(inside.backend_of(notes)).search, []
 
     def swap():
         notes.upsert([0, 1], [-query, query])
         notes.search(query)
 
-    def meanwhile(self, *args, **options):
-        if not done:
-            done.append(True)
-            other = threading.Thread(target=swap)
-            other.start()
-            other.join()
-        return real(self, *args, **options)
-
-    monkeypatch.setattr(type(inside.backend_of(notes)), "search", meanwhile)
+    waiting.append(swap)
     (hit,) = notes.search(query, k=1, oversample=1)
-    assert done
+    assert not waiting
     assert hit.id == 1
     assert hit.score == pytest.approx(1)
 

@@ -65,7 +65,8 @@ def environment(tmp_path_factory):
     else:
         script = OLD_SETUPTOOLS.replace("TARGET", repr(str(target)))
         run(sys.executable, "-c", script, cwd=copy)
-    return os.environ | {"PYTHONPATH": str(target)}
+    path = filter(None, [str(target), os.environ.get("PYTHONPATH")])  # this tree, if it is there
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def test_it_passes_the_conformance_suite(environment, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from requant.adapters.faiss.answers import candidates, nothing
+from requant.adapters.faiss.answers import candidates
 from requant.adapters.faiss.codecs import codec_for
 from requant.adapters.faiss.files import downcast
 from requant.adapters.faiss.foreign_files import METRICS
@@ -77,7 +77,7 @@ class AdoptedIndex:
         if among is not None:
             raise UnsupportedError("an index made by another program cannot search a key set")
         if not len(self) or not len(queries):
-            return nothing(self.spec, len(queries), k, codes)
+            return Candidates.empty(self.spec, len(queries), k, codes)
         params = None
         if effort is not None and isinstance(self._searched, faiss.IndexHNSW):
             params = faiss.SearchParametersHNSW(efSearch=effort)

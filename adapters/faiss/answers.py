@@ -37,23 +37,7 @@ def candidates(
     """Turn FAISS's `(q, m)` answer, in which `keys` are -1 where it found nothing, into ours."""
     if spec.metric == "ip":
         np.negative(distances, out=distances)
-    found = distances.astype(np.float32, copy=False)
-    if keys.size and keys.min() < 0:
-        found[keys < 0] = np.inf
-    if keys.shape[1] < k:
-        keys, found = _pad(keys, k, -1), _pad(found, k, np.inf)
-        codes = None if codes is None else _pad(codes, k, 0)
-    return Candidates(keys, found, codes)
-
-
-def nothing(spec: IndexSpec, queries: int, k: int, codes: bool) -> Candidates:
-    """Return an answer without candidates."""
-    shape = (queries, k, spec.code.width)
-    return Candidates(
-        np.full((queries, k), -1, np.int64),
-        np.full((queries, k), np.inf, np.float32),
-        np.zeros(shape, spec.code.dtype) if codes else None,
-    )
+    return Candidates.padded(spec, keys, distances, k, codes)
 
 
 def among_rows(rows: Rows, n: int) -> Any:
@@ -61,10 +45,3 @@ def among_rows(rows: Rows, n: int) -> Any:
     chosen = np.zeros(n, bool)
     chosen[rows] = True
     return faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
-
-
-def _pad(array: NDArray[Any], k: int, value: float) -> NDArray[Any]:
-    shape = (array.shape[0], k, *array.shape[2:])
-    padded = np.full(shape, value, array.dtype)
-    padded[:, : array.shape[1]] = array
-    return padded

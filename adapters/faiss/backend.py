@@ -37,12 +37,7 @@ class FaissBackend(LocalBackend[storage.FaissStructure | AdoptedIndex]):
 
     @classmethod
     def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
+        cls, spec: IndexSpec, location: str | None = None, *, sample: Codes | None = None
     ) -> Self:
         """Return an empty index in memory; an ivf index is trained on `sample (n, w)`."""
         check_supported(cls.capabilities, spec)

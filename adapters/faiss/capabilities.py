@@ -48,6 +48,7 @@ CAPABILITIES = Capabilities(
             for kind in _KINDS
         ),
     ),
+    learns_from_sample=True,  # ivf its lists, native its codes
     mmap=True,
     parallel=True,
     params={

@@ -8,8 +8,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from requant.adapters.faiss import files, layers, worn
-from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
+from requant.adapters.faiss import compaction, files, layers
+from requant.adapters.faiss.answers import among_rows, ask, candidates
 from requant.adapters.faiss.flat import found_keys
 from requant.adapters.faiss.graph import DEAD_SHARE, SCAN_SHARE, tune
 from requant.adapters.faiss.lists import probes
@@ -49,14 +49,14 @@ class CompressedIndex:
         self._bury(at[at >= 0])
         self.keys.append(keys)
         self._alive = None
-        self._clear_if_worn()
+        self._compact_if_due()
 
     def delete(self, keys: Keys) -> int:
         """Let the rows of `keys` die."""
         at = self.keys.find(keys)
         at = at[at >= 0]
         self._bury(at)
-        self._clear_if_worn()
+        self._compact_if_due()
         return len(at)
 
     def search(
@@ -69,7 +69,7 @@ class CompressedIndex:
             allowed = np.sort(rows[rows >= 0])
         n = len(self.keys) if allowed is None else len(allowed)
         if not n or not len(queries):
-            return nothing(self._spec, len(queries), k, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         want = min(k, n)
         if self._spec.index_type != "ivf" and n < SCAN_SHARE * len(self.keys):
             distances, rows = self._scan(queries, want, allowed)
@@ -166,11 +166,11 @@ class CompressedIndex:
         self.dead += len(rows)
         self._alive = None
 
-    def _clear_if_worn(self) -> None:
+    def _compact_if_due(self) -> None:
         if self.dead <= DEAD_SHARE * len(self.keys):
             return
         live = self._live()
-        self.inner = worn.without_dead(self.inner, live)
+        self.inner = compaction.compacted(self.inner, live)
         self._core = layers.core_of(self.inner)
         self.keys, self.dead, self._alive = KeyColumn(self.keys.view[live]), 0, None
         self._tune()

@@ -7,7 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from requant.adapters.faiss import elsewhere, files, layers
+from requant.adapters.faiss import child_process, files, layers
 from requant.adapters.faiss.lists import lists_wanted
 from requant.adapters.guards import whole_number
 from requant.adapters.protocol import IndexSpec
@@ -32,8 +32,8 @@ def new_index(spec: IndexSpec, sample: Codes | None) -> Any:
             vectors and there is no sample.
         UnsupportedError: what FAISS makes cannot be written to or read back.
     """
-    if elsewhere.is_needed():
-        return elsewhere.make(spec, sample, train=True)
+    if child_process.is_needed():
+        return child_process.make(spec, sample, train=True)
     rows = 0 if sample is None else len(sample)
     words = factory_string(spec, lists_wanted(spec, rows) if spec.index_type == "ivf" else 0)
     index = _made(spec, words)
@@ -51,8 +51,8 @@ def new_index(spec: IndexSpec, sample: Codes | None) -> Any:
 
 def model(spec: IndexSpec) -> Any:
     """Return an untrained index of the same classes as any that `spec` stands for."""
-    if elsewhere.is_needed():
-        return elsewhere.make(spec, None, train=False)
+    if child_process.is_needed():
+        return child_process.make(spec, None, train=False)
     return _made(spec, factory_string(spec, 1))
 
 

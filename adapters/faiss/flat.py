@@ -9,8 +9,8 @@ import faiss
 import numpy as np
 
 from requant.adapters.faiss import files
-from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
-from requant.adapters.faiss.natives import Native
+from requant.adapters.faiss.answers import among_rows, ask, candidates
+from requant.adapters.faiss.index_types import IndexTypes
 from requant.adapters.faiss.rows import FastScanRows, PlainRows, RowStore
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
@@ -20,13 +20,13 @@ from requant.quantizers.arrays import Codes
 class FlatIndex:
     """Rows in FAISS, their keys beside them."""
 
-    def __init__(self, spec: IndexSpec, native: Native, inner: Any, keys: KeyColumn) -> None:
+    def __init__(self, spec: IndexSpec, types: IndexTypes, inner: Any, keys: KeyColumn) -> None:
         """Take over the FAISS index `inner`, whose row i has key i of `keys`."""
         self.inner = inner
         self.keys = keys
         self._spec = spec
-        self._codec = native.codec
-        self._rows = rows_of(inner, native)
+        self._codec = types.codec
+        self._rows = rows_of(inner, types)
 
     def __len__(self) -> int:
         """Return the number of keys."""
@@ -63,7 +63,7 @@ class FlatIndex:
             params = faiss.SearchParameters(sel=among_rows(rows, n))
             n = len(rows)
         if not n or not len(queries):
-            return nothing(self._spec, len(queries), k, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         vectors = self._codec.queries(queries)
         distances, rows = ask(self.inner, vectors, min(k, n), params)
         found = found_codes(self._rows, rows) if codes else None
@@ -80,10 +80,10 @@ class FlatIndex:
         files.write(files.with_keys(self.inner, self.keys.view), location)
 
 
-def rows_of(inner: Any, native: Native) -> RowStore:
+def rows_of(inner: Any, types: IndexTypes) -> RowStore:
     """Return the rows of a flat FAISS index."""
     kind = FastScanRows if isinstance(inner, faiss.IndexPQFastScan) else PlainRows
-    return kind(inner, native.codec)
+    return kind(inner, types.codec)
 
 
 def found_keys(keys: KeyColumn, rows: Keys) -> Keys:

@@ -9,9 +9,9 @@ import faiss
 import numpy as np
 
 from requant.adapters.faiss import files
-from requant.adapters.faiss.answers import among_rows, ask, candidates, nothing
+from requant.adapters.faiss.answers import among_rows, ask, candidates
 from requant.adapters.faiss.flat import found_codes, found_keys, rows_of
-from requant.adapters.faiss.natives import Native
+from requant.adapters.faiss.index_types import IndexTypes
 from requant.adapters.guards import whole_number
 from requant.adapters.keys import KeyColumn, Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
@@ -26,10 +26,10 @@ _AT_ONCE = 65536
 class GraphIndex:
     """A FAISS graph, the keys of its nodes beside it; a dead node has key -1."""
 
-    def __init__(self, spec: IndexSpec, native: Native, inner: Any, keys: KeyColumn) -> None:
+    def __init__(self, spec: IndexSpec, types: IndexTypes, inner: Any, keys: KeyColumn) -> None:
         """Take over the FAISS graph `inner`, whose node i has key i of `keys`."""
         self._spec = spec
-        self._native = native
+        self._types = types
         self._alive: Any = None  # a selector of the living nodes, made when some are dead
         self.keys = keys
         self._adopt(inner)
@@ -44,14 +44,14 @@ class GraphIndex:
         self._link(self.inner, codes)
         self._bury(at[at >= 0])
         self.keys.append(keys)
-        self._rebuild_if_worn()
+        self._compact_if_due()
 
     def delete(self, keys: Keys) -> int:
         """Let the nodes of `keys` die."""
         at = self.keys.find(keys)
         at = at[at >= 0]
         self._bury(at)
-        self._rebuild_if_worn()
+        self._compact_if_due()
         return len(at)
 
     def search(
@@ -60,8 +60,8 @@ class GraphIndex:
         """Walk the graph; where it finds fewer than there are, read the rows one by one."""
         n, selector = self._choice(among)
         if not n or not len(queries):
-            return nothing(self._spec, len(queries), k, codes)
-        vectors = self._native.codec.queries(queries)
+            return Candidates.empty(self._spec, len(queries), k, codes)
+        vectors = self._types.codec.queries(queries)
         search = self._scan if n < SCAN_SHARE * len(self.keys) else self._walk
         distances, rows = search(vectors, min(k, n), selector, effort)
         handed = found_codes(self._rows, rows) if codes else None
@@ -106,7 +106,7 @@ class GraphIndex:
 
     def _link(self, graph: Any, codes: Codes) -> None:
         for start in range(0, len(codes), _AT_ONCE):
-            graph.add(self._native.codec.vectors(codes[start : start + _AT_ONCE]))
+            graph.add(self._types.codec.vectors(codes[start : start + _AT_ONCE]))
 
     def _bury(self, rows: Rows) -> None:
         self.keys.kill(rows)
@@ -116,10 +116,10 @@ class GraphIndex:
     def _live_rows(self) -> Rows:
         return np.flatnonzero(self.keys.view >= 0)
 
-    def _rebuild_if_worn(self) -> None:
+    def _compact_if_due(self) -> None:
         if self.dead <= DEAD_SHARE * len(self.keys):
             return
-        graph, live = new_graph(self._spec, self._native), self._live_rows()
+        graph, live = new_graph(self._spec, self._types), self._live_rows()
         for start in range(0, len(live), _AT_ONCE):
             self._link(graph, self._rows.gather(live[start : start + _AT_ONCE]))
         self.keys = KeyColumn(self.keys.view[live])
@@ -128,15 +128,15 @@ class GraphIndex:
     def _adopt(self, inner: Any) -> None:
         self.inner = inner
         self._storage = files.downcast(inner.storage)
-        self._rows = rows_of(self._storage, self._native)
+        self._rows = rows_of(self._storage, self._types)
         self.dead = len(self.keys) - len(self._live_rows())
         self._alive = None
         tune(self._spec, inner)
 
 
-def new_graph(spec: IndexSpec, native: Native) -> Any:
+def new_graph(spec: IndexSpec, types: IndexTypes) -> Any:
     """Return an empty graph with the parameters of `spec`."""
-    graph = native.hnsw(whole_number(spec, "M", 16, least=2))
+    graph = types.hnsw(whole_number(spec, "M", 16, least=2))
     tune(spec, graph)
     return graph
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.faiss import fastscan, files
-from requant.adapters.faiss.answers import ask, candidates, nothing
-from requant.adapters.faiss.natives import LIST_BLOCK, Native
+from requant.adapters.faiss.answers import ask, candidates
+from requant.adapters.faiss.index_types import LIST_BLOCK, IndexTypes
 from requant.adapters.faiss.rows import bytes_at
 from requant.adapters.guards import whole_number
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
@@ -27,11 +27,11 @@ _AT_ONCE = 65536
 class ListsIndex:
     """Codes and keys in FAISS's inverted lists."""
 
-    def __init__(self, spec: IndexSpec, native: Native, inner: Any) -> None:
+    def __init__(self, spec: IndexSpec, types: IndexTypes, inner: Any) -> None:
         """Take over the FAISS index `inner`."""
         self.inner = inner
         self._spec = spec
-        self._codec = native.codec
+        self._codec = types.codec
         self._lists = faiss.downcast_InvertedLists(inner.invlists)
         self._fast = isinstance(inner, faiss.IndexIVFPQFastScan)
         self._largest: int | None = None
@@ -71,7 +71,7 @@ class ListsIndex:
         """Read the nearest lists, and all of them for a query that found too little there."""
         n = len(self)
         if not n or not len(queries) or (among is not None and not len(among)):
-            return nothing(self._spec, len(queries), k, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         vectors = self._codec.queries(queries)
         selector = None if among is None else faiss.IDSelectorBatch(among)
         want = min(k, n if among is None else len(among))
@@ -151,11 +151,11 @@ class ListsIndex:
         return probes(self._spec, int(self.inner.nlist), effort)
 
 
-def new_lists(spec: IndexSpec, native: Native, sample: Codes | None) -> Any:
+def new_lists(spec: IndexSpec, types: IndexTypes, sample: Codes | None) -> Any:
     """Return empty lists trained on `sample`, codes of the format of `spec`."""
     if sample is None or not len(sample):
         raise InputError("a faiss ivf index learns its lists: create it with a sample of codes")
-    return native.ivf(lists_wanted(spec, len(sample)), native.codec.vectors(sample))
+    return types.ivf(lists_wanted(spec, len(sample)), types.codec.vectors(sample))
 
 
 def lists_wanted(spec: IndexSpec, rows: int) -> int:

@@ -12,8 +12,8 @@ from requant.adapters.faiss import factory, files, layers
 from requant.adapters.faiss.compressed import CompressedIndex
 from requant.adapters.faiss.flat import FlatIndex
 from requant.adapters.faiss.graph import GraphIndex, new_graph
+from requant.adapters.faiss.index_types import IndexTypes, types_for
 from requant.adapters.faiss.lists import ListsIndex, new_lists
-from requant.adapters.faiss.natives import Native, native_for
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.arrays import Codes
@@ -28,8 +28,8 @@ def new(spec: IndexSpec, sample: Codes | None) -> FaissStructure:
         return CompressedIndex(spec, factory.new_index(spec, sample), KeyColumn())
     if "factory" in spec.params:
         raise InputError(f"parameter factory is for native codes, not for {spec.code.format}")
-    native = native_for(spec)
-    return _structure(spec, native, _empty(spec, native, sample), KeyColumn())
+    types = types_for(spec)
+    return _structure(spec, types, _empty(spec, types, sample), KeyColumn())
 
 
 def read(spec: IndexSpec, location: str, mmap: bool) -> FaissStructure:
@@ -39,12 +39,12 @@ def read(spec: IndexSpec, location: str, mmap: bool) -> FaissStructure:
         inner, known = files.without_keys(inner, location)
         _compare(_layers(inner), _layers(factory.model(spec)), location)
         return CompressedIndex(spec, inner, KeyColumn(known))
-    native, keys = native_for(spec), KeyColumn()
+    types, keys = types_for(spec), KeyColumn()
     if spec.index_type != "ivf":  # whose lists hold the keys
         inner, known = files.without_keys(inner, location)
         keys = KeyColumn(known)
-    _check(spec, native, inner, location)
-    return _structure(spec, native, inner, keys)
+    _check(spec, types, inner, location)
+    return _structure(spec, types, inner, keys)
 
 
 def private_copy(spec: IndexSpec, structure: FaissStructure) -> FaissStructure:
@@ -52,31 +52,31 @@ def private_copy(spec: IndexSpec, structure: FaissStructure) -> FaissStructure:
     if isinstance(structure, CompressedIndex):
         return CompressedIndex(spec, files.copy(structure.inner), structure.keys)
     keys = KeyColumn() if isinstance(structure, ListsIndex) else structure.keys
-    return _structure(spec, native_for(spec), files.copy(structure.inner), keys)
+    return _structure(spec, types_for(spec), files.copy(structure.inner), keys)
 
 
-def _structure(spec: IndexSpec, native: Native, inner: Any, keys: KeyColumn) -> FaissStructure:
+def _structure(spec: IndexSpec, types: IndexTypes, inner: Any, keys: KeyColumn) -> FaissStructure:
     if spec.index_type == "ivf":
-        return ListsIndex(spec, native, inner)
-    return (GraphIndex if spec.index_type == "hnsw" else FlatIndex)(spec, native, inner, keys)
+        return ListsIndex(spec, types, inner)
+    return (GraphIndex if spec.index_type == "hnsw" else FlatIndex)(spec, types, inner, keys)
 
 
-def _empty(spec: IndexSpec, native: Native, sample: Codes | None) -> Any:
+def _empty(spec: IndexSpec, types: IndexTypes, sample: Codes | None) -> Any:
     if spec.index_type == "ivf":
-        return new_lists(spec, native, sample)
-    return new_graph(spec, native) if spec.index_type == "hnsw" else native.flat()
+        return new_lists(spec, types, sample)
+    return new_graph(spec, types) if spec.index_type == "hnsw" else types.flat()
 
 
-def _model(spec: IndexSpec, native: Native) -> Any:
+def _model(spec: IndexSpec, types: IndexTypes) -> Any:
     """Return what `spec` would become if it were new, with one list if it has any."""
     if spec.index_type != "ivf":
-        return _empty(spec, native, None)
+        return _empty(spec, types, None)
     one = np.zeros((1, spec.code.width), spec.code.dtype)
-    return native.ivf(1, native.codec.vectors(one))
+    return types.ivf(1, types.codec.vectors(one))
 
 
-def _check(spec: IndexSpec, native: Native, inner: Any, location: str) -> None:
-    model = _model(spec, native)
+def _check(spec: IndexSpec, types: IndexTypes, inner: Any, location: str) -> None:
+    model = _model(spec, types)
     if not isinstance(inner, type(model)):
         raise CorruptIndexError(
             f"{location} holds a {type(inner).__name__}, not a {type(model).__name__}"

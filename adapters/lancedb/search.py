@@ -38,7 +38,7 @@ class Wish:
 def search(table: Table, queries: Codes, wish: Wish) -> Candidates:
     """Return the `wish.k` nearest of each query."""
     if not len(queries) or (wish.among is not None and not len(wish.among)):
-        return _blank(table, len(queries), wish)
+        return Candidates.empty(table.plan.spec, len(queries), wish.k, wish.codes)
     arrays = query_arrays(queries, table.plan.spec)
     if wish.among is not None and len(wish.among) > _LONGEST_LIST:
         return _filtered(table, arrays, wish, wish.among)
@@ -55,18 +55,9 @@ def where_keys(keys: Keys) -> str:
     return f"{KEY} IN ({','.join(map(str, keys.tolist()))})"
 
 
-def _blank(table: Table, n: int, wish: Wish) -> Candidates:
-    code = table.plan.spec.code
-    return Candidates(
-        np.full((n, wish.k), -1, np.int64),
-        np.full((n, wish.k), np.inf, np.float32),
-        np.zeros((n, wish.k, code.width), code.dtype) if wish.codes else None,
-    )
-
-
 def _ask(table: Table, arrays: list[Any], wish: Wish, exact: bool = False) -> Candidates:
     """Send the queries in few calls; `exact` leaves the index aside."""
-    answer = _blank(table, len(arrays), wish)
+    answer = Candidates.empty(table.plan.spec, len(arrays), wish.k, wish.codes)
     where = None if wish.among is None else where_keys(wish.among)
     bits = table.plan.spec.metric == "hamming"
     several, calls = (1, _SIDE_BY_SIDE) if bits else (_AT_ONCE, 1)
@@ -149,7 +140,7 @@ def _complete(table: Table, arrays: list[Any], wish: Wish, answer: Candidates) -
 
 def _filtered(table: Table, arrays: list[Any], wish: Wish, among: Keys) -> Candidates:
     """Ask for more than k and filter, and for yet more where too few are left."""
-    answer = _blank(table, len(arrays), wish)
+    answer = Candidates.empty(table.plan.spec, len(arrays), wish.k, wish.codes)
     rows: int = table.call(table.inner.count_rows())
     for start in range(0, len(arrays), _AT_ONCE):
         left = np.arange(start, min(start + _AT_ONCE, len(arrays)))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.adapters.qdrant.codec import codes_of, distances_of, vectors_of
+from requant.adapters.qdrant.collection_layout import Layout
 from requant.adapters.qdrant.connection import Connection, Wish
-from requant.adapters.qdrant.form import Form
 from requant.quantizers.arrays import Codes
 
 # Queries in one request: their answers are Python objects until they are arrays.
@@ -27,32 +27,32 @@ Distances = NDArray[np.float64]
 
 
 class Asker:
-    """Searches a connection for an index of `spec` in `form`."""
+    """Searches a connection for an index of `spec` in `layout`."""
 
-    def __init__(self, connection: Connection, spec: IndexSpec, form: Form) -> None:
+    def __init__(self, connection: Connection, spec: IndexSpec, layout: Layout) -> None:
         """Ask `connection`, which others may use as well."""
         self._connection = connection
         self._spec = spec
-        self._form = form
+        self._layout = layout
         # Without a graph and without compression there is one way; with compression, Qdrant's
         # "exact" would read the vectors from disk.
-        self._exact = not form.graph and form.quantization is None
+        self._exact = not layout.graph and layout.quantization is None
         self._whole_l2 = spec.metric == "l2" and spec.code.format in ("int8", "uint8")
 
     def ask(self, queries: Codes, k: int, among: Keys | None, effort: int | None) -> Candidates:
         """Return the k nearest of each query, padded."""
         q = len(queries)
-        keys = np.full((q, k), -1, np.int64)
-        distances = np.full((q, k), np.inf, np.float32)
+        answer = Candidates.empty(self._spec, q, k)
         want = k if among is None else min(k, len(among))
         if want > _MANY:
             want = min(want, self._connection.count())
         if not want:
-            return Candidates(keys, distances)
+            return answer
+        keys, distances = answer.keys[:, :want], answer.distances[:, :want]
         for start in range(0, q, _QUERIES):
             part = slice(start, start + _QUERIES)
-            self._fill(keys[part, :want], distances[part, :want], queries[part], among, effort)
-        return Candidates(keys, distances)
+            self._fill(keys[part], distances[part], queries[part], among, effort)
+        return answer
 
     def _fill(
         self, keys: Keys, distances: Any, queries: Codes, among: Keys | None, effort: int | None
@@ -69,7 +69,7 @@ class Asker:
             if n:
                 keys[row, :n] = [point.id for point in points]
                 scores = np.array([point.score for point in points], np.float64)
-                distances[row, :n] = distances_of(scores, self._spec, self._form.size)
+                distances[row, :n] = distances_of(scores, self._spec, self._layout.size)
                 farthest = max(farthest, distances[row, n - 1])
         if self._whole_l2 and farthest >= _ROOTS:
             self._recompute(keys, distances, queries)
@@ -81,7 +81,7 @@ class Asker:
         chosen = None if among is None else among.tolist()
         want = k if chosen is None else min(k, len(chosen))
         answers = self._connection.search(vectors, want, Wish(self._exact, effort, chosen))
-        if not self._form.graph:
+        if not self._layout.graph:
             return answers
         short = [row for row, points in enumerate(answers) if len(points) < want]
         if short:
@@ -93,7 +93,7 @@ class Asker:
 
     def _merged(self, parts: list[list[Sequence[Any]]], k: int) -> list[Sequence[Any]]:
         """Return the best k of several answers to the same queries."""
-        sign = 1 if self._form.distance == "Euclid" else -1
+        sign = 1 if self._layout.distance == "Euclid" else -1
         return [
             sorted((point for row in rows for point in row), key=lambda p: sign * p.score)[:k]
             for rows in zip(*parts, strict=True)

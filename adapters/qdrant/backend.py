@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from requant.adapters.errors import EngineError
-from requant.adapters.guards import (
-    EngineGuard,
-    check_among,
-    check_codes,
-    check_keys,
-    check_queries,
-    check_search,
-    check_supported,
-)
+from requant.adapters.guards import check_supported
+from requant.adapters.live import LiveBackend
 from requant.adapters.protocol import Attached, Candidates, Capabilities, IndexSpec, Keys
 from requant.adapters.qdrant import opening
-from requant.adapters.qdrant.answers import Asker
 from requant.adapters.qdrant.attached import AttachedCollection
 from requant.adapters.qdrant.capabilities import CAPABILITIES
-from requant.adapters.qdrant.codec import codes_of, vectors_of
-from requant.adapters.qdrant.connection import Chunk, Connection
-from requant.adapters.qdrant.form import Form
-from requant.adapters.qdrant.turns import turns_of
+from requant.adapters.qdrant.points import Points
 from requant.quantizers.arrays import Codes
-from requant.quantizers.errors import InputError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Values in one write and one read: they are Python objects on the way.
-_VALUES = 1 << 19
-_KEYS = 50_000
-# So many new vectors are searched one by one without loss.
-_LATE = 10_000
 
-
-class QdrantBackend:
+class QdrantBackend(LiveBackend[Points]):
     """Codes in a collection of Qdrant; `effort` is the number of candidates of a graph (ef).
 
     The location chooses the place: a path is a folder of the embedded engine,
@@ -50,49 +28,32 @@ class QdrantBackend:
 
     capabilities: ClassVar[Capabilities] = CAPABILITIES
 
-    def __init__(self, spec: IndexSpec, form: Form, connection: Connection) -> None:
-        """Guard an open connection; users call `create` or `open`."""
-        self.spec = spec
-        self._form = form
-        self._connection = connection
-        self._asker = Asker(connection, spec, form)
-        self._guard = EngineGuard(CAPABILITIES.engine)
-        self._reading, self._writing = turns_of(connection.sharing, self._guard)
-        self._pid = os.getpid()
-        self._writes = 0
-        self._size: int | None = None
-        self._late = 0
-        self._open = True
+    def __init__(self, spec: IndexSpec, points: Points) -> None:
+        """Guard `points`; users call `create` or `open`."""
+        super().__init__(spec, points, points.connection.sharing)
 
     @classmethod
     def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
+        cls, spec: IndexSpec, location: str | None = None, *, overwrite: bool = False
     ) -> Self:
-        """Make an empty index at `location`, in memory if it is None; `sample` teaches nothing.
+        """Make an empty index at `location`, in memory if it is None.
 
         Raises LocationTakenError where something stands, unless `overwrite` (a folder that requant
         did not make is never removed);
         EngineMissingError, EngineError, UnsupportedError and InputError.
         """
         check_supported(cls.capabilities, spec)
-        if sample is not None:
-            check_codes(sample, spec, len(sample))
-        return cls(spec, *opening.create(spec, location, overwrite))
+        return cls(spec, opening.create(spec, location, overwrite))
 
     @classmethod
-    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
-        """Open the index at `location`; Qdrant maps what it likes.
+    def open(cls, spec: IndexSpec, location: str) -> Self:
+        """Open the index at `location`.
 
         Raises CorruptIndexError where there is none, or not what `spec` says; EngineError where
         the server cannot be reached or the folder is in use.
         """
         check_supported(cls.capabilities, spec)
-        return cls(spec, *opening.load(spec, location))
+        return cls(spec, opening.load(spec, location))
 
     @classmethod
     def drop(cls, spec: IndexSpec, location: str) -> None:
@@ -108,30 +69,6 @@ class QdrantBackend:
         """
         return AttachedCollection(location, params)
 
-    def upsert(self, keys: Keys, codes: Codes) -> None:
-        """Store `codes (n, w)` under `keys (n,)`, replacing what is there."""
-        keys = check_keys(keys)
-        codes = check_codes(codes, self.spec, len(keys))
-        if not len(keys):
-            return
-        with self._writing:
-            self._changed(len(keys))
-            self._connection.upsert(self._chunks(keys, codes))
-
-    def delete(self, keys: Keys) -> int:
-        """Remove `keys`, unknown ones aside, and return how many were there."""
-        keys = check_keys(keys)
-        held = 0
-        with self._writing:
-            self._changed(0)
-            for start in range(0, len(keys), _KEYS):
-                part = keys[start : start + _KEYS].tolist()
-                found = self._connection.held(part)
-                if found:
-                    self._connection.delete(part)
-                held += found
-        return held
-
     def search(
         self,
         queries: Codes,
@@ -141,74 +78,10 @@ class QdrantBackend:
         effort: int | None = None,
         codes: bool = False,
     ) -> Candidates:
-        """Return the k nearest of each query, as the protocol says."""
-        queries = check_queries(queries, self.spec, k)
-        check_search(codes, effort, self.capabilities, self.spec)
-        if among is not None:
-            check_among(among, self.capabilities, self.spec)
-            among = check_keys(among)
-        if self._late > _LATE and self._form.late:
-            self._optimize_late()
-        with self._reading:
-            return self._asker.ask(queries, k, among, effort or self._form.effort)
-
-    def export(self, batch: int = 65536) -> Iterator[tuple[Keys, Codes]]:
-        """Yield everything the index holds, each code byte for byte as it was given."""
-        if batch < 1:
-            raise InputError(f"a batch holds at least one row, not {batch}")
-        limit = min(batch, max(1, _VALUES // self._form.size))
-        start: int | None = None
-        with self._reading:
-            writes = self._writes
-        while True:
-            with self._reading:
-                if self._writes != writes:
-                    raise EngineError("the index was written to while it was exported")
-                records, start = self._connection.scroll(start, limit)
-            if records:
-                keys = np.array([record.id for record in records], np.int64)
-                yield keys, codes_of([record.vector for record in records], self.spec)
-            if start is None:
-                return
-
-    def __len__(self) -> int:
-        """Return how many keys the index holds."""
-        with self._reading:
-            size = self._size
-            if size is None:
-                size = self._connection.count()
-                if self._connection.alone:
-                    self._size = size
-            return size
-
-    def flush(self, location: str | None = None) -> None:
-        """Optimize what was written and make it durable; the index stays where it is."""
-        with self._writing:
-            self._late = 0
-            self._connection.optimize()
-            self._connection.flush()
-
-    def close(self) -> None:
-        """Let go of memory, files and connections; closing twice is harmless."""
-        self._guard.close()
-        # What a forked child has of the engine is the parent's.
-        if self._open and os.getpid() == self._pid:
-            self._open = False
-            self._connection.close()
-
-    def _chunks(self, keys: Keys, codes: Codes) -> Iterator[Chunk]:
-        step = max(1, _VALUES // self._form.size)
-        for start in range(0, len(keys), step):
-            part = slice(start, start + step)
-            yield keys[part].tolist(), vectors_of(codes[part], self.spec)
-
-    def _changed(self, rows: int) -> None:
-        self._writes += 1
-        self._late += rows
-        self._size = None
-
-    def _optimize_late(self) -> None:
-        with self._writing:
-            if self._late > _LATE:
-                self._late = 0
-                self._connection.optimize()
+        """Return the k nearest of each query, once what is new can be searched fast."""
+        points = vars(self).get("_structure")  # None once closed, which is told below
+        if points is not None and points.late:
+            with self._writing:
+                if points.late:
+                    points.optimize()
+        return super().search(queries, k, among=among, effort=effort, codes=codes)

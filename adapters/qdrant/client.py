@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from qdrant_client import models
 
+from requant.adapters.locks import Sharing
 from requant.adapters.qdrant.codec import Vectors
 from requant.adapters.qdrant.collection import params_of
 from requant.adapters.qdrant.connection import Chunk, Wish
@@ -27,7 +28,7 @@ class Caller(Protocol):
 class ClientConnection:
     """One collection of a QdrantClient."""
 
-    sharing: Literal["none", "readers", "all"] = "all"
+    sharing: Sharing = "all"
     alone = False
     tunable = True
 

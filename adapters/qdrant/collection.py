@@ -1,4 +1,4 @@
-"""The native form in qdrant-client's words: how a collection is made, and whether it fits."""
+"""Collections in the words of qdrant-client: how one is made, and whether it fits a layout."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from qdrant_client import models
 
 from requant.adapters.errors import CorruptIndexError
-from requant.adapters.qdrant.form import Form, Quantization, choose
+from requant.adapters.qdrant.collection_layout import Layout, Quantization, choose
 
 
-def settings_of(form: Form) -> dict[str, Any]:
+def settings_of(layout: Layout) -> dict[str, Any]:
     """Return the arguments of `create_collection`."""
     return {
         "vectors_config": models.VectorParams(
-            size=form.size,
-            distance=models.Distance(form.distance),
-            datatype=models.Datatype(form.datatype),
-            on_disk=form.quantization is not None,
+            size=layout.size,
+            distance=models.Distance(layout.distance),
+            datatype=models.Datatype(layout.datatype),
+            on_disk=layout.quantization is not None,
         ),
         "hnsw_config": models.HnswConfigDiff(
-            m=form.m,
-            ef_construct=form.ef_construct,
-            full_scan_threshold=form.full_scan_threshold,
+            m=layout.m,
+            ef_construct=layout.ef_construct,
+            full_scan_threshold=layout.full_scan_threshold,
         ),
         "optimizers_config": models.OptimizersConfigDiff(
-            indexing_threshold=form.indexing_threshold
+            indexing_threshold=layout.indexing_threshold
         ),
-        "quantization_config": _quantization(form.quantization),
+        "quantization_config": _quantization(layout.quantization),
         "on_disk_payload": True,
     }
 
@@ -44,18 +44,18 @@ def params_of(exact: bool, effort: int | None) -> Any:
     )
 
 
-def check_form(info: Any, form: Form, where: str) -> None:
-    """Raise CorruptIndexError unless the collection described by `info` has this form."""
+def check_layout(info: Any, layout: Layout, where: str) -> None:
+    """Raise CorruptIndexError unless the collection described by `info` has this layout."""
     vectors = info.config.params.vectors
     if not isinstance(vectors, models.VectorParams):
         raise CorruptIndexError(f"{where} does not fit: it has named vectors, expected one unnamed")
     quantization = vectors.quantization_config or info.config.quantization_config
     kind = quantization and next(iter(type(quantization).model_fields))
     expected = {
-        "dimension": (vectors.size, form.size),
-        "distance": (vectors.distance.value, form.distance),
-        "datatype": ((vectors.datatype or models.Datatype.FLOAT32).value, form.datatype),
-        "quantization": (kind, form.quantization and form.quantization.kind),
+        "dimension": (vectors.size, layout.size),
+        "distance": (vectors.distance.value, layout.distance),
+        "datatype": ((vectors.datatype or models.Datatype.FLOAT32).value, layout.datatype),
+        "quantization": (kind, layout.quantization and layout.quantization.kind),
     }
     for trait, (found, wanted) in expected.items():
         if found != wanted:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from requant.adapters.locks import Sharing
 from requant.adapters.qdrant.codec import Vectors
 
 Chunk = tuple[list[int], Vectors]
@@ -27,7 +28,7 @@ class Connection(Protocol):
     `alone`: nobody else writes to it.
     """
 
-    sharing: Literal["none", "readers", "all"]
+    sharing: Sharing
     alone: bool
 
     def upsert(self, chunks: Iterator[Chunk]) -> None:

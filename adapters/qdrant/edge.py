@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import qdrant_edge as edge
 
 from requant.adapters.errors import CorruptIndexError, EngineError
+from requant.adapters.locks import Sharing
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import folder
 from requant.adapters.qdrant.codec import Vectors
+from requant.adapters.qdrant.collection_layout import Layout, check_mark, mark_of
 from requant.adapters.qdrant.connection import Chunk, Wish
 from requant.adapters.qdrant.edge_config import config_of, params_of
-from requant.adapters.qdrant.form import Form, check_mark, mark_of
 
 T = TypeVar("T")
 _SHARD = "shard"
@@ -23,7 +24,7 @@ _SHARD = "shard"
 class EdgeConnection:
     """One shard, and the lock of its folder."""
 
-    sharing: Literal["none", "readers", "all"] = "readers"
+    sharing: Sharing = "readers"
     alone = True
 
     def __init__(self, shard: Any, lock: folder.FolderLock, path: Path, size: int) -> None:
@@ -115,15 +116,15 @@ class EdgeConnection:
             raise EngineError(f"qdrant failed in {self._path}: {error}") from error
 
 
-def create(spec: IndexSpec, form: Form, path: Path, overwrite: bool) -> EdgeConnection:
+def create(spec: IndexSpec, layout: Layout, path: Path, overwrite: bool) -> EdgeConnection:
     """Make a folder of ours with an empty shard in it."""
-    config = config_of(spec, form)
+    config = config_of(spec, layout)
     folder.reserve(path, mark_of(spec), overwrite)
     lock = folder.FolderLock(path)
     try:
         folder.check_room(path)
         shard = edge.EdgeShard.create(str(path / _SHARD), config)
-        return EdgeConnection(shard, lock, path, form.size)
+        return EdgeConnection(shard, lock, path, layout.size)
     except BaseException as error:
         lock.release()
         folder.remove(path)
@@ -132,13 +133,13 @@ def create(spec: IndexSpec, form: Form, path: Path, overwrite: bool) -> EdgeConn
         raise EngineError(f"qdrant cannot make an index in {path}: {error}") from error
 
 
-def load(spec: IndexSpec, form: Form, path: Path) -> EdgeConnection:
+def load(spec: IndexSpec, layout: Layout, path: Path) -> EdgeConnection:
     """Open a folder of ours."""
     check_mark(folder.read_mark(path), spec, str(path))
     folder.check_room(path)  # Qdrant catches up with its log
     lock = folder.FolderLock(path)
     try:
-        return EdgeConnection(edge.EdgeShard.load(str(path / _SHARD)), lock, path, form.size)
+        return EdgeConnection(edge.EdgeShard.load(str(path / _SHARD)), lock, path, layout.size)
     except BaseException as error:
         lock.release()
         if not is_failure(error):

@@ -1,4 +1,4 @@
-"""The native form in qdrant-edge's words."""
+"""The layout of a collection in qdrant-edge's words."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 import qdrant_edge as edge
 
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant.form import Form, Quantization, choose
+from requant.adapters.qdrant.collection_layout import Layout, Quantization, choose
 from requant.quantizers.errors import InputError
 
 
-def config_of(spec: IndexSpec, form: Form) -> Any:
+def config_of(spec: IndexSpec, layout: Layout) -> Any:
     """Return the configuration of a shard."""
     wal = spec.params.get("wal", True)
     if not isinstance(wal, bool):
         raise InputError(f"parameter wal must be True or False, not {wal!r}")
     vectors = edge.EdgeVectorParams(
-        size=form.size,
-        distance=getattr(edge.Distance, form.distance),
-        datatype=getattr(edge.VectorStorageDatatype, form.datatype.capitalize()),
-        on_disk=form.quantization is not None,
-        quantization_config=_quantization(form.quantization),
+        size=layout.size,
+        distance=getattr(edge.Distance, layout.distance),
+        datatype=getattr(edge.VectorStorageDatatype, layout.datatype.capitalize()),
+        on_disk=layout.quantization is not None,
+        quantization_config=_quantization(layout.quantization),
         hnsw_config=edge.HnswIndexConfig(
-            m=form.m,
-            ef_construct=form.ef_construct,
-            full_scan_threshold=form.full_scan_threshold,
+            m=layout.m,
+            ef_construct=layout.ef_construct,
+            full_scan_threshold=layout.full_scan_threshold,
         ),
     )
-    optimizers = edge.EdgeOptimizersConfig(indexing_threshold=form.indexing_threshold)
+    optimizers = edge.EdgeOptimizersConfig(indexing_threshold=layout.indexing_threshold)
     return edge.EdgeConfig(
         vectors=vectors, optimizers=optimizers, on_disk_payload=True, wal_enabled=wal
     )

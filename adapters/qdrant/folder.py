@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.files import publish
-from requant.adapters.qdrant.form import is_mark
+from requant.adapters.qdrant.collection_layout import is_mark
 
 MARK = "requant.json"
 _LOCK = "requant.lock"

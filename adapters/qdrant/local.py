@@ -10,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from qdrant_client import QdrantClient
@@ -18,11 +18,12 @@ from qdrant_client import QdrantClient
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.files import publish
 from requant.adapters.guards import check_codes, check_keys
+from requant.adapters.locks import Sharing
 from requant.adapters.protocol import IndexSpec, Keys
 from requant.adapters.qdrant.client import ClientConnection
 from requant.adapters.qdrant.codec import codes_of, vectors_of
 from requant.adapters.qdrant.collection import settings_of
-from requant.adapters.qdrant.form import Form, check_mark, mark_of
+from requant.adapters.qdrant.collection_layout import Layout, check_mark, mark_of
 from requant.quantizers.arrays import Codes
 
 T = TypeVar("T")
@@ -35,17 +36,17 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZip
 class LocalConnection(ClientConnection):
     """A collection in memory; it is not safe to use in two threads at once."""
 
-    sharing: Literal["none", "readers", "all"] = "none"
+    sharing: Sharing = "none"
     alone = True
     tunable = False  # it warns of search parameters
 
-    def __init__(self, spec: IndexSpec, form: Form, path: Path | None) -> None:
+    def __init__(self, spec: IndexSpec, layout: Layout, path: Path | None) -> None:
         """Begin empty."""
         client = _run(lambda: QdrantClient(":memory:"))
         super().__init__(client, _NAME, _run)
         self._spec = spec
         self._path = path
-        _run(lambda: client.create_collection(_NAME, **settings_of(form)))
+        _run(lambda: client.create_collection(_NAME, **settings_of(layout)))
 
     def flush(self) -> None:
         """Replace the file by a new one."""
@@ -81,23 +82,23 @@ class LocalConnection(ClientConnection):
             )
 
 
-def create(spec: IndexSpec, form: Form, path: Path | None, overwrite: bool) -> LocalConnection:
+def create(spec: IndexSpec, layout: Layout, path: Path | None, overwrite: bool) -> LocalConnection:
     """Begin an index, and hold its place with a file."""
     if path is not None and (path.exists() or path.is_symlink()):
         if not overwrite:
             raise LocationTakenError(f"{path} exists: drop that index, or give another location")
         remove(path)
-    connection = LocalConnection(spec, form, path)
+    connection = LocalConnection(spec, layout, path)
     connection.flush()
     return connection
 
 
-def load(spec: IndexSpec, form: Form, path: Path | None) -> LocalConnection:
+def load(spec: IndexSpec, layout: Layout, path: Path | None) -> LocalConnection:
     """Open what `flush` wrote."""
     if path is None:
         raise CorruptIndexError("an index in memory is gone when it is closed: create it again")
     keys, codes = _read(path, spec)
-    connection = LocalConnection(spec, form, path)
+    connection = LocalConnection(spec, layout, path)
     connection.refill(keys, codes)
     return connection
 

@@ -7,27 +7,27 @@ from typing import Any
 
 from requant.adapters.errors import EngineMissingError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant.connection import Connection
-from requant.adapters.qdrant.form import Form, form_of
+from requant.adapters.qdrant.collection_layout import layout_of
 from requant.adapters.qdrant.places import Folder, Local, Place, Server, parse
+from requant.adapters.qdrant.points import Points
 
 _HERE = "requant.adapters.qdrant"
 
 
-def create(spec: IndexSpec, location: str | None, overwrite: bool) -> tuple[Form, Connection]:
+def create(spec: IndexSpec, location: str | None, overwrite: bool) -> Points:
     """Make an empty index."""
     place = parse(location)
-    form, module = form_of(spec, not isinstance(place, Server)), _module(place)
+    layout, module = layout_of(spec, not isinstance(place, Server)), _module(place)
     target = place if isinstance(place, Server) else place.path
-    return form, module.create(spec, form, target, overwrite)
+    return Points(spec, layout, module.create(spec, layout, target, overwrite))
 
 
-def load(spec: IndexSpec, location: str) -> tuple[Form, Connection]:
+def load(spec: IndexSpec, location: str) -> Points:
     """Open an index."""
     place = parse(location)
-    form, module = form_of(spec, not isinstance(place, Server)), _module(place)
+    layout, module = layout_of(spec, not isinstance(place, Server)), _module(place)
     target = place if isinstance(place, Server) else place.path
-    return form, module.load(spec, form, target)
+    return Points(spec, layout, module.load(spec, layout, target))
 
 
 def remove(spec: IndexSpec, location: str) -> None:

@@ -12,8 +12,8 @@ from requant.adapters.errors import CorruptIndexError, EngineError, LocationTake
 from requant.adapters.guards import whole_number
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant.client import ClientConnection
-from requant.adapters.qdrant.collection import check_form, settings_of
-from requant.adapters.qdrant.form import Form, check_mark, is_mark, mark_of
+from requant.adapters.qdrant.collection import check_layout, settings_of
+from requant.adapters.qdrant.collection_layout import Layout, check_mark, is_mark, mark_of
 from requant.adapters.qdrant.places import Server
 from requant.adapters.qdrant.retry import Retry, code_of
 from requant.quantizers.errors import InputError
@@ -21,26 +21,26 @@ from requant.quantizers.errors import InputError
 _KEYS = ("REQUANT_QDRANT_API_KEY", "QDRANT_API_KEY")
 
 
-def create(spec: IndexSpec, form: Form, place: Server, overwrite: bool) -> ClientConnection:
+def create(spec: IndexSpec, layout: Layout, place: Server, overwrite: bool) -> ClientConnection:
     """Make a collection; raises LocationTakenError where one stands that may not be replaced."""
     connection, call = _connect(spec, place)
     try:
         (_clear if overwrite else _check_free)(connection.client, call, place)
-        _make(connection.client, call, spec, form, place)
+        _make(connection.client, call, spec, layout, place)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def load(spec: IndexSpec, form: Form, place: Server) -> ClientConnection:
+def load(spec: IndexSpec, layout: Layout, place: Server) -> ClientConnection:
     """Open a collection of ours; raises CorruptIndexError if it is missing or does not fit."""
     connection, call = _connect(spec, place)
     try:
         info = _info(connection.client, call, place)
         if info is None:
             raise CorruptIndexError(f"there is no collection {place}")
-        check_form(info, form, str(place))
+        check_layout(info, layout, str(place))
         check_mark(_mark(info), spec, str(place))
     except BaseException:
         connection.close()
@@ -102,9 +102,9 @@ def _check_ours(client: Any, call: Retry, place: Server) -> None:
         )
 
 
-def _make(client: Any, call: Retry, spec: IndexSpec, form: Form, place: Server) -> None:
+def _make(client: Any, call: Retry, spec: IndexSpec, layout: Layout, place: Server) -> None:
     mark = mark_of(spec) | {"token": uuid.uuid4().hex}
-    wanted = settings_of(form)
+    wanted = settings_of(layout)
     for name in ("shard_number", "replication_factor"):
         if name in spec.params:
             wanted[name] = whole_number(spec, name, 1)

@@ -24,8 +24,8 @@ from requant.adapters.attached_files import Mapped, stamp_of, state_of
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.guards import EngineGuard
 from requant.adapters.usearch import probe
+from requant.adapters.usearch.arguments import threads
 from requant.adapters.usearch.kinds import clipped, float_kinds
-from requant.adapters.usearch.natives import threads
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.errors import InputError
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from requant.adapters.guards import check_codes, check_supported
+from requant.adapters.guards import check_supported
 from requant.adapters.local import LocalBackend
 from requant.adapters.protocol import Attached, Capabilities, IndexSpec
 from requant.adapters.usearch.adopted import AdoptedIndex
+from requant.adapters.usearch.arguments import kind_of
 from requant.adapters.usearch.attached import AttachedIndex
 from requant.adapters.usearch.capabilities import CAPABILITIES
 from requant.adapters.usearch.flat import FlatIndex
 from requant.adapters.usearch.graph import GraphIndex
-from requant.adapters.usearch.natives import kind_of
 from requant.adapters.usearch.scanned import ScannedIndex
-from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -36,18 +35,9 @@ class UsearchBackend(LocalBackend[FlatIndex | GraphIndex]):
     capabilities: ClassVar[Capabilities] = CAPABILITIES
 
     @classmethod
-    def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
-    ) -> Self:
-        """Return an empty index in memory; nothing is learned from `sample`."""
+    def create(cls, spec: IndexSpec, location: str | None = None) -> Self:
+        """Return an empty index in memory."""
         check_supported(cls.capabilities, spec)
-        if sample is not None:
-            check_codes(sample, spec, len(sample))
         return cls(spec, _kind(spec)(spec))
 
     @classmethod

@@ -10,7 +10,7 @@ from usearch.index import search as exact_search
 from requant.adapters.keys import KeyColumn, Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.adapters.usearch import table
-from requant.adapters.usearch.natives import distances_of, kind_of, metric_of, padded, threads
+from requant.adapters.usearch.arguments import distances_of, kind_of, metric_of, threads
 from requant.quantizers.arrays import Codes, Float32s
 
 # usearch keeps 16 bytes of every pair of a query and a code until the scan is over: 16 MB at once,
@@ -55,14 +55,13 @@ class FlatIndex:
             keys, stored = keys[rows], stored[rows]
         want = min(k, len(keys)) if q else 0
         if not want:
-            none = np.empty((q, 0), np.int64)
-            handed = np.empty((q, 0, self._spec.code.width), self._spec.code.dtype)
-            return padded(self._spec, none, none, k, handed if codes else None)
+            return Candidates.empty(self._spec, q, k, codes)
         step = max(_LEAST, _PAIRS // len(stored))
         parts = [self._scan(stored, queries[i : i + step], want) for i in range(0, q, step)]
         rows = np.concatenate([part[0] for part in parts])
         distances = np.concatenate([part[1] for part in parts])
-        return padded(self._spec, keys[rows], distances, k, stored[rows] if codes else None)
+        found = stored[rows] if codes else None
+        return Candidates.padded(self._spec, keys[rows], distances, k, found)
 
     def _scan(self, stored: Codes, queries: Codes, k: int) -> tuple[Rows, Float32s]:
         matches = exact_search(

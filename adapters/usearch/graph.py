@@ -12,14 +12,13 @@ from usearch.index import Index
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.guards import whole_number
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
-from requant.adapters.usearch.natives import (
+from requant.adapters.usearch.arguments import (
     dimensions,
     distances_of,
     given,
     given_kind_of,
     kind_of,
     metric_of,
-    padded,
     threads,
 )
 from requant.quantizers.arrays import Codes
@@ -37,7 +36,7 @@ class GraphIndex:
         self._mapped = mapped
         # One search at a time. No race was seen without it, but usearch does not promise that calls
         # with explicit threads may overlap, and the effort below is shared in any case.
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
 
     @classmethod
     def load(cls, spec: IndexSpec, location: str, mmap: bool) -> GraphIndex:
@@ -94,9 +93,11 @@ class GraphIndex:
     ) -> Candidates:
         """Walk the graph; where it finds fewer than there are, compare every code."""
         want = min(k, len(self)) if len(queries) else 0
+        if not want:
+            return Candidates.empty(self._spec, len(queries), k, codes)
         queries = given(self._spec, queries)
         keys, distances = self._walk(queries, want, effort)
-        short = keys[:, -1] < 0 if want else np.zeros(0, bool)
+        short = keys[:, -1] < 0
         if short.any():
             keys[short], distances[short] = self._matches(queries[short], want, exact=True)
         return self._answer(keys, distances, k, codes)
@@ -118,12 +119,10 @@ class GraphIndex:
         self._inner.save(location)
 
     def _walk(self, queries: Codes, k: int, effort: int | None) -> tuple[Keys, Any]:
-        if not k:
-            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         if effort is None:
             return self._matches(queries, k)
         # usearch keeps the effort in the index, where searches of other threads would meet it.
-        with self._turn:
+        with self._lock:
             usual = self._inner.expansion_search
             self._inner.expansion_search = effort
             try:
@@ -133,24 +132,21 @@ class GraphIndex:
 
     def _matches(self, queries: Codes, k: int, exact: bool = False) -> tuple[Keys, Any]:
         """Search, and cut each row at its count: usearch pads with key 0 and NaN."""
-        with self._turn:
+        with self._lock:
             found = self._inner.search(
                 queries, k, exact=exact, threads=self._threads, dtype=self._given
             )
         n = len(queries)
         counts = np.asarray(found.counts) if n > 1 else np.array([len(found)])
-        keys = np.full((n, k), -1, np.int64)
-        distances = np.full((n, k), np.inf, np.float32)
         raw = np.asarray(found.keys).astype(np.int64).reshape(n, -1)
-        width = raw.shape[1]
-        true = np.arange(width) < counts[:, None]
-        keys[:, :width] = np.where(true, raw, -1)
+        keys = np.where(np.arange(raw.shape[1]) < counts[:, None], raw, -1)
         near = distances_of(self._spec, found.distances, n)
-        distances[:, :width] = np.where(true, near, np.inf)
-        return keys, distances
+        answer = Candidates.padded(self._spec, keys, near, k)
+        return answer.keys, answer.distances
 
     def _answer(self, keys: Keys, distances: Any, k: int, codes: bool) -> Candidates:
-        return padded(self._spec, keys, distances, k, self._codes(keys) if codes else None)
+        found = self._codes(keys) if codes else None
+        return Candidates.padded(self._spec, keys, distances, k, found)
 
     def _codes(self, keys: Keys) -> Codes:
         """Return the codes of `keys` of any shape, zeros where a key is -1."""

@@ -9,7 +9,6 @@ nodes: a key (uint64), a level (int16), and for each level a count (uint32) and 
 from __future__ import annotations
 
 import subprocess
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from requant.adapters import isolated
 from requant.adapters.attached_files import FileState
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.quantizers.errors import InputError
@@ -70,9 +70,8 @@ def check(path: Path, state: FileState) -> None:
 
 
 def _try(path: Path) -> None:
-    command = [sys.executable, "-c", _CHILD, str(path)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
+        done = isolated.run(_CHILD, [str(path.absolute())], seconds=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EngineError(f"{path} cannot be tried in another process: {error}") from error
     if not done.returncode:

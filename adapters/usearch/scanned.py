@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from requant.adapters.protocol import Candidates, Keys
+from requant.adapters.usearch.arguments import given
 from requant.adapters.usearch.graph import GraphIndex
-from requant.adapters.usearch.natives import given
 from requant.quantizers.arrays import Codes
 
 
@@ -17,6 +17,6 @@ class ScannedIndex(GraphIndex):
         """Compare every code."""
         want = min(k, len(self)) if len(queries) else 0
         if not want:
-            return super().search(queries, k, among, None, codes)
+            return Candidates.empty(self._spec, len(queries), k, codes)
         found = self._matches(given(self._spec, queries), want, exact=True)
         return self._answer(*found, k, codes)

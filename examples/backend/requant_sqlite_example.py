@@ -12,7 +12,7 @@ import numpy as np
 
 from requant.adapters.errors import CorruptIndexError, LocationTakenError
 from requant.adapters.guards import check_supported
-from requant.adapters.local import LocalBackend
+from requant.adapters.live import LiveBackend
 from requant.adapters.protocol import Candidates, Capabilities, IndexSpec, Keys, Support
 from requant.quantizers.arrays import Codes
 from requant.quantizers.distance import code_distances
@@ -27,7 +27,7 @@ CREATE TABLE codes (key INTEGER PRIMARY KEY, code BLOB NOT NULL);"""
 
 
 class Table:
-    """The structure that `LocalBackend` guards: whatever reaches it has been checked."""
+    """The structure that `LiveBackend` guards: whatever reaches it has been checked."""
 
     def __init__(self, spec: IndexSpec, connection: sqlite3.Connection) -> None:
         """Work on an open database."""
@@ -61,14 +61,9 @@ class Table:
         if among is not None:
             chosen = np.isin(keys, among)
             keys, stored = keys[chosen], stored[chosen]
-        code, shape = self._spec.code, (len(queries), k)
-        found = Candidates(
-            np.full(shape, -1, np.int64),
-            np.full(shape, np.inf, np.float32),
-            np.zeros((*shape, code.width), code.dtype) if codes else None,
-        )
+        found = Candidates.empty(self._spec, len(queries), k, codes)
         for row, query in enumerate(queries):
-            distances = code_distances(query[None], stored, code, self._spec.metric)[0]
+            distances = code_distances(query[None], stored, self._spec.code, self._spec.metric)[0]
             best = np.argsort(distances, kind="stable")[:k]
             n = len(best)
             found.keys[row, :n], found.distances[row, :n] = keys[best], distances[best]
@@ -86,11 +81,7 @@ class Table:
             yield keys, codes
             last = int(keys[-1])
 
-    def save(self, location: str) -> None:
-        """Refuse: a live index has its place, and `flush` is below."""
-        raise InputError(f"this index lives where it was created, not at {location}")
-
-    def sync(self) -> None:
+    def flush(self) -> None:
         """Bring every committed write from the log into the database, and both onto the disk."""
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
@@ -111,8 +102,8 @@ class Table:
         return keys, codes.reshape(len(rows), self._spec.code.width)
 
 
-class SqliteBackend(LocalBackend[Table]):
-    """Codes in a SQLite table. `LocalBackend` checks arguments and lets one writer in at a time."""
+class SqliteBackend(LiveBackend[Table]):
+    """Codes in a SQLite table. `LiveBackend` checks arguments and lets in one thread at a time."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         engine="sqlite_example",
@@ -127,14 +118,9 @@ class SqliteBackend(LocalBackend[Table]):
 
     @classmethod
     def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
+        cls, spec: IndexSpec, location: str | None = None, *, overwrite: bool = False
     ) -> Self:
-        """Return an empty index in the folder `location`; nothing is learned from `sample`."""
+        """Return an empty index in the folder `location`."""
         check_supported(cls.capabilities, spec)
         if location is None:
             raise InputError("sqlite_example keeps its index on disk: give it a location")
@@ -148,10 +134,10 @@ class SqliteBackend(LocalBackend[Table]):
         connection.executescript(_SCHEMA)
         with connection:
             connection.execute("INSERT INTO kind VALUES (?)", (_kind(spec),))
-        return cls(spec, Table(spec, connection))
+        return cls(spec, Table(spec, connection), sharing="none")
 
     @classmethod
-    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
+    def open(cls, spec: IndexSpec, location: str) -> Self:
         """Return the index in the folder `location`, if it is one of `spec`."""
         check_supported(cls.capabilities, spec)
         path = Path(location, _FILE)
@@ -165,7 +151,7 @@ class SqliteBackend(LocalBackend[Table]):
         if found != (_kind(spec),):
             connection.close()
             raise CorruptIndexError(f"{location} holds {found}, not {_kind(spec)}")
-        return cls(spec, Table(spec, connection))
+        return cls(spec, Table(spec, connection), sharing="none")
 
     @classmethod
     def drop(cls, spec: IndexSpec, location: str) -> None:
@@ -175,18 +161,6 @@ class SqliteBackend(LocalBackend[Table]):
             path.unlink()
         with contextlib.suppress(OSError):
             folder.rmdir()
-
-    def flush(self, location: str | None = None) -> None:
-        """Make what was accepted durable, where it lives."""
-        with self._guard:
-            self._structure.sync()
-
-    def close(self) -> None:
-        """Close the database; closing twice is harmless."""
-        table = vars(self).get("_structure")
-        super().close()
-        if table is not None:
-            table.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

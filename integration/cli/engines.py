@@ -62,6 +62,7 @@ def title(status: EngineStatus) -> str:
 def traits(capabilities: Capabilities) -> list[str]:
     """Return what holds for all indexes of an engine, as lines."""
     has = {
+        "learns from a sample": capabilities.learns_from_sample,
         "maps its files": capabilities.mmap,
         "searches a batch on several cores": capabilities.parallel,
         "survives a fork": capabilities.survives_fork,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from requant.adapters import registry
+from requant.adapters import making, registry
 from requant.adapters.guards import check_supported
 from requant.adapters.protocol import IndexSpec, IndexType, Support
 from requant.errors import InputError, UnsupportedError
@@ -156,7 +156,7 @@ def check_config(config: IndexConfig, secrets: Secrets, owner: CollectionRow) ->
     if config.url is None and config.remote_name is not None:
         raise InputError("remote_name= is the index's name at url=: pass both or none")
     if capabilities.storage == "file":
-        backend.create(spec, sample=quantizer.encode(sample)).close()
+        making.create(backend, spec, sample=quantizer.encode(sample)).close()
 
 
 def refuse_secrets(engine: str, params: Mapping[str, Any]) -> None:

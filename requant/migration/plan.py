@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from requant.adapters import registry
+from requant.adapters import making, registry
 from requant.indexes import Workspace, check_config, fit_quantizer, on_disk, planned_spec, sample
 from requant.quantizers.arrays import Float32s
 from requant.store import CollectionRow, IndexConfig, ledger
@@ -70,9 +70,8 @@ def _trial(
     with tempfile.TemporaryDirectory(prefix="requant-trial-") as folder:
         where = Path(folder) / "index"
         start = time.perf_counter()
-        backend = registry.load(config.engine).create(
-            spec, str(where), sample=quantizer.encode(rows)
-        )
+        engine = registry.load(config.engine)
+        backend = making.create(engine, spec, str(where), sample=quantizer.encode(rows))
         for part in (slice(0, half), slice(half, len(few))):
             backend.upsert(np.arange(len(few))[part], quantizer.encode(few[part]))
             backend.flush(str(where))

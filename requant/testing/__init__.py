@@ -1,4 +1,4 @@
-"""The conformance suite and a reference backend, for whoever writes a backend (needs pytest).
+"""The conformance suite, a reference backend, and others that count, wait or fail (needs pytest).
 
 >>> from requant.testing import BackendConformance, ReferenceBackend
 >>> class TestReference(BackendConformance):
@@ -18,5 +18,20 @@ pytest.register_assert_rewrite(
 from requant.testing.attaching import AttachConformance, AttachFileConformance  # noqa: E402
 from requant.testing.conformance import BackendConformance  # noqa: E402
 from requant.testing.reference import ReferenceBackend  # noqa: E402
+from requant.testing.wrapper import (  # noqa: E402
+    CountingBackend,
+    FailingBackend,
+    SlowBackend,
+    WrapperBackend,
+)
 
-__all__ = ["AttachConformance", "AttachFileConformance", "BackendConformance", "ReferenceBackend"]
+__all__ = [
+    "AttachConformance",
+    "AttachFileConformance",
+    "BackendConformance",
+    "CountingBackend",
+    "FailingBackend",
+    "ReferenceBackend",
+    "SlowBackend",
+    "WrapperBackend",
+]

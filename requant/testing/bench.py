@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from requant.adapters import making
 from requant.adapters.files import check_digest, publish
 from requant.adapters.protocol import Backend, Candidates, IndexSpec, IndexType, Keys, Support
 from requant.quantizers.arrays import Codes
@@ -88,7 +89,7 @@ class Bench:
             sample = make_codes(spec.code, 200, seed=9)
         self._made += 1
         where = self.location() if self.backend.capabilities.storage == "live" else None
-        return self._kept(self.backend.create(spec, where, sample=sample))
+        return self._kept(making.create(self.backend, spec, where, sample=sample))
 
     def filled(self, case: Case, n: int = 300) -> tuple[Backend, Judge]:
         """Return an index of `n` items, and the judge who knows them."""
@@ -110,7 +111,7 @@ class Bench:
         else:
             backend.flush()
         backend.close()
-        return self._kept(self.backend.open(spec, where, mmap=mmap))
+        return self._kept(making.open(self.backend, spec, where, mmap=mmap))
 
     def approve(self, backend: Backend, judge: Judge, queries: Codes, k: int = 10) -> None:
         """Assert the right answers: exact ones where they are declared, else recall."""

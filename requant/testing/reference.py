@@ -49,11 +49,7 @@ class Rows:
             chosen = np.isin(keys, among)
             keys, stored = keys[chosen], stored[chosen]
         n, q, spec = min(k, len(keys)), len(queries), self._spec
-        answer = Candidates(
-            np.full((q, k), -1, np.int64),
-            np.full((q, k), np.inf, np.float32),
-            np.zeros((q, k, spec.code.width), spec.code.dtype) if codes else None,
-        )
+        answer = Candidates.empty(spec, q, k, codes)
         for row in range(q):
             distances = code_distances(queries[row : row + 1], stored, spec.code, spec.metric)[0]
             best = np.lexsort((keys, distances))[:n]
@@ -103,20 +99,13 @@ class ReferenceBackend(LocalBackend[Rows]):
     )
 
     @classmethod
-    def create(
-        cls,
-        spec: IndexSpec,
-        location: str | None = None,
-        *,
-        sample: Codes | None = None,
-        overwrite: bool = False,
-    ) -> Self:
+    def create(cls, spec: IndexSpec, location: str | None = None) -> Self:
         """Return an empty index."""
         check_supported(cls.capabilities, spec)
         return cls(spec, Rows(spec))
 
     @classmethod
-    def open(cls, spec: IndexSpec, location: str, *, mmap: bool = False) -> Self:
+    def open(cls, spec: IndexSpec, location: str) -> Self:
         """Read the file that `flush` wrote."""
         index = cls.create(spec)
         try:

@@ -31,7 +31,7 @@ else:
 
 
 def test_usearch_may_be_imported_first(tmp_path):
-    """FAISS's factory would end the process (see `elsewhere`)."""
+    """FAISS's factory would end the process (see `child_process`)."""
     done = subprocess.run(
         [sys.executable, "-c", AFTER_USEARCH],
         cwd=tmp_path,

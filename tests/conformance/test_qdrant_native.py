@@ -12,7 +12,7 @@ import qdrant_edge as edge
 
 from requant.adapters.errors import EngineError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant import QdrantBackend, backend
+from requant.adapters.qdrant import QdrantBackend, points
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
@@ -64,7 +64,7 @@ def test_plain_qdrant_opens_the_shard(tmp_path, monkeypatch, format, metric, dat
     assert config["size"] == 64
     assert config["distance"] == distance
     assert (config.get("datatype") or "float32") == datatype.lower()
-    vectors = backend.vectors_of(queries, judge.spec)
+    vectors = points.vectors_of(queries, judge.spec)
     found = shard.query(
         edge.QueryRequest(
             limit=5,

@@ -7,7 +7,7 @@ from usearch.index import Index
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.usearch import UsearchBackend
-from requant.adapters.usearch.natives import threads
+from requant.adapters.usearch.arguments import threads
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge

@@ -7,7 +7,7 @@ import time
 import uuid
 from contextlib import AbstractContextManager, nullcontext
 
-from requant.adapters import registry
+from requant.adapters import making, registry
 from requant.adapters.files import Digest, check_digest, publish
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.errors import CorruptIndexError
@@ -37,7 +37,7 @@ class FileLocation:
         self, spec: IndexSpec, sample: Codes, mark: Watermark, overwrite: bool
     ) -> tuple[str, Backend]:
         """Return an empty index in memory."""
-        return "", registry.load(self._config.engine).create(spec, sample=sample)
+        return "", making.create(registry.load(self._config.engine), spec, sample=sample)
 
     def open(self, generation: Generation, spec: IndexSpec) -> Backend:
         """Read or map a file, once its digest has been checked."""
@@ -45,7 +45,7 @@ class FileLocation:
         try:
             check_digest(path, generation.digest)
             engine = registry.load(self._config.engine)
-            backend = engine.open(spec, str(path), mmap=self._config.mmap)
+            backend = making.open(engine, spec, str(path), mmap=self._config.mmap)
         except OSError as error:
             raise CorruptIndexError(f"{path} cannot be read: {error}") from error
         if len(backend) != generation.items:

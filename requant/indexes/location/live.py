@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from requant.adapters import registry
+from requant.adapters import making, registry
 from requant.adapters.files import Digest
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.errors import InputError, LocationTakenError, UnsupportedError
@@ -47,8 +47,9 @@ class LiveLocation:
         store, name = self._workspace.store, self._new_name()
         locations.add(store, self._row, name, mark)
         try:
-            backend = registry.load(self._row.config.engine).create(
-                spec, self._address(name), sample=sample, overwrite=overwrite
+            engine = registry.load(self._row.config.engine)
+            backend = making.create(
+                engine, spec, self._address(name), sample=sample, overwrite=overwrite
             )
         except BaseException as error:
             nothing = isinstance(error, LocationTakenError | InputError | UnsupportedError)
@@ -61,7 +62,7 @@ class LiveLocation:
     def open(self, generation: Generation, spec: IndexSpec) -> Backend:
         """Let the engine open the place."""
         engine = registry.load(self._row.config.engine)
-        return engine.open(spec, self._address(generation.file))
+        return making.open(engine, spec, self._address(generation.file))
 
     def write(self, name: str, backend: Backend) -> tuple[str, Digest]:
         """Let the engine make durable what it has accepted."""

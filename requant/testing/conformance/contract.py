@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from inspect import Parameter
 from typing import Any
 
 from requant.adapters.protocol import Backend
 from requant.testing.bench import Bench, Case
 
-_METHODS = ("create", "open", "drop", "upsert", "delete", "search", "export", "flush", "close")
+KEYWORD_ONLY, VAR_KEYWORD = Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD
+_METHODS = ("drop", "upsert", "delete", "search", "export", "flush", "close", "__len__")
+_OPTIONS = {"sample": None, "overwrite": False, "mmap": False}
 
 
 class Contract(Bench):
@@ -16,8 +19,21 @@ class Contract(Bench):
 
     def test_signatures_equal_the_protocols(self) -> None:
         """Names, order, kinds and defaults of all parameters are those of the protocol."""
-        for name in (*_METHODS, "__len__"):
+        for name in _METHODS:
             assert _parameters(self.backend, name) == _parameters(Backend, name), name
+
+    def test_options_are_those_that_are_declared(self) -> None:
+        """`create` and `open` take what means something to the engine, and nothing else.
+
+        A wrapper may take `**options` of any name, which it passes on.
+        """
+        declared = self.backend.capabilities
+        for name, wanted in (("create", declared.create_options), ("open", declared.open_options)):
+            found, by_protocol = _parameters(self.backend, name), _parameters(Backend, name)
+            assert found[:2] == by_protocol[:2], name
+            options = [(option, KEYWORD_ONLY, _OPTIONS[option]) for option in wanted]
+            passes_on = [kind for _, kind, _ in found[2:]] == [VAR_KEYWORD]
+            assert found[2:] == options or passes_on, f"{name} declares {wanted}"
 
     def test_instances_are_backends(self, row: Case) -> None:
         """An index has all that the protocol names, and remembers its spec."""

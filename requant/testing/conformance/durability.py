@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from requant.adapters import making
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.protocol import Backend
 from requant.testing.bench import Bench, Case
@@ -53,7 +54,7 @@ class Durability(Bench):
         self.reopened(backend).close()
         other = self.spec(Case(case.support, case.metric, 8 * case.dim))
         with pytest.raises(CorruptIndexError):
-            self.backend.open(other, self.location())
+            making.open(self.backend, other, self.location())
 
     def test_what_stands_there_is_not_touched(self, live: Case) -> None:
         """A live index is not created over another one, unless that may be replaced."""
@@ -62,11 +63,11 @@ class Durability(Bench):
         where, spec = self.location(), self.spec(live)
         sample = make_codes(spec.code, 200)
         with pytest.raises(LocationTakenError):
-            self.backend.create(spec, where, sample=sample)
-        kept = self.backend.open(spec, where)
+            making.create(self.backend, spec, where, sample=sample)
+        kept = making.open(self.backend, spec, where)
         judge.holds(kept)
         kept.close()
-        fresh = self._kept(self.backend.create(spec, where, sample=sample, overwrite=True))
+        fresh = self._kept(making.create(self.backend, spec, where, sample=sample, overwrite=True))
         assert len(fresh) == 0
         fresh.upsert(judge.keys, judge.codes)
         judge.holds(fresh)
@@ -79,7 +80,7 @@ class Durability(Bench):
         self.backend.drop(spec, where)
         self.backend.drop(spec, where)
         with pytest.raises(CorruptIndexError):
-            self.backend.open(spec, where)
+            making.open(self.backend, spec, where)
 
     def test_closed_index_is_refused(self, case: Case) -> None:
         """A closed index says so; closing twice is harmless."""

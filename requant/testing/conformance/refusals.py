@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from requant.adapters import making
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.quantizers.codes import FORMATS
 from requant.quantizers.errors import InputError, UnsupportedError
@@ -105,4 +106,4 @@ class Refusals(Bench):
 
     def _create(self, spec: IndexSpec) -> Backend:
         sample = make_codes(spec.code, 100)
-        return self._kept(self.backend.create(spec, self.location(), sample=sample))
+        return self._kept(making.create(self.backend, spec, self.location(), sample=sample))

@@ -20,7 +20,7 @@ FLAT_BLOCK = 64
 LIST_BLOCK = 32
 
 
-class Native(Protocol):
+class IndexTypes(Protocol):
     """How FAISS keeps one code format; indexes are FAISS's own objects."""
 
     @property
@@ -38,7 +38,7 @@ class Native(Protocol):
 
 
 @dataclass(frozen=True)
-class FloatNative:
+class FloatTypes:
     """float32 as it is."""
 
     codec: Codec
@@ -61,7 +61,7 @@ class FloatNative:
 
 
 @dataclass(frozen=True)
-class ScalarNative:
+class ScalarTypes:
     """float16, int8 and uint8 as scalar quantizers that change nothing."""
 
     codec: Codec
@@ -87,7 +87,7 @@ class ScalarNative:
 
 
 @dataclass(frozen=True)
-class LevelNative:
+class LevelTypes:
     """int4 and int2 as fast-scan product quantizers whose centroids are the levels."""
 
     codec: LevelCodec
@@ -120,7 +120,7 @@ class LevelNative:
 
 
 @dataclass(frozen=True)
-class BitNative:
+class BitTypes:
     """binary under the Hamming distance."""
 
     codec: Codec
@@ -142,15 +142,15 @@ class BitNative:
         return index
 
 
-def native_for(spec: IndexSpec) -> Native:
+def types_for(spec: IndexSpec) -> IndexTypes:
     """Return how FAISS keeps the codes of `spec`."""
     codec, metric = codec_for(spec.code), _METRICS.get(spec.metric, 0)
     if isinstance(codec, LevelCodec):
-        return LevelNative(codec, metric)
+        return LevelTypes(codec, metric)
     if spec.code.format == "binary":
-        return BitNative(codec)
+        return BitTypes(codec)
     kind = _SCALARS.get(spec.code.format)
-    return FloatNative(codec, metric) if kind is None else ScalarNative(codec, metric, kind)
+    return FloatTypes(codec, metric) if kind is None else ScalarTypes(codec, metric, kind)
 
 
 _METRICS = {"ip": faiss.METRIC_INNER_PRODUCT, "l2": faiss.METRIC_L2}

@@ -1,4 +1,4 @@
-"""The native form of an index: which vectors, under which distance, how compressed."""
+"""The layout of a collection: which vectors, under which distance, how compressed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Quantization:
 
 
 @dataclass(frozen=True)
-class Form:
+class Layout:
     """What both libraries of Qdrant are told, each in its own words."""
 
     size: int
@@ -59,10 +59,10 @@ class Form:
         return self.graph or kind not in (None, "binary")
 
 
-def form_of(spec: IndexSpec, here: bool) -> Form:
-    """Return the form of an index; `here` tells that Qdrant runs on this very machine."""
+def layout_of(spec: IndexSpec, here: bool) -> Layout:
+    """Return the layout of an index; `here` tells that Qdrant runs on this very machine."""
     graph = spec.index_type == "hnsw"
-    return Form(
+    return Layout(
         size=spec.code.width * 8 if spec.code.format == "binary" else spec.code.dim,
         distance="Euclid" if spec.metric == "l2" else "Dot",
         datatype=_datatype(spec, here),

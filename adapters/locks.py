@@ -1,18 +1,18 @@
-"""Who may go in beside whom, by what the engine bears."""
+"""Who may go in beside whom, by what an engine bears."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal
 
 from requant.adapters.guards import EngineGuard
 
-Turn = AbstractContextManager[Any]
+# Which calls may overlap: none, those that read, or these and a single writer.
+Sharing = Literal["none", "readers", "all"]
 
 
-def turns_of(sharing: Literal["none", "readers", "all"], guard: EngineGuard) -> tuple[Any, Any]:
+def locks_of(sharing: Sharing, guard: EngineGuard) -> tuple[Any, Any]:
     """Return what to enter for reading and for writing."""
     if sharing == "none":
         return guard, guard
@@ -22,7 +22,7 @@ def turns_of(sharing: Literal["none", "readers", "all"], guard: EngineGuard) -> 
 
 
 class OneWriter:
-    """One writer after the other, beside any number of readers: a server looks after itself.
+    """One writer after the other, beside any number of readers: the engine looks after those.
 
     Deletions count first and delete then, so that nobody may write in between.
     """
@@ -30,12 +30,12 @@ class OneWriter:
     def __init__(self, guard: EngineGuard) -> None:
         """Enter `guard` as a reader does."""
         self._shared = guard.shared
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        """Wait for the turn to write."""
+        """Wait for the lock to write."""
         self._shared.__enter__()  # first: it raises in a forked child, where the lock may be held
-        self._turn.acquire()
+        self._lock.acquire()
 
     def __exit__(
         self,
@@ -44,5 +44,5 @@ class OneWriter:
         trace: TracebackType | None,
     ) -> None:
         """Let the next one in."""
-        self._turn.release()
+        self._lock.release()
         self._shared.__exit__(kind, error, trace)

@@ -16,14 +16,14 @@ from typing import Any
 import faiss
 import numpy as np
 
+from requant.adapters import isolated
 from requant.adapters.errors import EngineError
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.arrays import Codes
-from requant.quantizers.codes import CodeSpec
 from requant.quantizers.errors import InputError, UnsupportedError
 
 _ERRORS = {error.__name__: error for error in (InputError, UnsupportedError)}
-_CHILD = "from requant.adapters.faiss import elsewhere; elsewhere.serve()"
+_CHILD = "from requant.adapters.faiss import child_main; child_main.main()"
 _SECONDS = 600
 
 
@@ -35,6 +35,22 @@ def is_needed() -> bool:
 
 def make(spec: IndexSpec, sample: Codes | None, *, train: bool) -> Any:
     """Return what `factory` makes of `spec`, trained or not, from a process without usearch."""
+    try:
+        done = isolated.run(_CHILD, given=_order(spec, sample, train), seconds=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(
+            f"faiss cannot be used in another process ({error}): import faiss before usearch"
+        ) from error
+    if done.returncode:
+        name, _, said = done.stderr.decode(errors="replace").rpartition("\x1e")[2].partition(": ")
+        raise _ERRORS.get(name, EngineError)(
+            said or f"faiss ended with {done.returncode}: import faiss before usearch"
+        )
+    return faiss.deserialize_index(np.frombuffer(done.stdout, np.uint8))
+
+
+def _order(spec: IndexSpec, sample: Codes | None, train: bool) -> bytes:
+    """Return what `child_main` reads: a line of JSON, and the sample if there is one."""
     sent = BytesIO()
     order = {
         "dim": spec.code.dim,
@@ -48,30 +64,4 @@ def make(spec: IndexSpec, sample: Codes | None, *, train: bool) -> Any:
     sent.write(json.dumps(order, default=int).encode() + b"\n")
     if sample is not None:
         np.save(sent, sample, allow_pickle=False)
-    command = [sys.executable, "-c", _CHILD]
-    done = subprocess.run(
-        command, input=sent.getvalue(), capture_output=True, timeout=_SECONDS, check=False
-    )
-    if done.returncode:
-        name, _, said = done.stderr.decode(errors="replace").rpartition("\x1e")[2].partition(": ")
-        raise _ERRORS.get(name, EngineError)(
-            said or f"faiss ended with {done.returncode}: import faiss before usearch"
-        )
-    return faiss.deserialize_index(np.frombuffer(done.stdout, np.uint8))
-
-
-def serve() -> None:
-    """Do in the child what `make` asked for: an order on stdin, the index on stdout."""
-    from requant.adapters.faiss import factory
-
-    order = json.loads(sys.stdin.buffer.readline())
-    sample = None
-    if order["sample"]:
-        sample = np.load(BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
-    code = CodeSpec("native", order["dim"])
-    spec = IndexSpec(code, order["metric"], order["index_type"], order["params"], order["expected"])
-    try:
-        index = factory.new_index(spec, sample) if order["train"] else factory.model(spec)
-    except (InputError, UnsupportedError) as error:
-        sys.exit(f"\x1e{type(error).__name__}: {error}")
-    sys.stdout.buffer.write(faiss.serialize_index(index).tobytes())
+    return sent.getvalue()

@@ -9,7 +9,7 @@ import numpy as np
 from usearch.index import MetricKind, ScalarKind
 
 from requant.adapters.guards import whole_number
-from requant.adapters.protocol import Candidates, IndexSpec, Keys
+from requant.adapters.protocol import IndexSpec
 from requant.adapters.usearch.kinds import clipped, kind_named
 from requant.quantizers.arrays import Codes
 from requant.quantizers.codes import CodeMetric, Format
@@ -80,19 +80,3 @@ def distances_of(spec: IndexSpec, raw: Any, queries: int) -> Any:
         with np.errstate(invalid="ignore"):  # usearch leaves NaN behind the count of a row
             distances -= np.float32(1)
     return distances
-
-
-def padded(
-    spec: IndexSpec, keys: Keys, distances: Any, k: int, codes: Codes | None = None
-) -> Candidates:
-    """Widen `(q, m)` answers to k columns; where a key is -1, so are distance and codes empty."""
-    q, m = keys.shape
-    all_keys = np.full((q, k), -1, np.int64)
-    all_distances = np.full((q, k), np.inf, np.float32)
-    all_keys[:, :m] = keys
-    all_distances[:, :m] = np.where(keys < 0, np.inf, distances)
-    if codes is None:
-        return Candidates(all_keys, all_distances)
-    all_codes = np.zeros((q, k, spec.code.width), spec.code.dtype)
-    all_codes[:, :m] = codes
-    return Candidates(all_keys, all_distances, all_codes)

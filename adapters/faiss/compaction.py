@@ -21,7 +21,7 @@ class _Woven(NamedTuple):
     row_bytes: int
 
 
-def without_dead(index: Any, live: Rows) -> Any:
+def compacted(index: Any, live: Rows) -> Any:
     """Return `index` with the rows `live` only, which ascend, numbered from 0.
 
     The codes move as they are wherever FAISS can do that. Where it cannot (graphs, refinements),
