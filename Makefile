@@ -20,10 +20,12 @@ demo: $(VENV)/.installed  ## search real embeddings with every embedded engine
 test: $(VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(VENV)/.installed  ## ruff and mypy --strict
+lint: $(VENV)/.installed  ## ruff, mypy --strict, and pyright: every public type is known
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python --verifytypes requant --ignoreexternal
+	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python requant/__init__.py requant/database.py requant/collection.py
 
 bench: $(VENV)/.installed  ## measure against the engines driven by hand; DATA=folder with the full WordNet files
 	$(BIN)/python -m benchmarks.spine $(if $(DATA),--data $(DATA))

@@ -32,7 +32,7 @@ class EngineGuard:
 
     def __init__(self, engine: str) -> None:
         """Remember the process that opens `engine`."""
-        self.shared = _Shared(self)
+        self.shared: _Shared = _Shared(self)
         self._engine = engine
         self._changed = threading.Condition(threading.Lock())
         self._readers = 0

@@ -53,7 +53,7 @@ class AdoptedIndex:
         storage = self._searched
         while hasattr(storage, "storage"):  # a graph keeps its codes in a flat index
             storage = downcast(storage.storage)
-        self.spec = _spec_of(storage)
+        self.spec: IndexSpec = _spec_of(storage)
         self._rows = None
         if type(storage) in _ROWED:
             self._rows = PlainRows(storage, codec_for(self.spec.code))

@@ -45,7 +45,7 @@ class AttachedIndex:
         self._nprobe, self._ef = number(params, "nprobe"), number(params, "efSearch")
         self._paths, self._files, self._index = _read(Path(location), flag(params, "mmap", True))
         self.metric = agreed_metric(told_metric(params), _metric(self._index, location), location)
-        self.dim = int(self._index.d)
+        self.dim: int = int(self._index.d)
         self._guard = EngineGuard("faiss")
 
     def ask(self, queries: Float32s, k: int, effort: int | None = None) -> list[list[str]]:

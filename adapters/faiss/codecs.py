@@ -81,7 +81,13 @@ class BitCodec:
         """Return a copy of `stored`."""
         return stored.copy()
 
-    vectors = queries = stored
+    def vectors(self, codes: Codes) -> Bytes:
+        """Return `codes`."""
+        return codes
+
+    def queries(self, codes: Codes) -> Bytes:
+        """Return `codes`."""
+        return codes
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ class CompressedIndex:
 
     def __init__(self, spec: IndexSpec, inner: Any, keys: KeyColumn) -> None:
         """Take over the trained FAISS index `inner`, whose row i has key i of `keys`."""
-        self.inner = inner
-        self.keys = keys
+        self.inner: Any = inner
+        self.keys: KeyColumn = keys
         self._spec = spec
         self._core = layers.core_of(inner)
         self._takes_selectors = True  # until it says that it does not
         self._alive: Rows | None = None  # the live rows, when somebody asked for them
-        self.dead = len(keys) - len(self._live())
+        self.dead: int = len(keys) - len(self._live())
         layers.mend(inner)
         self._tune()
 

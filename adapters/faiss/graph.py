@@ -31,7 +31,7 @@ class GraphIndex:
         self._spec = spec
         self._types = types
         self._alive: Any = None  # a selector of the living nodes, made when some are dead
-        self.keys = keys
+        self.keys: KeyColumn = keys
         self._adopt(inner)
 
     def __len__(self) -> int:
@@ -129,7 +129,7 @@ class GraphIndex:
         self.inner = inner
         self._storage = files.downcast(inner.storage)
         self._rows = rows_of(self._storage, self._types)
-        self.dead = len(self.keys) - len(self._live_rows())
+        self.dead: int = len(self.keys) - len(self._live_rows())
         self._alive = None
         tune(self._spec, inner)
 

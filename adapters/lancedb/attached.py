@@ -65,7 +65,7 @@ class AttachedTable:
         except BaseException:
             self._table.close()
             raise
-        self.dim = self._columns.dim
+        self.dim: int = self._columns.dim
         self._guard = EngineGuard("lancedb")
 
     def ask(self, queries: Float32s, k: int, effort: int | None = None) -> list[list[str]]:

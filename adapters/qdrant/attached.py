@@ -70,7 +70,7 @@ class AttachedCollection:
         self._held = _held(location, asked_by(1, params))
         try:
             self._vector, found = _chosen(self._held.config, params.get("vector"), location)
-            self.dim = int(found["size"])
+            self.dim: int = int(found["size"])
             self.metric: Metric | None = _metric(found, location)
         except BaseException:
             self._held.close()

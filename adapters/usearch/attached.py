@@ -54,7 +54,7 @@ class AttachedIndex:
         check_params(params, PARAMS, "a usearch file")
         self._path = Path(location)
         self._files, self._index = _read(self._path, flag(params, "mmap", True))
-        self.dim = int(self._index.ndim)
+        self.dim: int = int(self._index.ndim)
         self.metric = agreed_metric(told_metric(params), _metric(self._index, location), location)
         self._threads = threads(asked_by(self.dim, params))
         self._exact = flag(params, "exact", self._index.connectivity < _LEAST_LINKS)

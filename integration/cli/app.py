@@ -19,10 +19,9 @@ from requant.integration.cli import (
     migrating,
     searching,
 )
-from requant.integration.cli.group import RequantGroup
+from requant.integration.cli.group import new_app
 
-app: typer.Typer = typer.Typer(
-    cls=RequantGroup,
+app: typer.Typer = new_app(
     name="requant",
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -26,7 +26,12 @@ _UsageError = typer.BadParameter.__mro__[1]
 _ClickError: Any = typer.BadParameter.__mro__[2]
 
 
-class RequantGroup(TyperGroup):
+def new_app(**settings: Any) -> typer.Typer:
+    """Return a group of commands that end as this module says; `settings` are those of Typer."""
+    return typer.Typer(cls=_Group, **settings)
+
+
+class _Group(TyperGroup):
     """A group of commands that ends as this module says; without arguments it shows its help."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -45,7 +50,7 @@ class RequantGroup(TyperGroup):
         """Run, and leave the process with an exit code; `standalone_mode=False` is Typer's own."""
 
         def run() -> Any:
-            return super(RequantGroup, self).main(
+            return super(_Group, self).main(
                 args, prog_name, complete_var, False, windows_expand_args, **extra
             )
 

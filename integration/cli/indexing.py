@@ -11,7 +11,7 @@ import typer
 
 from requant.errors import InputError
 from requant.integration.cli.bundles import takes_bundles
-from requant.integration.cli.group import RequantGroup
+from requant.integration.cli.group import new_app
 from requant.integration.cli.options import (
     AsJson,
     CollectionName,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from requant.collection import Collection
     from requant.verification import IndexInfo
 
-app: typer.Typer = typer.Typer(cls=RequantGroup)
+app: typer.Typer = new_app()
 
 
 @app.callback()

@@ -35,7 +35,7 @@ class WrapperBackend:
     def __init__(self, inner: Backend) -> None:
         """Wrap `inner`; users call `create` or `open` of what `around` returns."""
         self.inner = inner
-        self.spec = inner.spec
+        self.spec: IndexSpec = inner.spec
 
     @classmethod
     def around(cls, engine: type[Backend]) -> type[Self]:
