@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import numpy as np
 import pytest
 
@@ -174,3 +176,38 @@ def test_iter_refuses_what_it_cannot_read_by(db, notes):
     db.drop_collection("notes")
     with pytest.raises(requant.UnknownCollectionError):
         next(notes.iter(where={"even": True}))
+
+
+def test_ids_documents_and_vectors_can_be_asked_for(db):
+    one = UUID(int=1)
+    notes = db.create_collection("notes", 2)
+    notes.upsert(
+        ["a", 7, one],
+        [[1, 0], [0, 1], [1, 1]],
+        documents=["Alpha and OMEGA", "Äpfel", None],
+        metadata=[{"v1.0": True, "tags": []}, {"tags": ["x", 1]}, None],
+    )
+    notes.upsert(["bare"], documents=["alpha"])
+    for where, expected in [
+        ({"$id": "a"}, ["a"]),
+        ({"$id": 7}, [7]),
+        ({"$id": {"$in": [one, "7", "nobody"]}}, [7, one]),
+        ({"$id": {"$nin": ["a", 7]}}, [one]),
+        ({"$document": {"$icontains": "omega"}}, ["a"]),
+        ({"$document": {"$startswith": "Ä"}}, [7]),
+        ({"$document": {"$startswith": "alpha"}}, []),
+        ({"$document": None}, [one]),
+        ({"v1\\.0": True}, ["a"]),
+        ({"tags": []}, ["a"]),
+        ({"tags": ["x", 1.0]}, [7]),
+        ({"tags": ["x"]}, []),
+    ]:
+        found = [hit.id for hit in notes.search([1, 1], where=where)]
+        assert sorted(map(str, found)) == sorted(map(str, expected)), where
+        assert [item.id for item in notes.iter(where={"$and": [where, {"$has_vector": True}]})] == (
+            expected
+        )
+    assert [item.id for item in notes.iter(where={"$has_vector": False})] == ["bare"]
+    many = {"$id": {"$in": [f"nobody {n}" for n in range(20_000)] + ["bare"]}}
+    assert notes.delete(where=many) == 1
+    assert len(notes) == 3

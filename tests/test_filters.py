@@ -15,7 +15,7 @@ from sqlalchemy import Engine, column, create_engine
 from sqlalchemy.dialects import postgresql, sqlite
 
 from requant.errors import FilterError, InputError, UnsupportedError
-from requant.filters import compile_where
+from requant.filters import Columns, compile_where
 from tests.filter_reference import matches
 from tests.filter_tables import find, sqlite_engine
 
@@ -223,7 +223,7 @@ def test_deep_filters_reach_the_database(engine: Engine, nesting: str):
     with contextlib.suppress(FilterError):
         while True:
             deeper = NESTINGS[nesting](where)
-            compile_where(deeper, column("metadata"), "sqlite")
+            compile_where(deeper, Columns(column("metadata")), "sqlite")
             where = deeper
     documents = [{"f": "a", "g": 1, "h": 4}, {"f": 2, "g": 1}, {"f": "a", "g": 1}, None]
     expected = [key for key, one in enumerate(documents) if matches(where, one)]
@@ -266,7 +266,16 @@ REFUSED: list[tuple[Any, str]] = [
     ({"$or": "ab"}, r"\$or expects a non-empty list"),
     ({"$or": [1]}, "a filter is a mapping"),
     ({"$not": [{"f": 1}]}, "a filter is a mapping"),
-    ({"f": [1, 2]}, r"field 'f', \$eq: a list is no value here: \$in finds one of many"),
+    ({"f": [[1]]}, r"field 'f', \$eq: a list is no value here, unless .*: \$in finds one of many"),
+    ({"f": [1] * 101}, "a list of 101 values; at most 100"),
+    ({"$or": [{"f": [1] * 100}] * 5}, "at most 500 conditions"),
+    ({"f": {"$startswith": 1}}, r"\$startswith: expects a string, not 1"),
+    ({"f": {"$icontains": None}}, r"\$icontains: expects a string"),
+    ({"$id": {"$gt": "a"}}, r"\$id: '\$gt' cannot be asked of an id"),
+    ({"$id": [1]}, "a list is no value"),
+    ({"$document": ["a"]}, "a list is no value"),
+    ({"$has_vector": 1}, "expects True or False, not 1"),
+    ({"$text": "a"}, r"of items \$id, \$document, \$has_vector"),
     ({"f": {"$eq": {"g": 1}}}, "a mapping is no value here"),
     ({"f": {"$in": [[1]]}}, r"field 'f', \$in: a list is no value"),
     ({"f": {"$in": [{}]}}, "a mapping is no value"),
@@ -316,14 +325,14 @@ REFUSED: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("where", "message"), REFUSED, ids=lambda value: str(type(value)))
 def test_refuses(where: Any, message: str, dialect: str):
     with pytest.raises(FilterError, match=message) as refusal:
-        compile_where(where, column("metadata"), dialect)
+        compile_where(where, Columns(column("metadata")), dialect)
     assert len(str(refusal.value)) < 300
 
 
 def test_refusals_are_input_errors_and_other_dialects_unsupported():
     assert issubclass(FilterError, InputError)
     with pytest.raises(UnsupportedError, match="'mysql'; available: sqlite, postgresql"):
-        compile_where({}, column("metadata"), "mysql")
+        compile_where({}, Columns(column("metadata")), "mysql")
 
 
 @pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()])
@@ -334,7 +343,9 @@ def test_nothing_of_a_filter_is_in_the_sql_text(dialect: Any):
     }  # fmt: skip
     where = {f"a{marker}.{marker}": operators, marker: marker, f"{marker}2": None}
     where = {"$or": [where, {"$not": {f"{marker}3": {"$exists": True, "$not": operators}}}]}
-    compiled = compile_where(where, column("metadata"), dialect.name).compile(dialect=dialect)
+    compiled = compile_where(where, Columns(column("metadata")), dialect.name).compile(
+        dialect=dialect
+    )
     assert marker not in str(compiled)
     assert any(marker in str(value) for value in compiled.params.values())
 
@@ -342,5 +353,5 @@ def test_nothing_of_a_filter_is_in_the_sql_text(dialect: Any):
 def test_the_filter_given_is_not_changed():
     where = {"$and": [{"f": {"$in": [3, 1, 2, None]}}], "g": {"$not": {"$eq": 1}}}
     before = repr(where)
-    compile_where(where, column("metadata"), "sqlite")
+    compile_where(where, Columns(column("metadata")), "sqlite")
     assert repr(where) == before

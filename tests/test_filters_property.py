@@ -13,7 +13,7 @@ from sqlalchemy import Engine, create_engine
 from tests.filter_reference import matches
 from tests.filter_tables import find, sqlite_engine
 
-KEYS = ["a", "b", "it's", "%s", "ключ", "0"]
+KEYS = ["a", "b", "a.b", "it's", "%s", "ключ", "0"]
 # Above 2**53 an integer and a float compare as the database rounds them; the docs say so.
 EXACT = 2.0**53
 
@@ -37,12 +37,15 @@ values = st.recursive(
 )
 documents = st.none() | st.dictionaries(st.sampled_from(KEYS[:3]), values, max_size=3)
 
-fields = st.lists(st.sampled_from(KEYS[:2]) | st.sampled_from(KEYS), min_size=1, max_size=2)
+names = [key.replace(".", "\\.") for key in KEYS]
+fields = st.lists(st.sampled_from(names[:2]) | st.sampled_from(names), min_size=1, max_size=2)
 optional = st.none() | scalars
 lists = st.lists(optional, max_size=4)
 ordered = numbers | texts
 single_operators = {
-    **dict.fromkeys(["$eq", "$ne", "$contains"], optional),
+    **dict.fromkeys(["$eq", "$ne"], optional | lists),
+    "$contains": optional,
+    **dict.fromkeys(["$icontains", "$startswith"], texts),
     **dict.fromkeys(["$in", "$nin"], lists),
     **dict.fromkeys(["$gt", "$gte", "$lt", "$lte"], ordered),
     "$exists": st.booleans(),
@@ -54,8 +57,20 @@ def some_operators(extra: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.lists(st.one_of(pairs), min_size=1, max_size=2).map(dict)
 
 
+def _one_of(values: list[str]) -> dict[str, list[str]]:
+    return {"$in": values}
+
+
 operators = some_operators({"$not": some_operators({})})
-conditions = st.dictionaries(fields.map(".".join), optional | operators | operators, max_size=2)
+
+
+@st.composite
+def operands(draw: st.DrawFn) -> Any:
+    """Draw what a field is asked for; a composite, since its repr would be too long otherwise."""
+    return draw(optional | lists | operators | operators)
+
+
+conditions = st.dictionaries(fields.map(".".join), operands(), max_size=2)
 filters = st.recursive(
     conditions,
     lambda inner: (
@@ -87,6 +102,34 @@ def test_sql_finds_what_the_reference_finds(engine: Engine, rows: list[Any], whe
     expected = [key for key, one in enumerate(rows) if matches(where, one)]
     assert find(engine, rows, where) == expected
     assert find(engine, rows, {"$not": where}) == [
+        key for key in range(len(rows)) if key not in expected
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    documents=st.lists(st.none() | texts, min_size=1, max_size=8),
+    where=st.fixed_dictionaries(
+        {},
+        optional={
+            "$document": st.none() | texts | some_operators({}),
+            "$id": st.integers(0, 8).map(str) | st.lists(st.integers(0, 8).map(str)).map(_one_of),
+            "$has_vector": st.booleans(),
+            "a": optional,
+        },
+    ),
+)
+def test_what_items_have_beside_their_metadata(
+    engine: Engine, documents: list[Any], where: dict[str, Any]
+):
+    rows: list[Any] = [{"a": key % 2} for key in range(len(documents))]
+    expected = [
+        key
+        for key, text in enumerate(documents)
+        if matches(where, rows[key], {"id": str(key), "document": text, "vector": key % 3 != 2})
+    ]
+    assert find(engine, rows, where, documents) == expected
+    assert find(engine, rows, {"$not": where}, documents) == [
         key for key in range(len(rows)) if key not in expected
     ]
 

@@ -2,18 +2,24 @@
 
 A filter maps fields to values or to operators; everything in one mapping holds at once. `{}`
 matches every item, and an item without metadata is one whose metadata is `{}`. A dot goes into an
-object: `{"author.name": "Eve"}`; arrays are not indexed, so `"tags.0"` means a key called "0".
+object: `{"author.name": "Eve"}`; arrays are not indexed, so `"tags.0"` means a key called "0". A dot
+of a key's own is written `\\.`: `{"v1\\.0": True}` (in Python, `"v1\\\\.0"`).
 
 | filter | matches |
 |---|---|
-| `{"f": v}`, `{"f": {"$eq": v}}` | the field equals `v`, a string, number or bool |
+| `{"f": v}`, `{"f": {"$eq": v}}` | the field equals `v`, a string, number or bool, or a list of these and None: the whole array, in its order |
 | `{"f": None}`, `{"f": {"$eq": None}}` | the field is null or missing |
 | `{"f": {"$gt": v}}`, `$gte $lt $lte` | a number compared with a number, a string with a string |
 | `{"f": {"$in": [v, ...]}}` | the field equals one of them; None means null or missing |
 | `{"f": {"$exists": True}}` | the key is there, even if its value is null |
 | `{"f": {"$contains": v}}` | a string that has the substring `v` (case counts, no wildcards), or an array with an element equal to `v` (None: a null) |
+| `{"f": {"$startswith": v}}` | a string that begins with `v` (case counts, no wildcards) |
+| `{"f": {"$icontains": v}}` | a string that has the substring `v`, where the case of A to Z does not count (of other letters it does) |
 | `{"f": {"$ne": v}}`, `{"f": {"$nin": [...]}}` | exactly what `$eq`, `$in` do not match, so a missing field too |
 | `{"f": {"$not": {...}}}`, `{"$not": {...}}` | exactly what the operators, or the filter, inside do not match |
+| `{"$id": v}`, `{"$id": {"$in": [...]}}` | the item's id equals `v`, or one of as many as you like; `$ne`, `$nin` and `$not` too |
+| `{"$document": {"$contains": v}}` | the item's document, asked like a field that holds a string; None: it has none |
+| `{"$has_vector": True}` | the item has a vector |
 | `{"$and": [...]}`, `{"$or": [...]}` | all, or at least one, of the filters; the list is not empty |
 
 Types are strict: `1 == 1.0`, but `"1" != 1` and `True != 1`. A comparison across types, with null
@@ -21,10 +27,10 @@ or with a missing field does not match; it is false, never unknown, so a negatio
 compare by code point. Integers within int64 compare exactly with integers, floats with floats; an
 integer with a float exactly up to 2**53, above that as the database rounds them.
 
-What has no meaning is refused with a FilterError: an unknown operator, equality with a list or a
-mapping, the order of a bool or None, an integer outside int64, NaN, more than 20 levels, more than
-500 conditions, more than 10,000 values in a list, a field name with a quote, backslash or control
-character.
+What has no meaning is refused with a FilterError: an unknown operator, equality with a
+mapping or a list of lists, the order of a bool or None, an integer outside int64, NaN, more than 20 levels, more than
+500 conditions, more than 10,000 values in a list, a field name with a quote, control
+character, or a backslash that is not before a dot.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -37,26 +43,24 @@ from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 from requant.errors import FilterError, UnsupportedError
 from requant.filters import postgresql, sqlite
 from requant.filters.parse import parse
-from requant.filters.tree import All, Condition, Node, Not, Some
+from requant.filters.tree import All, Columns, FieldCondition, HasVector, Node, Not, Some
 
-__all__ = ["FilterError", "compile_where"]
+__all__ = ["Columns", "FilterError", "compile_where"]
 
 
 class _Dialect(Protocol):
-    def condition(self, node: Condition, metadata: ColumnElement[str]) -> ColumnElement[bool]: ...
+    def condition(self, node: FieldCondition, columns: Columns) -> ColumnElement[bool]: ...
 
 
 _DIALECTS: dict[str, _Dialect] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
-def compile_where(
-    where: Mapping[str, Any], metadata: ColumnElement[str], dialect: str
-) -> ColumnElement[bool]:
-    """Return `where` as an SQL expression over `metadata`, true or false for every row.
+def compile_where(where: Mapping[str, Any], columns: Columns, dialect: str) -> ColumnElement[bool]:
+    """Return `where` as an SQL expression over `columns`, true or false for every row.
 
     Arguments:
         where: the filter; the module's docstring has the operators.
-        metadata: a text column that holds a JSON object or NULL.
+        columns: a text column that holds a JSON object or NULL, and what items have beside it.
         dialect: "sqlite" or "postgresql".
 
     Raises:
@@ -64,24 +68,27 @@ def compile_where(
         UnsupportedError: another dialect.
 
     >>> from sqlalchemy import column
-    >>> print(compile_where({"year": {"$exists": True}}, column("metadata"), "sqlite"))
+    >>> print(compile_where({"year": {"$exists": True}}, Columns(column("metadata")), "sqlite"))
     coalesce(json_type(metadata, :param_1) IS NOT NULL, false)
     """
     if dialect not in _DIALECTS:
         known = ", ".join(_DIALECTS)
         raise UnsupportedError(f"no metadata filters for dialect {dialect!r}; available: {known}")
-    return _expression(parse(where), metadata, _DIALECTS[dialect])
+    return _expression(parse(where), columns, _DIALECTS[dialect])
 
 
-def _expression(node: Node, metadata: ColumnElement[str], dialect: _Dialect) -> ColumnElement[bool]:
+def _expression(node: Node, columns: Columns, dialect: _Dialect) -> ColumnElement[bool]:
     if isinstance(node, Not):
-        return not_(_expression(node.part, metadata, dialect))
+        return not_(_expression(node.part, columns, dialect))
     if isinstance(node, All | Some):
         parts = sorted(node.parts, key=_parser_stack, reverse=True)
-        expressions = (_expression(part, metadata, dialect) for part in parts)
+        expressions = (_expression(part, columns, dialect) for part in parts)
         return and_(true(), *expressions) if isinstance(node, All) else or_(false(), *expressions)
+    if isinstance(node, HasVector):
+        assert columns.has_vector is not None
+        return columns.has_vector
     # A missing field makes functions return NULL; from here on there are only true and false.
-    return func.coalesce(dialect.condition(node, metadata), false())
+    return func.coalesce(dialect.condition(node, columns), false())
 
 
 def _parser_stack(node: Node) -> int:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
 
 from requant.errors import FilterError
 from requant.filters.tree import (
     All,
+    Beside,
     Compare,
     Contains,
     Equals,
+    EqualsList,
     Exists,
+    HasText,
+    HasVector,
     Node,
     Not,
     Null,
@@ -25,13 +31,24 @@ from requant.filters.tree import (
 )
 
 COMPARISONS = ("$gt", "$gte", "$lt", "$lte")
-OPERATORS = ("$eq", "$ne", *COMPARISONS, "$in", "$nin", "$exists", "$contains", "$not")
+TEXT_OPERATORS = ("$contains", "$icontains", "$startswith")
+OPERATORS = ("$eq", "$ne", *COMPARISONS, "$in", "$nin", "$exists", *TEXT_OPERATORS, "$not")
 CONNECTIVES = ("$and", "$or", "$not")
+# What an item has beside its metadata.
+BESIDE: dict[str, Beside] = {"$id": "id", "$document": "document"}
+HAS_VECTOR = "$has_vector"
+# Ids are texts to the database: their order would surprise whoever has numbers.
+ID_OPERATORS = ("$eq", "$ne", "$in", "$nin", "$not")
 
 MAX_LEVELS = 20  # SQLite's parser has a stack of 100 symbols
 MAX_CONDITIONS = 500  # SQLite's expressions are at most 1,000 deep, and a chain of ORs is deep
 MAX_VALUES = 10_000
 MAX_PARTS = 50
+MAX_LIST = 100  # values of a list that a field is to equal
+
+
+# A dot between two keys, and not one of a key's own.
+_SINGLE_DOT = re.compile(r"(?<!\\)\.")
 
 
 def parse(where: object) -> Node:
@@ -62,17 +79,26 @@ class _Parser:
             raise FilterError(
                 f'{key} stands where a field is expected; write {{"field": {{"{key}": value}}}}'
             )
-        if key.startswith("$"):
+        if key == HAS_VECTOR:
+            return self._has_vector(operand, level)
+        if key.startswith("$") and key not in BESIDE:
             raise FilterError(
                 f"unknown operator {_show(key)}; between filters there are "
-                f"{', '.join(CONNECTIVES)}, and no field can begin with $"
+                f"{', '.join(CONNECTIVES)}, of items {', '.join((*BESIDE, HAS_VECTOR))}, "
+                "and no field can begin with $"
             )
         return self._field(_Field(key), operand, level)
+
+    def _has_vector(self, operand: object, level: int) -> Node:
+        self._count(level)
+        if not isinstance(operand, bool):
+            raise FilterError(f"{HAS_VECTOR} expects True or False, not {_show(operand)}")
+        return HasVector() if operand else Not(HasVector())
 
     def _field(self, field: _Field, operand: object, level: int) -> Node:
         if isinstance(operand, Mapping):
             return self._operators(field, operand, level)
-        self._count(level)
+        self._count_all(operand, level)
         return field.equals("$eq", operand)
 
     def _operators(self, field: _Field, operators: object, level: int) -> Node:
@@ -85,10 +111,15 @@ class _Parser:
         return _all(tuple(self._operator(field, *entry, level) for entry in operators.items()))
 
     def _operator(self, field: _Field, operator: object, operand: object, level: int) -> Node:
-        self._count(level)
+        self._count_all(operand if operator in ("$eq", "$ne") else None, level)
         if operator == "$not":
             return Not(self._operators(field, operand, level + 1))
         return field.condition(operator, operand)
+
+    def _count_all(self, operand: object, level: int) -> None:
+        """Count a condition, and one more for each value of a list that a field is to equal."""
+        for _ in range(1 + len(operand) if isinstance(operand, list | tuple) else 1):
+            self._count(level)
 
     def _count(self, level: int) -> None:
         self._size += 1
@@ -106,12 +137,17 @@ class _Field:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.path = _path(name)
+        self.path = BESIDE[name] if name in BESIDE else _path(name)
 
     def error(self, operator: str, text: str) -> FilterError:
         return FilterError(f"field {_show(self.name)}, {operator}: {text}")
 
     def condition(self, operator: object, operand: object) -> Node:
+        if self.path == "id" and operator not in ID_OPERATORS:
+            raise FilterError(
+                f"$id: {_show(operator)} cannot be asked of an id; there are "
+                f"{', '.join(ID_OPERATORS)}"
+            )
         if operator in ("$eq", "$ne"):
             node = self.equals(str(operator), operand)
             return node if operator == "$eq" else Not(node)
@@ -124,19 +160,36 @@ class _Field:
             return self._exists(operand)
         if operator == "$contains":
             return Contains(self.path, self._scalar("$contains", operand))
+        if operator == "$icontains" or operator == "$startswith":
+            return self._has_text(operator, operand)
         raise FilterError(
             f"field {_show(self.name)}: {_show(operator)} is not an operator; there are "
             f'{", ".join(OPERATORS)}, and a field inside is written "{_show_name(self.name)}.inner"'
         )
 
     def equals(self, operator: str, operand: object) -> Node:
+        if isinstance(operand, list | tuple) and not isinstance(self.path, str):
+            return self._equals_list(self.path, operator, operand)
         value = self._scalar(operator, operand)
         return Null(self.path) if value is None else Equals(self.path, value)
+
+    def _equals_list(
+        self, path: tuple[str, ...], operator: str, operand: list[Any] | tuple[Any, ...]
+    ) -> Node:
+        if len(operand) > MAX_LIST:
+            raise self.error(operator, f"a list of {len(operand)} values; at most {MAX_LIST}")
+        return EqualsList(path, tuple(self._scalar(operator, value) for value in operand))
+
+    def _has_text(self, operator: Literal["$icontains", "$startswith"], operand: object) -> Node:
+        value = self._scalar(operator, operand)
+        if not isinstance(value, str):
+            raise self.error(operator, f"expects a string, not {_show(operand)}")
+        return HasText(self.path, operator, value)
 
     def _one_of(self, operator: str, operand: object) -> Node:
         if not isinstance(operand, list | tuple | set | frozenset):
             raise self.error(operator, f"expects a list of values, not {_show(operand)}")
-        if len(operand) > MAX_VALUES:
+        if len(operand) > MAX_VALUES and self.path != "id":
             raise self.error(
                 operator, f"has {len(operand)} values; at most {MAX_VALUES}, so split the query"
             )
@@ -156,6 +209,8 @@ class _Field:
         return Exists(self.path) if operand else Not(Exists(self.path))
 
     def _scalar(self, operator: str, value: object) -> Scalar | None:
+        if self.path == "id" and isinstance(value, int | UUID) and not isinstance(value, bool):
+            value = str(value)  # as it is stored
         wrong = _unusable(value)
         if wrong:
             raise self.error(operator, wrong)
@@ -177,7 +232,8 @@ def _unusable(value: object) -> str | None:
         return None if math.isfinite(value) else f"{value} is not a number that JSON can hold"
     if isinstance(value, list | tuple | set | frozenset):
         return (
-            f"a list is no value here: $in finds one of many, $contains an element: {_show(value)}"
+            "a list is no value here, unless a field is to equal it: $in finds one of many, "
+            f"$contains an element: {_show(value)}"
         )
     if isinstance(value, Mapping):
         return f'a mapping is no value here; ask for its fields, as "field.inner": {_show(value)}'
@@ -202,12 +258,13 @@ def _encodable(text: str) -> bool:
 
 def _path(name: str) -> Path:
     # json.dumps escapes these in a key, and SQLite before 3.45 compares a path with escaped keys.
-    if any(char in '"\\' or char < " " for char in name) or not _encodable(name):
+    parts = tuple(part.replace("\\.", ".") for part in _SINGLE_DOT.split(name))
+    if any(char in '"\\' or char < " " for char in "".join(parts)) or not _encodable(name):
         raise FilterError(
-            f"field {_show(name)}: a name that can be filtered has no double quote, backslash, "
-            "control character or half surrogate pair; rename the key"
+            f"field {_show(name)}: a name that can be filtered has no double quote, backslash (but "
+            "before a dot that belongs to the name), control character or half surrogate pair; "
+            "rename the key"
         )
-    parts = tuple(name.split("."))
     if not all(parts):
         raise FilterError(
             f'field {_show(name)}: an empty name; write keys with single dots between, as "a.b"'

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,11 +26,14 @@ from sqlalchemy import (
 )
 
 from requant.filters.tree import (
+    Columns,
     Compare,
-    Condition,
     Contains,
     Equals,
+    EqualsList,
     Exists,
+    FieldCondition,
+    HasText,
     Null,
     OneOf,
     Path,
@@ -45,24 +48,46 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def condition(node: Condition, metadata: ColumnElement[str]) -> ColumnElement[bool]:
+class _Found(NamedTuple):
+    """What stands at a path: its kind in the words of json_type, its value, and its elements."""
+
+    kind: ColumnElement[Any]
+    value: ColumnElement[Any]
+    elements: FunctionElement[Any] | None = None
+
+
+def condition(node: FieldCondition, columns: Columns) -> ColumnElement[bool]:
     """Return one condition as an expression that is true where it holds, else false or NULL."""
-    path = literal(_json_path(node.path), Text())
-    kind, value = func.json_type(metadata, path), func.json_extract(metadata, path)
+    found = _at(node.path, columns)
     if isinstance(node, Null):
-        return func.coalesce(kind, "null") == "null"
+        return func.coalesce(found.kind, "null") == "null"
     if isinstance(node, Exists):
-        return kind.is_not(None)
+        return found.kind.is_not(None)
     if isinstance(node, Equals):
-        return _equals(kind, value, node.value)
+        return _equals(found.kind, found.value, node.value)
+    if isinstance(node, EqualsList):
+        return _equals_list(node, columns)
     if isinstance(node, OneOf):
-        return or_(false(), *(_among(kind, value, group) for group in _by_kind(node.values)))
+        return or_(false(), *(_among(found, group) for group in _by_kind(node.values)))
     if isinstance(node, Compare):
-        return and_(kind.in_(_kinds(node.value)), COMPARE[node.operator](value, _json(node.value)))
-    return _contains(node, kind, value, func.json_each(metadata, path))
+        ordered = COMPARE[node.operator](found.value, _json(node.value))
+        return and_(found.kind.in_(_kinds(node.value)), ordered)
+    if isinstance(node, HasText):
+        return and_(found.kind == "text", _has_text(node, found.value))
+    return _contains(node, found)
 
 
-def _json_path(path: Path) -> str:
+def _at(path: Path, columns: Columns) -> _Found:
+    if isinstance(path, str):
+        text = columns.beside[path]
+        return _Found(func.nullif(func.typeof(text), "null"), text)
+    at, metadata = literal(_json_path(path), Text()), columns.metadata
+    return _Found(
+        func.json_type(metadata, at), func.json_extract(metadata, at), func.json_each(metadata, at)
+    )
+
+
+def _json_path(path: tuple[str, ...]) -> str:
     """Return a path that only follows keys of objects, whatever their names."""
     return "$" + "".join(f'."{key}"' for key in path)
 
@@ -87,6 +112,17 @@ def _equals(
     return and_(same_kind, found == _json(value))
 
 
+def _equals_list(node: EqualsList, columns: Columns) -> ColumnElement[bool]:
+    metadata, at = columns.metadata, _json_path(node.path)
+    size = func.json_array_length(metadata, literal(at, Text()))
+    same = [func.json_type(metadata, literal(at, Text())) == "array", size == len(node.values)]
+    for place, value in enumerate(node.values):
+        element = literal(f"{at}[{place}]", Text())
+        found = func.json_extract(metadata, element)
+        same.append(_equals(func.json_type(metadata, element), found, value))
+    return and_(*same)
+
+
 def _by_kind(values: Iterable[Scalar]) -> list[list[Scalar]]:
     groups: dict[tuple[str, ...], list[Scalar]] = {}
     for value in values:
@@ -94,26 +130,28 @@ def _by_kind(values: Iterable[Scalar]) -> list[list[Scalar]]:
     return list(groups.values())
 
 
-def _among(
-    kind: ColumnElement[Any], found: ColumnElement[Any], values: list[Scalar]
-) -> ColumnElement[bool]:
-    """Return whether `found` is one of `values`, which share a type and travel as one parameter."""
+def _among(found: _Found, values: list[Scalar]) -> ColumnElement[bool]:
+    """Return whether what is found is one of `values`, which share a type and travel as one."""
     if isinstance(values[0], bool):
-        return _equals(kind, found, values[0])
+        return _equals(found.kind, found.value, values[0])
     listed = func.json_each(literal(json.dumps(values, ensure_ascii=False), Text()))
     listed_values = select(listed.table_valued("value").c.value)
-    return and_(kind.in_(_kinds(values[0])), found.in_(listed_values))
+    return and_(found.kind.in_(_kinds(values[0])), found.value.in_(listed_values))
 
 
-def _contains(
-    node: Contains,
-    kind: ColumnElement[Any],
-    found: ColumnElement[Any],
-    elements: FunctionElement[Any],
-) -> ColumnElement[bool]:
-    each = elements.table_valued("value", "type").alias()
-    equal = _equals(each.c.type, each.c.value, node.value)
-    has_element = and_(kind == "array", exists().select_from(each).where(equal))
-    if not isinstance(node.value, str):
-        return has_element
-    return or_(and_(kind == "text", func.instr(found, node.value) > 0), has_element)
+def _has_text(node: HasText, value: ColumnElement[Any]) -> ColumnElement[bool]:
+    if node.operator == "$startswith":
+        # Not LIKE, which has wildcards and forgets case.
+        return func.substr(value, 1, len(node.value)) == node.value
+    return func.instr(func.lower(value), func.lower(literal(node.value, Text()))) > 0
+
+
+def _contains(node: Contains, found: _Found) -> ColumnElement[bool]:
+    ways: list[ColumnElement[bool]] = []
+    if found.elements is not None:
+        each = found.elements.table_valued("value", "type").alias()
+        equal = _equals(each.c.type, each.c.value, node.value)
+        ways.append(and_(found.kind == "array", exists().select_from(each).where(equal)))
+    if isinstance(node.value, str):
+        ways.insert(0, and_(found.kind == "text", func.instr(found.value, node.value) > 0))
+    return or_(false(), *ways)

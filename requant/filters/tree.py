@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy import ColumnElement
 
 Scalar: TypeAlias = str | int | float | bool
-Path: TypeAlias = tuple[str, ...]
+# The keys that lead to a field of the metadata, or the name of a text that an item has beside it.
+Path: TypeAlias = "tuple[str, ...] | Beside"
+Beside: TypeAlias = Literal["id", "document"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a filter finds what it asks for; `beside` are texts that stand beside the metadata."""
+
+    metadata: ColumnElement[str]
+    beside: Mapping[Beside, ColumnElement[Any]] = field(default_factory=dict)
+    has_vector: ColumnElement[bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,14 @@ class Equals:
 
     path: Path
     value: Scalar
+
+
+@dataclass(frozen=True)
+class EqualsList:
+    """The field is an array of these values, in this order, type and all."""
+
+    path: tuple[str, ...]
+    values: tuple[Scalar | None, ...]
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,20 @@ class Contains:
 
 
 @dataclass(frozen=True)
+class HasText:
+    """The field is a string that begins with this one, or has it inside in whatever case of A-Z."""
+
+    path: Path
+    operator: Literal["$startswith", "$icontains"]
+    value: str
+
+
+@dataclass(frozen=True)
+class HasVector:
+    """The item has a vector."""
+
+
+@dataclass(frozen=True)
 class Not:
     """What the part does not match."""
 
@@ -77,5 +113,8 @@ class Some:
     parts: tuple[Node, ...]
 
 
-Condition: TypeAlias = Null | Exists | Equals | OneOf | Compare | Contains
+FieldCondition: TypeAlias = (
+    Null | Exists | Equals | EqualsList | OneOf | Compare | Contains | HasText
+)
+Condition: TypeAlias = FieldCondition | HasVector
 Node: TypeAlias = Condition | Not | All | Some

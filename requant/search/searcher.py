@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.errors import InputError
-from requant.filters import compile_where
+from requant.filters import Columns, compile_where
 from requant.indexes import IndexSet
 from requant.quantizers.arrays import Float32s
 from requant.search.request import Found, Request
@@ -60,7 +60,13 @@ class Searcher:
         """Return a filter in SQL, None for one that lets everything pass; raises FilterError."""
         if where is None or where == {}:
             return None
-        return compile_where(where, self._store.tables.items.c.metadata, self._store.sql.name)
+        items, vectors = self._store.tables.items, self._store.tables.vectors
+        columns = Columns(
+            items.c.metadata,
+            {"id": items.c.ext_id, "document": items.c.document},
+            sa.exists().where(vectors.c.key == items.c.key),
+        )
+        return compile_where(where, columns, self._store.sql.name)
 
     def hits(self, request: Request, exact: bool, index: str | None) -> list[Hit]:
         """Answer one query with its items."""
