@@ -9,6 +9,7 @@ from types import TracebackType
 import numpy as np
 
 from requant.adapters.errors import EngineError, ForkedError
+from requant.adapters.forks import SPAWN
 from requant.adapters.protocol import Capabilities, IndexSpec, Keys
 from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import DimensionError, InputError, UnsupportedError
@@ -104,8 +105,8 @@ class EngineGuard:
         if not self.is_here():
             raise ForkedError(
                 f"this {self._engine} index was opened in process {self._pid} and is used in "
-                f"{os.getpid()}: {self._engine} does not survive a fork; start the child with "
-                "spawn or forkserver, or open the database in the child alone"
+                f"{os.getpid()}: {self._engine} does not survive a fork; {SPAWN}, or open the "
+                "database in the child alone"
             )
 
     def _admit(self) -> None:

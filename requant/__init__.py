@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# It notes, in every child that is forked from now on, what the child has inherited.
+import_module("requant.adapters.forks")
+
 # SQLAlchemy takes longer to import than all of requant: it waits for the first use.
 _LAZY = {
     "Batch": "requant.search",

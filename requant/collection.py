@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
 from requant.embeddings import embed
-from requant.errors import InputError
+from requant.errors import InputError, StoreError
 from requant.indexes import IndexOptions, IndexSet, Progress, Workspace, index_config
 from requant.inputs import check_ids, check_name, check_params, check_rows
 from requant.migration import (
@@ -62,6 +62,7 @@ class Collection:
         self._searcher = Searcher(workspace.store, row, self._indexes)
         self._migrator = Migrator(workspace, row, self._indexes)
         self._model: Any = None  # the last one that embedded texts
+        self._closed = False
 
     @property
     def name(self) -> str:
@@ -77,6 +78,11 @@ class Collection:
     def metric(self) -> Metric:
         """`cosine`, `ip` (inner product) or `l2` (Euclidean distance)."""
         return self._row.metric
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, by itself or with its database; every other call then fails."""
+        return self._closed
 
     def __repr__(self) -> str:
         """Show name, dimension and metric."""
@@ -487,9 +493,19 @@ class Collection:
         return verify(self._store, self._row, self._indexes, deep=deep)
 
     def close(self) -> None:
-        """Publish what indexes in memory hold, and let go of them."""
-        self._searcher.shadow.tell()
-        self._indexes.close()
+        """Publish what indexes in memory hold, and let go of them; again is harmless.
+
+        The object cannot be used any more; `Database.collection` returns a new one.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        searcher, indexes = self._searcher, self._indexes
+        gone: Any = _Closed(self.name)
+        self._workspace = self._store = self._contents = gone
+        self._indexes = self._searcher = self._migrator = gone
+        searcher.shadow.tell()
+        indexes.close()
 
     # Within
 
@@ -506,7 +522,8 @@ class Collection:
 
     def let_go(self) -> None:
         """Forget the indexes without publishing them: the collection has been dropped."""
-        self._indexes.let_go()
+        if not self._closed:
+            self._indexes.let_go()
 
     def _known_model(self, model: Any) -> Any:
         if model is None and self._model is None:
@@ -529,3 +546,16 @@ class Collection:
     ) -> int:
         rows = check_rows(ids, vectors, documents, metadata, self.dim)
         return self._contents.write(rows, connection, replace=replace)
+
+
+class _Closed:
+    """Stands for what a closed collection worked with."""
+
+    def __init__(self, name: str) -> None:
+        self._error = f"collection {name!r} is closed: ask a database that is open for it again"
+
+    def __getattr__(self, name: str) -> Any:
+        raise StoreError(self._error)
+
+    def __len__(self) -> int:
+        raise StoreError(self._error)

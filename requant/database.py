@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-import threading
 import weakref
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,13 +36,13 @@ class Database:
         self._workspace = workspace
         self._store = workspace.store
         self._folder = workspace.folder
-        self._temporary = temporary
-        self._lock = threading.Lock()
+        self._owner = os.getpid() if temporary else 0  # a forked child removes nothing
         self._open: dict[int, Collection] = {}
 
     @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine, for transactions of your own."""
+        self._store.gate.check()
         return self._store.engine
 
     def create_collection(
@@ -89,18 +89,16 @@ class Database:
         row = catalog.find(self._store, name)
         indexes = ledger.every(self._store, row.id)
         catalog.drop(self._store, row)
-        with self._lock:
-            known = self._open.pop(row.id, None)
+        known = self._open.pop(row.id, None)
         if known is not None:
             known.let_go()
         sweep(self._workspace, indexes)
 
     def close(self) -> None:
         """Publish what indexes in memory hold, and close the connections; again is harmless."""
-        with self._lock:
-            collections, self._open = list(self._open.values()), {}
+        collections, self._open = list(self._open.values()), {}
         with ExitStack() as closing:  # the last one first, and all of them whatever one raises
-            if self._temporary:
+            if self._owner == os.getpid():
                 closing.callback(shutil.rmtree, self._folder.parent, ignore_errors=True)
             closing.callback(self._store.close)
             for collection in collections:
@@ -124,10 +122,13 @@ class Database:
         return f"<Database {self._store.engine.url!r}>"
 
     def _stand_for(self, row: CollectionRow) -> Collection:
-        with self._lock:
-            # One object a collection, so that an index is in memory once.
-            fresh = Collection(self._workspace, row)
-            return self._open.setdefault(row.id, fresh)
+        # One object a collection, so that an index is in memory once; at once, without a lock that
+        # a forked child might find held.
+        fresh = Collection(self._workspace, row)
+        known = self._open.setdefault(row.id, fresh)
+        if known.closed:
+            self._open[row.id] = known = fresh
+        return known
 
 
 def open_database(
@@ -142,7 +143,8 @@ def open_database(
         home = Path(tempfile.mkdtemp(prefix="requant-"))
         engine, _ = engine_of(home / "store.db")
         store = open_store(engine, owned=True)
-        weakref.finalize(store, shutil.rmtree, home, ignore_errors=True)
+        store.gate.live_in(home)
+        weakref.finalize(store, _remove, home, os.getpid())
         return Database(Workspace(store, home / "indexes", secrets), temporary=True)
     engine, owned = engine_of(target)
     if folder is None:
@@ -151,3 +153,9 @@ def open_database(
         folder = f"{engine.url.database}.indexes"
     store = open_store(engine, owned=owned)
     return Database(Workspace(store, Path(folder).absolute(), secrets))
+
+
+def _remove(home: Path, owner: int) -> None:
+    """Remove a temporary folder; a forked child leaves it to its parent."""
+    if os.getpid() == owner:
+        shutil.rmtree(home, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
 import threading
@@ -12,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from requant.adapters.errors import EngineError
+from requant.adapters.forks import OneProcess
 from requant.quantizers.errors import RequantError
 
 T = TypeVar("T")
@@ -68,6 +68,7 @@ class Caller:
         try:
             return _loop().run(coroutine)
         except RequantError:
+            coroutine.close()  # where a child is refused, it has not begun
             raise
         except Exception as error:  # lancedb raises ValueError, RuntimeError, OSError, KeyError...
             raise self._told(error) from self._cause(error)
@@ -119,7 +120,6 @@ class _Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self.pid = os.getpid()
         thread = threading.Thread(
             target=self._loop.run_forever, name="requant-lancedb", daemon=True
         )
@@ -136,12 +136,15 @@ class _Loop:
 
 _loops: list[_Loop] = []
 _starting = threading.Lock()
+# Its threads are started again in a child, but one in twenty children hung all the same.
+_process = OneProcess("lancedb")
 
 
 def _loop() -> _Loop:
-    """Return the loop of this process: its thread does not survive a fork."""
-    if not _loops or _loops[-1].pid != os.getpid():
+    """Return the loop of this process; raises ForkedError where the parent has used LanceDB."""
+    _process.check()
+    if not _loops:
         with _starting:
-            if not _loops or _loops[-1].pid != os.getpid():
+            if not _loops:
                 _loops.append(_Loop())
     return _loops[-1]

@@ -22,6 +22,7 @@ from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant.attached_folder import SEGMENTS, copy, stamp_of
 from requant.adapters.qdrant.edge import is_failure
 from requant.adapters.qdrant.folder import MARK
+from requant.adapters.qdrant.opening import EDGE
 from requant.adapters.qdrant.places import Folder
 from requant.quantizers.errors import InputError
 
@@ -34,6 +35,7 @@ class HeldInCopy:
 
     def __init__(self, path: Path) -> None:
         """Copy and open it; raises InputError, CorruptIndexError, EngineError."""
+        EDGE.check()
         self._path = path
         self.config: Mapping[str, Any] = _config(path)
         scratch = Path(tempfile.mkdtemp(prefix="requant-"))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import qdrant_edge as edge
 
 from requant.adapters.errors import CorruptIndexError, EngineError
+from requant.adapters.forks import keep_from_children
 from requant.adapters.locks import Sharing
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import folder
@@ -19,6 +20,7 @@ from requant.adapters.qdrant.edge_config import config_of, params_of
 
 T = TypeVar("T")
 _SHARD = "shard"
+_LOG = "wal"
 
 
 class EdgeConnection:
@@ -33,6 +35,8 @@ class EdgeConnection:
         self._lock = lock
         self._path = path
         self._size = size
+        # Qdrant locks this folder until its descriptor is closed, in children as well.
+        self._end = keep_from_children(path / _SHARD / _LOG)
 
     def upsert(self, chunks: Iterator[Chunk]) -> None:
         """Store chunk after chunk."""
@@ -100,6 +104,7 @@ class EdgeConnection:
         try:
             self._run(self._shard.close)
         finally:
+            self._end()
             self._lock.release()
 
     def _bytes(self, rows: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.files import publish
+from requant.adapters.forks import keep_from_children
 from requant.adapters.qdrant.collection_layout import is_mark
 
 MARK = "requant.json"
@@ -45,6 +46,8 @@ class FolderLock:
             ) from error
         self._file.truncate(0)
         self._file.write(str(self._pid).encode())
+        # A child would keep it locked after this process has ended.
+        self._end = keep_from_children(path / _LOCK)
 
     def release(self) -> None:
         """Let others in. In a forked child, the lock stays the parent's."""
@@ -52,6 +55,7 @@ class FolderLock:
         if file is None:
             return
         if os.getpid() == self._pid:
+            self._end()
             _unlock(file)
         file.close()
 

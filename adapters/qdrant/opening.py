@@ -6,19 +6,22 @@ from importlib import import_module
 from typing import Any
 
 from requant.adapters.errors import EngineMissingError
+from requant.adapters.forks import OneProcess
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant.collection_layout import layout_of
 from requant.adapters.qdrant.places import Folder, Local, Place, Server, parse
 from requant.adapters.qdrant.points import Points
 
 _HERE = "requant.adapters.qdrant"
+# One in ten children hung whose parent was writing to a folder when it forked.
+EDGE = OneProcess("qdrant-edge")
 
 
 def create(spec: IndexSpec, location: str | None, overwrite: bool) -> Points:
     """Make an empty index."""
     place = parse(location)
     layout, module = layout_of(spec, not isinstance(place, Server)), _module(place)
-    target = place if isinstance(place, Server) else place.path
+    target = _target(place)
     return Points(spec, layout, module.create(spec, layout, target, overwrite))
 
 
@@ -26,7 +29,7 @@ def load(spec: IndexSpec, location: str) -> Points:
     """Open an index."""
     place = parse(location)
     layout, module = layout_of(spec, not isinstance(place, Server)), _module(place)
-    target = place if isinstance(place, Server) else place.path
+    target = _target(place)
     return Points(spec, layout, module.load(spec, layout, target))
 
 
@@ -37,6 +40,12 @@ def remove(spec: IndexSpec, location: str) -> None:
         _module(place).remove(spec, place)
     else:
         _module(place).remove(place.path)
+
+
+def _target(place: Place) -> Any:
+    if isinstance(place, Folder):
+        EDGE.check()
+    return place if isinstance(place, Server) else place.path
 
 
 def _module(place: Place) -> Any:

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 
-from requant.errors import EngineError, IndexWarning, RequantError, StoreError
+from requant.errors import EngineError, ForkedError, IndexWarning, RequantError, StoreError
 from requant.indexes import IndexSet
 from requant.search.recall import hits_of
 from requant.search.request import Found, Request
@@ -75,7 +75,7 @@ class Shadow:
             return
         try:
             migrations.count(self._store, row.id, wanted, found)
-        except StoreError as error:
+        except (StoreError, ForkedError) as error:
             text = f"what the shadow index of {self._owner.name!r} found is not kept: {error}"
             warnings.warn(text, IndexWarning, stacklevel=2)
 

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError
+from requant.store.forks import Gate
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
 from requant.store.snapshots import Reading, Snapshots
@@ -41,10 +42,9 @@ class Store:
         self.sql: HotSql = hot_sql(engine.dialect.name)
         self.tables: Tables = build_tables()
         self._owned = owned
-        self._pid = os.getpid()
-        self._inherited: list[object] = []
         self._snapshots = Snapshots(engine, self.sql, self.tables, keep=owned)
-        with self.errors(f"open {engine.url!r}"):
+        self.gate = Gate(engine, self._snapshots.close, self._snapshots.forget)
+        with self.gate.entered(), self.errors(f"open {engine.url!r}"):
             self._prepare()
 
     def reading(self, connection: sa.Connection | None = None) -> AbstractContextManager[Reader]:
@@ -52,12 +52,10 @@ class Store:
 
         With the caller's own connection it reads within the caller's transaction instead.
         """
-        self._check_process()
-        return (
-            Reading(self._snapshots)
-            if connection is None
-            else nullcontext(self.reader_of(connection))
-        )
+        if connection is None:
+            return Reading(self._snapshots, self.gate)
+        self.gate.check()
+        return nullcontext(self.reader_of(connection))
 
     def reader_of(self, connection: sa.Connection) -> Reader:
         """Return a reader within the transaction of `connection`."""
@@ -71,19 +69,18 @@ class Store:
 
         The first statement must write, so that the transaction waits for its turn before it reads.
         """
-        self._check_process()
         if connection is not None:
+            self.gate.check()
             self._check_same(connection)
             yield connection
             return
-        with self.errors("write"), self.engine.begin() as own:
+        with self.gate.entered(), self.errors("write"), self.engine.begin() as own:
             yield own
 
     @contextmanager
     def writing_durably(self) -> Iterator[sa.Connection]:
         """Yield a transaction that is on the disk when it has committed, whatever the pragmas."""
-        self._check_process()
-        with self.errors("write"), self.engine.connect() as connection:
+        with self.gate.entered(), self.errors("write"), self.engine.connect() as connection:
             if self.sql.name != "sqlite":
                 with connection.begin():
                     yield connection
@@ -116,8 +113,7 @@ class Store:
     @contextmanager
     def connected(self) -> Iterator[sa.Connection]:
         """Yield a connection for a read that needs no snapshot."""
-        self._check_process()
-        with self.errors("read"), self.engine.connect() as connection:
+        with self.gate.entered(), self.errors("read"), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -130,7 +126,8 @@ class Store:
             raise StoreError(f"cannot {action}: {cause}") from error
 
     def close(self) -> None:
-        """Close the pooled connections of an engine that requant opened."""
+        """Let nobody in any more, and close the connections of an engine that requant opened."""
+        self.gate.close()
         self._snapshots.close()
         if self._owned:
             self.engine.dispose()
@@ -148,15 +145,6 @@ class Store:
         ]
         if places[0] != places[1]:
             raise InputError(f"connection= is one to {theirs!r}, this database is {ours!r}")
-
-    def _check_process(self) -> None:
-        # SQLite and PostgreSQL connections must not cross a fork; the child starts with new ones.
-        if os.getpid() != self._pid:
-            self._snapshots.forget()
-            # Kept, since SQLite must not even close what the parent opened.
-            self._inherited.append(self.engine.pool)
-            self.engine.dispose(close=False)
-            self._pid = os.getpid()
 
     def _prepare(self) -> None:
         if self.sql.name == "sqlite" and not self._owned:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
+from requant.store.forks import Gate, parents
 from requant.store.reader import Reader
 from requant.store.schema import Tables
 from requant.store.statements import HotSql
@@ -28,7 +29,6 @@ class Snapshots:
         self._tables = tables
         self._keep = keep
         self._idle: list[tuple[sa.Connection, Reader]] = []
-        self._abandoned: list[Any] = []
         driver: Any = engine.dialect.loaded_dbapi
         self.failures: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, driver.Error)
 
@@ -63,7 +63,7 @@ class Snapshots:
 
     def forget(self) -> None:
         """Drop the readers of a parent process, without closing what it still uses."""
-        self._abandoned += self._idle
+        parents.extend(self._idle)
         self._idle = []
 
     def _begin(self, connection: sa.Connection, reader: Reader) -> None:
@@ -94,18 +94,23 @@ class Snapshots:
 class Reading:
     """A context manager that lends a reader; what the driver raises comes out as StoreError."""
 
-    __slots__ = ("_connection", "_reader", "_snapshots")
+    __slots__ = ("_connection", "_gate", "_pass", "_reader", "_snapshots")
 
-    def __init__(self, snapshots: Snapshots) -> None:
-        """Read from one of these snapshots."""
+    def __init__(self, snapshots: Snapshots, gate: Gate) -> None:
+        """Read from one of these snapshots, once `gate` lets us in."""
         self._snapshots = snapshots
+        self._gate = gate
 
     def __enter__(self) -> Reader:
         """Begin."""
+        self._pass = self._gate.enter()
         try:
             self._connection, self._reader = self._snapshots.begin()
-        except self._snapshots.failures as error:
-            raise read_error(error) from error
+        except BaseException as error:
+            self._gate.leave(self._pass)
+            if isinstance(error, self._snapshots.failures):
+                raise read_error(error) from error
+            raise
         return self._reader
 
     def __exit__(
@@ -116,7 +121,15 @@ class Reading:
     ) -> None:
         """End."""
         failed = isinstance(error, self._snapshots.failures)
-        self._snapshots.end(self._connection, self._reader, failed)
+        if not self._gate.knows(self._pass):  # begun before a fork: the reader is the parent's
+            parents.append((self._connection, self._reader))
+            if failed:
+                raise self._gate.refused() from error
+            return
+        try:
+            self._snapshots.end(self._connection, self._reader, failed)
+        finally:
+            self._gate.leave(self._pass)
         if failed and error is not None:
             raise read_error(error) from error
 

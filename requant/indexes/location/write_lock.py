@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from requant.adapters.forks import keep_from_children
 from requant.errors import StoreError
 from requant.store import Store
 
@@ -71,6 +72,8 @@ class WriteLock:
         except OSError as error:
             raise StoreError(f"cannot lock {self._path}: {error}") from error
         self._held.callback(lock.release)
+        # A child would keep it locked after this process has ended.
+        self._held.callback(keep_from_children(self._path))
         return True
 
     def _lock_advisory(self, patience: float) -> bool:
