@@ -15,7 +15,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,24 +136,27 @@ def use_threads() -> None:
 
 
 def matrix(
-    path: str, engine: str, opened: str, parent: str, rounds: int
+    target: str, folder: str, engine: str, opened: str, parent: str, rounds: int
 ) -> tuple[list[Outcome], list[int]]:
     """Fork workers off an open database; return what came of each, and all ids acknowledged."""
     use_threads()
-    db = requant.open(path)
+    db = requant.open(target, folder=folder)
     notes = make(db, engine)
     assert ask(notes, vectors(ITEMS, DIM)[0]) == [0, 0]
-    children = [
-        fork(lambda w=w: work(path, notes, opened, engine, range(1000 * w, 1000 * w + rounds)))
-        for w in range(1, _WORKERS + 1)
-    ]
+    children = []
+    for worker in range(1, _WORKERS + 1):
+        ids = range(1000 * worker, 1000 * worker + rounds)
+        if opened == "inherited":
+            children.append(fork(lambda ids=ids: work(notes, engine, ids)))
+        else:
+            children.append(fork(lambda ids=ids: work_anew(target, folder, engine, ids)))
     written: list[int] = []
     if parent == "closes":
         db.close()
     for turn in range(rounds) if parent != "closes" else ():
         if parent == "reopens":
             db.close()
-            db = requant.open(path)
+            db = requant.open(target, folder=folder)
             notes = db.collection("notes")
         written.append(write(notes, 100_000 + turn))
         assert ask(notes, vector_of(written[-1])) == [written[-1]] * 2
@@ -166,10 +168,14 @@ def matrix(
     return outcomes, written
 
 
-def work(path: str, inherited: Collection, opened: str, engine: str, ids: range) -> str:
+def work_anew(target: str, folder: str, engine: str, ids: range) -> str:
+    """Open the database in the worker itself."""
+    with requant.open(target, folder=folder) as db:
+        return work(db.collection("notes"), engine, ids)
+
+
+def work(notes: Collection, engine: str, ids: range) -> str:
     """What a worker does: write and find what it has written; returns the acknowledged ids."""
-    db = requant.open(path) if opened == "reopened" else None
-    notes = inherited if db is None else db.collection("notes")
     for number in ids:
         write(notes, number)
         if engine in REFUSED:
@@ -178,8 +184,6 @@ def work(path: str, inherited: Collection, opened: str, engine: str, ids: range)
             found = ask(notes, vector_of(number))
             assert found == [number] * 2, f"{number} was written, and the searches found {found}"
         assert ask(notes, vector_of(number), exact=True) == [number] * 2
-    if db is not None:
-        db.close()
     return " ".join(map(str, ids))
 
 
@@ -217,15 +221,15 @@ def ask(notes: Collection, query: np.ndarray, exact: bool = False) -> list[Any]:
     return [alone, notes.search_many(queries, k=3, exact=exact).ids[0][0]]
 
 
-def problems(path: str | Path, written: list[int]) -> list[str]:
+def problems(target: str, folder: str, written: list[int]) -> list[str]:
     """Return what is wrong with a database after all this; nothing is what it should be."""
     found = []
-    connection = sqlite3.connect(path)
-    (whole,) = connection.execute("PRAGMA integrity_check").fetchone()
-    connection.close()
-    if whole != "ok":
-        found.append(whole)
-    with requant.open(path) as db:
+    if "://" not in target:
+        connection = sqlite3.connect(target)
+        (whole,) = connection.execute("PRAGMA integrity_check").fetchone()
+        connection.close()
+        found += [] if whole == "ok" else [whole]
+    with requant.open(target, folder=folder) as db:
         notes = db.collection("notes")
         stored = {item.id: item.vector for item in notes.iter()}
         lost = [number for number in written if number not in stored]

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from contextlib import ExitStack
+from itertools import product
 
 import numpy as np
 import pytest
@@ -20,14 +21,66 @@ from tests.forks import alone, fork, outcome
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
-@pytest.mark.parametrize("parent", forks.PARENT)
-@pytest.mark.parametrize("opened", forks.OPENED)
-@pytest.mark.parametrize("engine", ["faiss", "usearch", "qdrant", "lancedb"])
+# All of it is in tests/torture: what is refused takes the same way whatever the parent does.
+CASES = [
+    *product(["faiss", "usearch"], forks.OPENED, forks.PARENT),
+    *product(["qdrant", "lancedb"], forks.OPENED, ["reopens"]),
+]
+
+
+@pytest.mark.parametrize(("engine", "opened", "parent"), CASES)
 def test_workers_lose_nothing(tmp_path, engine, opened, parent):
-    path = str(tmp_path / "x")
-    outcomes, written = alone(forks.matrix, path, engine, opened, parent, 5)
+    target, folder = str(tmp_path / "x"), str(tmp_path / "indexes")
+    outcomes, written = alone(forks.matrix, target, folder, engine, opened, parent, 5)
     assert [kind for kind, _ in outcomes] == ["ok"] * len(outcomes), outcomes
-    assert forks.problems(path, written) == []
+    assert forks.problems(target, folder, written) == []
+
+
+@pytest.mark.parametrize("opened", forks.OPENED)
+def test_workers_of_a_server_lose_nothing(tmp_path, empty_postgres, opened):
+    folder = str(tmp_path / "indexes")
+    outcomes, written = alone(forks.matrix, empty_postgres, folder, "faiss", opened, "closes", 5)
+    assert [kind for kind, _ in outcomes] == ["ok"] * len(outcomes), outcomes
+    assert forks.problems(empty_postgres, folder, written) == []
+
+
+def with_an_engine_of_its_own(path, pool, idle):
+    """An application whose engine has been used, before requant was given it and since."""
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=pool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE own (id INTEGER)")
+        if not idle:  # what requant cannot know of
+            kept = sqlite3.connect(path)
+            kept.execute("SELECT count(*) FROM own").fetchall()
+    db = requant.open(engine)
+    notes = forks.make(db, "usearch")
+    children = [
+        fork(lambda: forks.work(notes, "usearch", range(1000, 1005))),
+        fork(
+            lambda: forks.work(
+                requant.open(engine).collection("notes"), "usearch", range(2000, 2005)
+            )
+        ),
+    ]
+    db.close()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO own VALUES (1)")
+    outcomes = [outcome(child) for child in children]
+    engine.dispose()
+    return outcomes
+
+
+@pytest.mark.parametrize("idle", [True, False])
+@pytest.mark.parametrize("pool", [sa.QueuePool, sa.NullPool])
+def test_an_engine_of_the_application(tmp_path, pool, idle):
+    path = str(tmp_path / "x")
+    outcomes = alone(with_an_engine_of_its_own, path, pool, idle)
+    assert [kind for kind, _ in outcomes] == ["ok" if idle else "forked"] * 2, outcomes
+    with requant.open(path) as db:
+        stored = {item.id for item in db.collection("notes").iter()}
+        written = {*range(1000, 1005), *range(2000, 2005)} if idle else set()
+        assert stored == {*range(forks.ITEMS), *written}
+        assert db.collection("notes").verify(deep=True).ok
 
 
 # In use at the moment of the fork
@@ -164,23 +217,20 @@ def test_a_child_ends_no_transaction_of_its_parent(tmp_path, any_db):
 # Busy parents
 
 
-def forking_while_busy(path, engine, writes):
+def forking_while_busy(target, folder, engine):
     forks.use_threads()
-    db = requant.open(path)
+    db = requant.open(target, folder=folder)
     notes = forks.make(db, engine)
     stop, written = threading.Event(), []
     threads = [
-        threading.Thread(target=forks.busy, args=(notes, stop, writes and n == 0, written))
-        for n in range(3)
+        threading.Thread(target=forks.busy, args=(notes, stop, n == 0, written)) for n in range(3)
     ]
     for thread in threads:
         thread.start()
     outcomes = []
     for n in range(1, 7):
         ids = range(1000 * n, 1000 * n + 3)
-        outcomes.append(
-            outcome(fork(lambda ids=ids: forks.work(path, notes, "inherited", engine, ids)))
-        )
+        outcomes.append(outcome(fork(lambda ids=ids: forks.work(notes, engine, ids))))
     stop.set()
     for thread in threads:
         thread.join()
@@ -192,9 +242,9 @@ def forking_while_busy(path, engine, writes):
 
 @pytest.mark.parametrize("engine", ["faiss", "usearch", "lancedb"])
 def test_a_fork_waits_for_searches_and_writes(tmp_path, engine):
-    path = str(tmp_path / "x")
-    outcomes, written = alone(forking_while_busy, path, engine, True)
+    target, folder = str(tmp_path / "x"), str(tmp_path / "indexes")
+    outcomes, written = alone(forking_while_busy, target, folder, engine)
     kinds = [kind for kind, _ in outcomes]
     assert set(kinds) <= {"ok", "forked"}, outcomes
     assert "ok" in kinds
-    assert forks.problems(path, written) == []
+    assert forks.problems(target, folder, written) == []

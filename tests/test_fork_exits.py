@@ -160,6 +160,7 @@ def with_hooks(path):
 
 def test_nobody_waits_for_the_fork_itself(tmp_path):
     requant.open(tmp_path / "x 2").close()
-    outcomes = alone(with_hooks, str(tmp_path / "x"))
+    path = str(tmp_path / "x")
+    outcomes = alone(with_hooks, path)
     assert [kind for kind, _ in outcomes] == ["ok"] * 7, outcomes
-    assert forks.problems(tmp_path / "x", [1000]) == []
+    assert forks.problems(path, f"{path}.indexes", [1000]) == []
