@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DATA ?=
+MINUTES ?= 2
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test torture lint bench clean
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
 
@@ -19,6 +20,9 @@ demo: $(VENV)/.installed  ## search real embeddings with every embedded engine
 
 test: $(VENV)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+torture: $(VENV)/.installed  ## forks and worse, for MINUTES each
+	REQUANT_TORTURE_MINUTES=$(MINUTES) $(BIN)/python -m pytest -rP tests/torture
 
 lint: $(VENV)/.installed  ## ruff, mypy --strict, and pyright: every public type is known
 	$(BIN)/ruff check .
