@@ -66,6 +66,7 @@ def keep_from_children(path: Path) -> Callable[[], None]:
 
 def was_inherited(path: str) -> bool:
     """Whether a file was open when this process, or one before it, was forked."""
+    look_around()
     return bool(_inherited) and file_at(path) in _inherited
 
 

@@ -49,10 +49,10 @@ Outcome = tuple[str, str]
 # One child
 
 
-def fork(act: Callable[[], Any]) -> tuple[int, int]:
+def fork(act: Callable[[], Any], system: Callable[[], int] = os.fork) -> tuple[int, int]:
     """Let a forked child act; returns its process and where it tells what came of it."""
     receiving, sending = os.pipe()
-    process = os.fork()
+    process = system()
     if process:
         os.close(sending)
         return process, receiving

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import time
@@ -164,3 +165,25 @@ def test_nobody_waits_for_the_fork_itself(tmp_path):
     outcomes = alone(with_hooks, path)
     assert [kind for kind, _ in outcomes] == ["ok"] * 7, outcomes
     assert forks.problems(path, f"{path}.indexes", [1000]) == []
+
+
+def forked_by_others(path):
+    """A fork that Python knows nothing of, as some servers do it in C."""
+    db = requant.open(path)
+    notes = forks.make(db, "faiss")
+    outcomes = []
+    for act in (
+        lambda: forks.write(notes, 1000),
+        lambda: forks.write(requant.open(path).collection("notes"), 1001),
+    ):
+        outcomes.append(outcome(fork(act, ctypes.PyDLL(None).fork)))
+    forks.write(notes, 1002)
+    db.close()
+    return outcomes
+
+
+def test_a_fork_behind_the_back_of_python_is_refused(tmp_path):
+    path = str(tmp_path / "x")
+    outcomes = alone(forked_by_others, path)
+    assert [kind for kind, _ in outcomes] == ["forked"] * 2, outcomes
+    assert forks.problems(path, f"{path}.indexes", [1002]) == []

@@ -56,7 +56,8 @@ class Gate:
         self._home: Path | None = None
         self._watched: Path | None = None
         self._lent = _lent_of(engine)
-        with _turn():
+        _in_child()  # if this is one, forked by other means than Python's
+        with _lock:
             _gates.add(self)
 
     def live_in(self, home: Path) -> None:
@@ -67,10 +68,13 @@ class Gate:
         """Return a pass; raise StoreError once closed, ForkedError in a child that is refused."""
         if self._refusal is not None or self._watched is not None or os.getpid() != self._pid:
             self.check()
-        number = next(self._numbers)
-        self._inside[number] = threading.get_ident()
-        if self._shut:
-            self._wait(number)
+        number, me = next(self._numbers), threading.get_ident()
+        if not self._shut:
+            self._inside[number] = me
+            if not self._shut:  # a fork may have begun between the two lines
+                return number
+        while not self._admitted(number, me):
+            self._opened.wait(_POLL)
         return number
 
     def leave(self, number: int) -> None:
@@ -88,7 +92,7 @@ class Gate:
     def check(self) -> None:
         """Raise what `enter` would."""
         if os.getpid() != self._pid:
-            _in_child()  # forked by other means than Python's
+            _in_child()
         if self._refusal is not None:
             raise self._refusal()
         if self._watched is not None and not self._watched.exists():
@@ -112,7 +116,7 @@ class Gate:
         """Hold newcomers back, but for threads that are inside already."""
         self._opened.clear()
         self._forker = threading.get_ident()
-        self._shut = True
+        self._in_use = self._shut = True
 
     def settle(self, deadline: float) -> None:
         """Wait until others have left, and close what nobody uses."""
@@ -132,7 +136,8 @@ class Gate:
         """Forget in the child what is its parent's, and refuse what cannot be sound."""
         self._pid = os.getpid()
         path = _path_of(self._engine)
-        if self._in_use or self._inside or (path and forks.was_inherited(path)):
+        in_use = self._inside or (self._shut and self._in_use)
+        if in_use or (path and forks.was_inherited(path)):
             self._refusal = self._refusal or self.refused
         if path:
             forks.cut_files(path + end for end in _SIDE_FILES)
@@ -144,12 +149,12 @@ class Gate:
         self._watched = self._home
         self.open()
 
-    def _wait(self, number: int) -> None:
-        me = threading.get_ident()
-        while self._shut and me != self._forker and list(self._inside.values()).count(me) < 2:
-            self._inside.pop(number, None)
-            self._opened.wait()
-            self._inside[number] = me
+    def _admitted(self, number: int, me: int) -> bool:
+        self._inside.pop(number, None)
+        if self._shut and me != self._forker and me not in list(self._inside.values()):
+            return False
+        self._inside[number] = me
+        return True
 
     def _closed(self) -> RequantError:
         return StoreError(f"{self._engine.url!r} is closed: open it again with requant.open")
@@ -265,10 +270,6 @@ _forking: list[Gate] = []
 _pid = os.getpid()
 
 
-def _turn() -> Any:
-    return _lock
-
-
 def _before() -> None:
     _lock.acquire()
     _forking[:] = _gates
@@ -276,7 +277,8 @@ def _before() -> None:
         gate.shut()
     deadline = time.monotonic() + _PATIENCE
     for gate in _forking:
-        gate.settle(deadline)
+        with suppress(Exception):  # the child is refused then
+            gate.settle(deadline)
 
 
 def _in_parent() -> None:
