@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import requant
 from requant.errors import ForkedError
-from tests import forks
+from tests import forks, qdrant_server
 from tests.databases import vectors
 from tests.forks import alone, fork, outcome
 
@@ -42,6 +42,26 @@ def test_workers_of_a_server_lose_nothing(tmp_path, empty_postgres, opened):
     outcomes, written = alone(forks.matrix, empty_postgres, folder, "faiss", opened, "closes", 5)
     assert [kind for kind, _ in outcomes] == ["ok"] * len(outcomes), outcomes
     assert forks.problems(empty_postgres, folder, written) == []
+
+
+def with_a_server(path, url):
+    db = requant.open(path)
+    notes = forks.make(db, "none")
+    notes.add_index("main", engine="qdrant", precision="int8", url=url)
+    notes.search(forks.vector_of(1))
+    outcomes = [outcome(fork(lambda: forks.work(notes, "server", range(1000, 1005))))]
+    forks.write(notes, 2000)
+    assert forks.ask(notes, forks.vector_of(2000)) == [2000] * 2
+    db.close()
+    return outcomes
+
+
+def test_an_index_on_a_server_is_reached_from_a_child(tmp_path):
+    path = str(tmp_path / "x")
+    with qdrant_server.running() as server:
+        outcomes = alone(with_a_server, path, server.url)
+        assert [kind for kind, _ in outcomes] == ["ok"], outcomes
+        assert forks.problems(path, f"{path}.indexes", [*range(1000, 1005), 2000]) == []
 
 
 def with_an_engine_of_its_own(path, pool, idle):
