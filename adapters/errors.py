@@ -6,7 +6,7 @@ RequantError
 ├── UnknownEngineError                no engine is registered under that name
 ├── CorruptIndexError                 an index file whose digest or content is not what was written
 ├── LocationTakenError                something stands where an index is to be created
-├── ForkedError                       an index that was opened before a fork is used after it
+├── ForkedError                       what was in use before a fork is used after it
 └── EngineError                       an engine refused or failed; its own error is the cause
 ```
 """
@@ -31,7 +31,7 @@ class LocationTakenError(RequantError):
 
 
 class ForkedError(RequantError):
-    """An engine that does not survive a fork was opened in the parent process."""
+    """What its parent process used, and what does not survive a fork, is used in a child."""
 
 
 class EngineError(RequantError):

@@ -118,6 +118,7 @@ def open(
 
     Raises:
         StoreError: the database cannot be opened; InputError: `folder` is missing.
+        ForkedError: the SQLite file was open when this process was forked.
     """
     from requant.database import open_database
 

@@ -43,7 +43,7 @@ class Store:
         self.tables: Tables = build_tables()
         self._owned = owned
         self._snapshots = Snapshots(engine, self.sql, self.tables, keep=owned)
-        self.gate = Gate(engine, self._snapshots.close, self._snapshots.forget)
+        self.gate: Gate = Gate(engine, self._snapshots.close, self._snapshots.forget)
         with self.gate.entered(), self.errors(f"open {engine.url!r}"):
             self._prepare()
 
