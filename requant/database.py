@@ -135,6 +135,7 @@ def open_database(
     *,
     folder: str | Path | None = None,
     secrets: Secrets | None = None,
+    durable: bool = False,
 ) -> Database:
     """Open a database, as `requant.open` says, whose other half this is."""
     secrets = check_secrets(secrets)
@@ -144,10 +145,10 @@ def open_database(
         store = open_store(engine, owned=True)
         weakref.finalize(store, shutil.rmtree, home, ignore_errors=True)
         return Database(Workspace(store, home / "indexes", secrets), temporary=True)
-    engine, owned = engine_of(target)
+    engine, owned = engine_of(target, durable=durable)
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
         folder = f"{engine.url.database}.indexes"
-    store = open_store(engine, owned=owned)
+    store = open_store(engine, owned=owned, durable=durable)
     return Database(Workspace(store, Path(folder).absolute(), secrets))

@@ -69,6 +69,11 @@ def connected(collection: Collection) -> AbstractContextManager[sa.Connection]:
     return collection._store.connected()
 
 
+def beside(db: Database) -> sa.Engine:
+    """Return the engine of what a thread needs while it holds a connection of an application."""
+    return db._store._beside
+
+
 # Indexes
 
 
