@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 import requant
 from requant.errors import StoreError
+from requant.store.snapshots import KEPT
 from tests import inside
 from tests.databases import expected, held, vectors
 from tests.test_concurrency import in_threads
@@ -187,3 +189,26 @@ def test_a_pool_that_is_too_small_is_named(url, tmp_path):
                     call()
             assert connection.exec_driver_sql("SELECT 1").scalar() == 1
     theirs.dispose()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
+def test_a_burst_of_threads_leaves_a_bounded_number_of_readers(tmp_path):
+    path = tmp_path / "x.requant"
+
+    def held_open():
+        # The log's: SQLite closes the file itself only when nobody in the process has it open.
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return sum(str(link.readlink()) == f"{path}-wal" for link in links if link.is_symlink())
+
+    with requant.open(path) as db:
+        notes = filled(db)
+        barrier = threading.Barrier(60)
+
+        def read():
+            with notes.selected() as selection:
+                barrier.wait(60)  # all at once
+                assert selection.total == N
+
+        in_threads(*[read] * 60)
+        assert held_open() <= KEPT + 10
+        assert len(notes.search(np.ones(DIM))) == 10
