@@ -151,8 +151,11 @@ class Store:
         self._snapshots.close()
         (self.engine if self._owned else self._beside).dispose()
 
+    def _connection(self) -> AbstractContextManager[sa.Connection]:
+        return self._own.connect() if self._owned else self._connection_here()
+
     @contextmanager
-    def _connection(self) -> Iterator[sa.Connection]:
+    def _connection_here(self) -> Iterator[sa.Connection]:
         here = self._held.here()
         with (self._beside if here else self._own).connect() as connection:
             here.append(connection)

@@ -24,6 +24,9 @@ _PATIENCE_MS = 20
 # How long to let be after a reader was waited for in vain, as a multiple of what that took.
 _REST = 20
 
+# So many changed rows of a connection are worth a look at the file, which costs some microseconds.
+_LOOK_CHANGES = 64
+_SEEN = "requant_seen_changes"
 # An application may open one engine many times.
 _WATCHED: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
 
@@ -71,8 +74,11 @@ def keep_log_short(engine: sa.Engine) -> None:
     driver: Any = engine.dialect.loaded_dbapi
     keeper = _Keeper(str(engine.url.database), driver.Error)
 
-    def came_back(raw: Any, _record: object) -> None:
-        if raw is not None and not raw.in_transaction:
+    def came_back(raw: Any, record: Any) -> None:
+        if raw is None or raw.total_changes - record.info.get(_SEEN, 0) < _LOOK_CHANGES:
+            return
+        record.info[_SEEN] = raw.total_changes
+        if not raw.in_transaction:
             with contextlib.suppress(driver.Error):
                 keeper.look(raw)
 

@@ -50,6 +50,8 @@ class Held:
 
         That is, one to `collection`, or to any if it is None: SQLite has one turn for all.
         """
+        if not hasattr(self._local, "lent"):
+            return
         for connection in list(self._lent()):
             transaction, collections = getattr(connection, _WROTE)
             still = not connection.closed and connection.get_transaction() is transaction
