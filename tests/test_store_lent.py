@@ -198,7 +198,7 @@ def test_a_thread_does_not_wait_for_itself(engine, notes):
             lambda: notes.delete(["a"]),
             lambda: notes.add_index("main", engine="faiss"),
         ):
-            with pytest.raises(StoreError, match="pass connection= here as well, or commit"):
+            with pytest.raises(StoreError, match="connection= here as well, or commit"):
                 write()
         connection.commit()
         notes.upsert(["b"], vectors(1))
@@ -207,19 +207,42 @@ def test_a_thread_does_not_wait_for_itself(engine, notes):
     assert [item.id for item in notes.iter()] == ["a", "b", "c"]
 
 
-def test_a_lock_that_the_caller_holds_is_named(tmp_path):
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_lock_that_the_caller_holds_is_named_at_once(tmp_path, owned):
+    url = f"sqlite:///{tmp_path / 'application.db'}"
+    engine = sa.create_engine(url)
+    with requant.open(url if owned else engine) as db:
+        notes = db.create_collection("notes", 8)
+        for _ in range(2):
+            with db.engine.begin() as connection:
+                connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS orders (id INTEGER)")
+                connection.exec_driver_sql("INSERT INTO orders VALUES (1)")
+                with pytest.raises(StoreError, match="connection= here as well, or commit"):
+                    notes.upsert(["a"], vectors(1))
+                notes.upsert(["b"], vectors(1), connection=connection)
+                assert notes.search(np.ones(8)) == [] or notes.get(["b"])
+            with db.engine.connect() as connection:  # who only reads, or has ended, is no obstacle
+                connection.exec_driver_sql("INSERT INTO orders VALUES (2)")
+                connection.commit()
+                connection.exec_driver_sql("SELECT * FROM orders").all()
+                notes.upsert(["c"], vectors(1))
+        assert [item.id for item in notes.iter()] == ["b", "c"]
+    engine.dispose()
+
+
+def test_a_lock_that_somebody_holds_is_named(tmp_path):
     engine = sa.create_engine(
         f"sqlite:///{tmp_path / 'application.db'}", connect_args={"timeout": 0.1}
     )
     with requant.open(engine) as db:
         notes = db.create_collection("notes", 8)
-        with engine.begin() as connection:
-            connection.exec_driver_sql("CREATE TABLE orders (id INTEGER)")
-            connection.exec_driver_sql("INSERT INTO orders VALUES (1)")
-            with pytest.raises(StoreError, match="pass its connection as connection="):
-                notes.upsert(["a"], vectors(1))
-            notes.upsert(["b"], vectors(1), connection=connection)
-        assert [item.id for item in notes.iter()] == ["b"]
+        other = sqlite3.connect(tmp_path / "application.db")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="pass its connection as connection="):
+            notes.upsert(["a"], vectors(1))
+        other.rollback()
+        other.close()
+        notes.upsert(["a"], vectors(1))
     engine.dispose()
 
 

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from requant.errors import StoreError
 from requant.store.connections import (
     Held,
+    Taken,
     check_connection,
     check_durable,
     keep_log_short,
     savepoint,
     sibling,
+    taken_of,
 )
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
@@ -43,8 +45,10 @@ class Store:
         beside = engine if owned else sibling(engine)
         self._beside = self._with_our_isolation(beside)
         self._snapshots = Snapshots(engine, beside, self._held, self.sql, self.tables, keep=owned)
+        self._taken: Taken | None = None
         if self.sql.name == "sqlite":
             keep_log_short(engine)
+            self._taken = taken_of(engine)
         with self.errors(f"open {engine.url!r}"):
             if durable and not owned:
                 check_durable(engine)
@@ -93,7 +97,11 @@ class Store:
                 yield connection
             self._held.note_write(connection, turn)
             return
-        self._held.refuse_to_wait_for_itself(None if self.sql.name == "sqlite" else turn)
+        if self._taken is not None:
+            turn = None  # there is one for all collections
+            if self._taken.this_thread_writes():
+                raise self._held.itself()
+        self._held.refuse_to_wait_for_itself(turn)
         with self.errors("write"), self._connection() as own, own.begin():
             yield own
 

@@ -56,10 +56,15 @@ class Held:
             transaction, collections = getattr(connection, _WROTE)
             still = not connection.closed and connection.get_transaction() is transaction
             if still and (collection is None or collection in collections):
-                raise StoreError(
-                    "this thread has written by connection= in a transaction that is still open, "
-                    "and would wait for itself: pass connection= here as well, or commit first"
-                )
+                raise self.itself()
+
+    @staticmethod
+    def itself() -> StoreError:
+        """Return the error of a thread that would wait for a transaction of its own."""
+        return StoreError(
+            "this thread has written in a transaction of its own that is still open, and would "
+            "wait for itself: pass that connection as connection= here as well, or commit first"
+        )
 
     def _lent(self) -> weakref.WeakSet[sa.Connection]:
         try:
