@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,31 +26,37 @@ def log_of(path: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def beside_readers(notes, path, write, writes, readers=4):
-    """Search without pause while `write(n)` is called; return the most that the log has taken."""
-    failed, longest, done = [], 0, threading.Event()
+def overlap(notes, done):
+    """Begin each snapshot before the one before ends, so that there always is one."""
+    before = ExitStack()
+    while not done.is_set():
+        after = ExitStack()
+        after.enter_context(notes.selected())
+        time.sleep(0.01)
+        before.close()
+        before = after
+        time.sleep(0.01)
+    before.close()
 
-    def search(seed):
-        queries = np.random.default_rng(seed)
+
+def search(notes, done):
+    while not done.is_set():
+        assert len(notes.search(np.ones(DIM))) == 10
+
+
+def beside_readers(notes, path, write, writes):
+    """Read without pause while `write(n)` is called; return the most that the log has taken."""
+    longest, done = 0, threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        reads = [pool.submit(read, notes, done) for read in (search, search, overlap)]
         try:
-            while not done.is_set():
-                assert len(notes.search(queries.standard_normal(DIM))) == 10
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=search, args=(seed,)) for seed in range(readers)]
-    for thread in threads:
-        thread.start()
-    try:
-        for n in range(writes):
-            write(n)
-            longest = max(longest, log_of(path))
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    if failed:
-        raise failed[0]
+            for n in range(writes):
+                write(n)
+                longest = max(longest, log_of(path))
+        finally:
+            done.set()
+    for read in reads:
+        read.result()
     return longest
 
 
@@ -59,18 +67,17 @@ def test_the_log_is_bounded_beside_readers_without_pause(tmp_path, lent):
         notes = db.create_collection("notes", DIM)
         notes.upsert(range(ROWS), vectors(ROWS, DIM))
         notes.add_index("main", engine="faiss", precision="int2")
-        given = vectors(400, DIM, seed=1)
+        given = vectors(40, DIM, seed=1)
 
         def write(n):
-            ids = [(400 * n + i) % ROWS for i in range(400)]
+            ids = [(40 * n + i) % ROWS for i in range(40)]
             if not lent:
                 notes.upsert(ids, given)
                 return
             with db.engine.begin() as connection:
                 notes.upsert(ids, given, connection=connection)
 
-        # 61 MB of vectors; with whole pages of 16 KB it is more than twice as much.
-        assert beside_readers(notes, path, write, writes=100) < LIMIT
+        assert beside_readers(notes, path, write, writes=600) < LIMIT
         notes.flush()
         assert held(notes) == expected(notes)
     assert log_of(path) == 0

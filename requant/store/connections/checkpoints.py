@@ -19,11 +19,13 @@ import sqlalchemy as sa
 
 # Twice what SQLite copies by itself: what is left to be copied takes 10 to 30 ms.
 LOG_BYTES = 8 << 20
+# Past this, readers that stay longer are waited for longer, each time that it was in vain.
+_MUCH_BYTES = 32 << 20
 # A search takes a few milliseconds; what holds a reader for longer holds it for much longer.
 _PATIENCE_MS = 20
-# How long to let be after a reader was waited for in vain, as a multiple of what that took.
-_REST = 20
-
+_MOST_PATIENCE_MS = 500
+# How long to let be after a reader was waited for in vain, as a multiple of that wait.
+_REST = 10
 # So many changed rows of a connection are worth a look at the file, which costs some microseconds.
 _LOOK_CHANGES = 64
 _SEEN = "requant_seen_changes"
@@ -37,6 +39,7 @@ class _Keeper:
         self._error = driver_error
         self._lock = threading.Lock()
         self._rests_until = 0.0
+        self._in_vain = 0
 
     def look(self, raw: Any) -> None:
         try:
@@ -47,23 +50,24 @@ class _Keeper:
             return
         if self._lock.acquire(blocking=False):
             try:
-                self._shorten(raw)
+                self._shorten(raw, size)
             finally:
                 self._lock.release()
 
-    def _shorten(self, raw: Any) -> None:
-        begun = time.monotonic()
+    def _shorten(self, raw: Any, size: int) -> None:
+        longer = self._in_vain if size > _MUCH_BYTES else 0
+        patience = min(_PATIENCE_MS << longer, _MOST_PATIENCE_MS)
         (before,) = raw.execute("PRAGMA busy_timeout").fetchone()
-        raw.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+        raw.execute(f"PRAGMA busy_timeout = {patience}")
         try:
             (busy, _, _) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except self._error:  # another connection is at it, or writing
             busy = 1
         finally:
             raw.execute(f"PRAGMA busy_timeout = {before:d}")
+        self._in_vain = min(self._in_vain + 1, 10) if busy else 0
         if busy:
-            took = time.monotonic() - begun
-            self._rests_until = time.monotonic() + _REST * took
+            self._rests_until = time.monotonic() + _REST * patience / 1000
 
 
 def keep_log_short(engine: sa.Engine) -> None:
