@@ -104,6 +104,7 @@ def open(
     *,
     folder: str | Path | None = None,
     secrets: Mapping[str, Mapping[str, Any]] | None = None,
+    durable: bool = False,
 ) -> Database:
     """Open a database, and create it if it is not there.
 
@@ -115,14 +116,18 @@ def open(
             `<path>.indexes`. To be given for PostgreSQL.
         secrets: parameters of engines that are never stored, by engine:
             `{"qdrant": {"api_key": "..."}}`. See `requant engines` for their names.
+        durable: what has been written survives a power failure as soon as the call returns. By
+            default SQLite may lose the last writes then, whole ones and the latest first; a crash
+            of the process or a kill loses nothing either way.
 
     Raises:
-        StoreError: the database cannot be opened; InputError: `folder` is missing.
+        StoreError: the database cannot be opened; InputError: `folder` is missing, or an engine of
+        your own is not durable; UnsupportedError: an asynchronous engine or driver.
         ForkedError: the SQLite file was open when this process was forked.
     """
     from requant.database import open_database
 
-    return open_database(target, folder=folder, secrets=secrets)
+    return open_database(target, folder=folder, secrets=secrets, durable=durable)
 
 
 def __getattr__(name: str) -> Any:

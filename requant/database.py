@@ -136,6 +136,7 @@ def open_database(
     *,
     folder: str | Path | None = None,
     secrets: Secrets | None = None,
+    durable: bool = False,
 ) -> Database:
     """Open a database, as `requant.open` says, whose other half this is."""
     secrets = check_secrets(secrets)
@@ -146,12 +147,12 @@ def open_database(
         store.gate.live_in(home)
         weakref.finalize(store, _remove, home, os.getpid())
         return Database(Workspace(store, home / "indexes", secrets), temporary=True)
-    engine, owned = engine_of(target)
+    engine, owned = engine_of(target, durable=durable)
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
         folder = f"{engine.url.database}.indexes"
-    store = open_store(engine, owned=owned)
+    store = open_store(engine, owned=owned, durable=durable)
     return Database(Workspace(store, Path(folder).absolute(), secrets))
 
 

@@ -19,6 +19,7 @@ from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Backend
 from requant.collection import Collection
 from requant.database import Database
+from requant.indexes import index_config
 from requant.indexes.following import FollowingIndex
 from requant.indexes.loaded import Loaded as Loaded
 from requant.scores import normalise as normalise
@@ -69,6 +70,11 @@ def connected(collection: Collection) -> AbstractContextManager[sa.Connection]:
     return collection._store.connected()
 
 
+def beside(db: Database) -> sa.Engine:
+    """Return the engine of what a thread needs while it holds a connection of an application."""
+    return db._store._beside
+
+
 # Indexes
 
 
@@ -103,6 +109,17 @@ def pinned(collection: Collection) -> AbstractContextManager[None]:
 def how_many_follow(collection: Collection) -> int:
     """Return how many indexes the collection has at hand."""
     return len(collection._indexes._following)
+
+
+def record_index(collection: Collection, name: str, **index: Any) -> None:
+    """Note an index without building it: what `add_index` begins with."""
+    ledger.add(collection._store, collection._row.id, name, index_config(**index))
+
+
+def forget_index(collection: Collection, name: str) -> None:
+    """Forget it again: what `drop_index` begins with."""
+    store, row = collection._store, collection._row
+    ledger.drop(store, ledger.find(store, row.id, name))
 
 
 def close_indexes(collection: Collection) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -233,19 +232,3 @@ def test_engines_in_memory_are_refused():
         with pytest.raises(InputError, match=r'use requant.open\(":memory:"\)'):
             requant.open(engine, folder="never")
         engine.dispose()
-
-
-def test_a_server_that_hangs_up_is_a_store_error_and_no_end(empty_postgres, tmp_path):
-    with requant.open(empty_postgres, folder=tmp_path) as db:
-        notes = db.create_collection("notes", 8)
-        notes.upsert(["a"], vectors(1))
-        notes.search(np.ones(8))
-        plain = empty_postgres.replace("+psycopg", "")
-        with psycopg.connect(plain, autocommit=True) as other:
-            other.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-            )
-        with pytest.raises(StoreError, match="cannot read"):
-            notes.search(np.ones(8))
-        assert notes.search(np.ones(8))[0].id == "a"

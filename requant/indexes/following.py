@@ -43,6 +43,8 @@ _UNEQUAL = 0.3
 PUBLISH_ROWS = 10_000
 # So much of a long build, and half as much again as is published, is worth not being done twice.
 PART_ROWS = 50_000
+# To open an index takes less than to read the whole collection in its place, mostly.
+_OPENING_SECONDS = 1.0
 
 
 class FollowingIndex:
@@ -59,6 +61,7 @@ class FollowingIndex:
         self._old: list[Loaded] = []  # live ones whose place is not removed yet
         self._damaged: set[str] = set()
         self._told = False
+        self._building = False
 
     @cached_property
     def _location(self) -> Location:
@@ -78,14 +81,17 @@ class FollowingIndex:
         cannot be published is no reason to fail: it is said in an IndexWarning, and tried later.
 
         An index that another thread or process is writing to is returned as far as it has come,
-        unless that is to be waited for: searches read what it lacks from the store.
+        unless that is to be waited for: searches read what it lacks from the store. None also while
+        another thread builds it, which may take long, or wait for what this thread holds.
         """
         loaded = self._loaded
         if loaded is not None and self._is_current(loaded, reader, state):
             return loaded
         follows = loaded is not None and loaded.watermark.seq >= state.log_floor
-        if not self._lock.acquire(blocking=wait or not follows):
-            return loaded
+        patience = 0.0 if follows or self._building else _OPENING_SECONDS
+        if not self._lock.acquire(timeout=-1.0 if wait else patience):
+            return loaded if follows else None
+        self._building = False
         try:
             return self._brought_up(reader, state, progress, wait)
         finally:
@@ -342,6 +348,7 @@ class FollowingIndex:
         overwrite: bool = False,
         keep: Callable[[Loaded], None] | None = None,
     ) -> Loaded | None:
+        self._building = True  # until whoever has the lock next
         rows = sample(reader, self._owner, state)
         if len(rows) < 2:  # one vector has no spread to learn, and is found without an index
             return None

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from requant.errors import InputError
 from requant.filters import Columns, compile_where
-from requant.indexes import IndexSet
+from requant.indexes import IndexSet, Loaded
 from requant.quantizers.arrays import Float32s
 from requant.search.request import Found, Request
 from requant.search.results import Batch, Hit, batch_of, hits
@@ -99,20 +99,23 @@ class Searcher:
         """
         for _ in range(_TRIES):
             with self._store.reading() as reader:
-                found, ahead = self._found(reader, request, exact, index)
-                if not ahead:
-                    if not exact and index is None:
-                        self.shadow.follow(reader, request, found)
-                    return join(reader, found)
+                seq, loaded, found = self._found(reader, request, exact, index)
+                answer = join(reader, found)
+                if not exact and index is None:
+                    self.shadow.follow(reader, request, found)
+            # After the snapshot, whose connection is the only one that a search takes.
+            if loaded is None or not loaded.is_ahead_of(seq):
+                return answer
         with self._store.reading() as reader:
-            return join(reader, self._found(reader, request, True, index)[0])
+            return join(reader, self._found(reader, request, True, index)[2])
 
     def _found(
         self, reader: Reader, request: Request, exact: bool, index: str | None
-    ) -> tuple[list[Found], bool]:
+    ) -> tuple[int, Loaded | None, list[Found]]:
+        """Return how far the snapshot goes, the index that was asked, and what was found."""
         state = reader.state_of(self._owner)
-        if exact and index is not None:
+        if exact and index is not None and reader.index_number(self._owner, index) is None:
             ledger.find(self._store, self._owner.id, index)  # not asked, but it has to exist
         loaded = None if exact else self._indexes.current(reader, state, index)
         found = Search(reader, self._owner, state, loaded, request).run()
-        return found, loaded is not None and loaded.is_ahead_of(state.seq)
+        return state.seq, loaded, found

@@ -82,11 +82,12 @@ class Shadow:
     def _current(self) -> MigrationRow | None:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return self._row
+        self._looked = time.monotonic()  # at once, so that no other thread looks as well
         rows = migrations.every(self._store, self._owner.id)
         fresh = next((row for row in rows if row.shadow > 0 and row.state != "rolled back"), None)
         if self._row is not None and (fresh is None or fresh.id != self._row.id):
             self.tell()
-        self._row, self._looked = fresh, time.monotonic()
+        self._row = fresh
         return fresh
 
     def _again(self, reader: Reader, request: Request, row: MigrationRow) -> list[Found]:

@@ -6,8 +6,9 @@ Reads go through a `Reader` of one snapshot, writes through `Store.writing`; the
 
 from __future__ import annotations
 
+from requant.store.connections import engine_of
 from requant.store.contents import Contents
-from requant.store.engine import Store, engine_of, open_store
+from requant.store.engine import Store, open_store
 from requant.store.reader import CollectionState, Head, Id, Item, Reader, Watermark
 from requant.store.records import (
     Generation,

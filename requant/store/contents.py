@@ -34,12 +34,12 @@ class Contents:
 
     def write(self, rows: Rows, connection: sa.Connection | None, *, replace: bool) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
-        with self._store.writing(connection) as open_connection:
+        with self._store.writing(connection, turn=self._owner.id) as open_connection:
             return self._writer(open_connection).upsert(rows, replace=replace)
 
     def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
         """Remove items by id and return how many there were."""
-        with self._store.writing(connection) as open_connection:
+        with self._store.writing(connection, turn=self._owner.id) as open_connection:
             writer = self._writer(open_connection)
             return writer.delete(writer.keys_of(ids))
 
@@ -48,7 +48,7 @@ class Contents:
     ) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
-        with self._store.writing(connection) as open_connection:
+        with self._store.writing(connection, turn=self._owner.id) as open_connection:
             writer = self._writer(open_connection)
             reader = self._store.reader_of(open_connection)
             return writer.delete(reader.matching(first, end, condition).tolist())

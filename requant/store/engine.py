@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from requant.errors import InputError, StoreError
-from requant.store.forks import Gate
+from requant.errors import StoreError
+from requant.store.connections import (
+    Held,
+    Taken,
+    check_connection,
+    check_durable,
+    keep_log_short,
+    savepoint,
+    sibling,
+    taken_of,
+)
+from requant.store.forks import Gate, parents
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
-from requant.store.snapshots import Reading, Snapshots
+from requant.store.snapshots import Reading, Snapshots, store_error
 from requant.store.statements import HotSql, hot_sql
 
-# 16 KB pages hold ten 384-dimensional vectors with 7 % overhead; 4 KB pages waste a third.
-_PRAGMAS = (
-    "PRAGMA page_size = 16384",
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = NORMAL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA mmap_size = 0",
-)
-_BUSY_SECONDS = 60.0
 _CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
 _OLDER_SCHEMAS = ("1",)  # those that lack nothing but a table
-_NO_LIMIT = -1  # kept readers must not use up the connections of writers
 
 
 class Store:
     """One database with requant's tables; shared by threads, reopened after a fork."""
 
-    def __init__(self, engine: sa.Engine, *, owned: bool) -> None:
+    def __init__(self, engine: sa.Engine, *, owned: bool, durable: bool = False) -> None:
         """Create the tables in `engine` where they are missing; `owned` engines are disposed of."""
         self.engine = engine
         self.sql: HotSql = hot_sql(engine.dialect.name)
         self.tables: Tables = build_tables()
         self._owned = owned
-        self._snapshots = Snapshots(engine, self.sql, self.tables, keep=owned)
-        self.gate: Gate = Gate(engine, self._snapshots.close, self._snapshots.forget)
+        self._held = Held()
+        self._own = self._with_our_isolation(engine)
+        beside = engine if owned else sibling(engine)
+        self._beside = self._with_our_isolation(beside)
+        self._snapshots = Snapshots(engine, beside, self._held, self.sql, self.tables, keep=owned)
+        self.gate: Gate = Gate(engine, self._close_idle, self._forget)
+        self._taken: Taken | None = None
+        if self.sql.name == "sqlite":
+            keep_log_short(engine)
+            self._taken = taken_of(engine)
         with self.gate.entered(), self.errors(f"open {engine.url!r}"):
+            if durable and not owned:
+                check_durable(engine)
             self._prepare()
 
     def reading(self, connection: sa.Connection | None = None) -> AbstractContextManager[Reader]:
@@ -59,28 +65,47 @@ class Store:
 
     def reader_of(self, connection: sa.Connection) -> Reader:
         """Return a reader within the transaction of `connection`."""
-        self._check_same(connection)
+        check_connection(connection, self.engine.url)
         raw: Any = connection.connection.driver_connection
         return Reader(connection, raw.cursor(), self.sql, self.tables)
 
+    def reading_further(self) -> AbstractContextManager[Reader]:
+        """Lend the reader that this thread reads by already, or one of a new snapshot."""
+        readers = (one for one in reversed(self._held.here()) if isinstance(one, Reader))
+        found = next(readers, None)
+        return self.reading() if found is None else nullcontext(found)
+
     @contextmanager
-    def writing(self, connection: sa.Connection | None = None) -> Iterator[sa.Connection]:
+    def writing(
+        self, connection: sa.Connection | None = None, *, turn: int | None = None
+    ) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction: the caller's own, or one that commits at the end.
 
-        The first statement must write, so that the transaction waits for its turn before it reads.
+        The first statement must write, so that the transaction waits for its turn before it reads;
+        `turn` is the collection whose turn that is. What fails on the caller's connection is taken
+        back, and nothing else of the caller's transaction.
+
+        Raises StoreError where the transaction would wait for one that this thread has open.
         """
+        self.gate.check()
         if connection is not None:
-            self.gate.check()
-            self._check_same(connection)
-            yield connection
+            check_connection(connection, self.engine.url)
+            with savepoint(connection):
+                yield connection
+            self._held.note_write(connection, turn)
             return
-        with self.gate.entered(), self.errors("write"), self.engine.begin() as own:
+        if self._taken is not None:
+            turn = None  # there is one for all collections
+            if self._taken.this_thread_writes():
+                raise self._held.itself()
+        self._held.refuse_to_wait_for_itself(turn)
+        with self.gate.entered(), self.errors("write"), self._connection() as own, own.begin():
             yield own
 
     @contextmanager
     def writing_durably(self) -> Iterator[sa.Connection]:
         """Yield a transaction that is on the disk when it has committed, whatever the pragmas."""
-        with self.gate.entered(), self.errors("write"), self.engine.connect() as connection:
+        with self.gate.entered(), self.errors("write"), self._connection() as connection:
             if self.sql.name != "sqlite":
                 with connection.begin():
                     yield connection
@@ -113,7 +138,7 @@ class Store:
     @contextmanager
     def connected(self) -> Iterator[sa.Connection]:
         """Yield a connection for a read that needs no snapshot."""
-        with self.gate.entered(), self.errors("read"), self.engine.connect() as connection:
+        with self.gate.entered(), self.errors("read"), self._connection() as connection:
             yield connection
 
     @contextmanager
@@ -122,29 +147,45 @@ class Store:
         try:
             yield
         except self._snapshots.failures as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreError(f"cannot {action}: {cause}") from error
+            raise store_error(action, error) from error
 
     def close(self) -> None:
         """Let nobody in any more, and close the connections of an engine that requant opened."""
         self.gate.close()
         self._snapshots.close()
-        if self._owned:
-            self.engine.dispose()
+        (self.engine if self._owned else self._beside).dispose()
 
-    def _check_same(self, connection: sa.Connection) -> None:
-        """Refuse a connection to another database: the ids would be stored where nobody looks."""
-        ours, theirs = self.engine.url, connection.engine.url
-        if ours == theirs or not (ours.database and theirs.database):
-            return
-        places = [
-            Path(url.database or "").resolve()
-            if url.get_backend_name() == "sqlite"
-            else (url.database, url.host, url.port)
-            for url in (ours, theirs)
-        ]
-        if places[0] != places[1]:
-            raise InputError(f"connection= is one to {theirs!r}, this database is {ours!r}")
+    def _connection(self) -> AbstractContextManager[sa.Connection]:
+        return self._own.connect() if self._owned else self._connection_here()
+
+    @contextmanager
+    def _connection_here(self) -> Iterator[sa.Connection]:
+        here = self._held.here()
+        with (self._beside if here else self._own).connect() as connection:
+            here.append(connection)
+            try:
+                yield connection
+            finally:
+                here.remove(connection)
+
+    def _with_our_isolation(self, engine: sa.Engine) -> sa.Engine:
+        """Our own transactions wait for their turn and then see what the one before has written."""
+        if self.sql.name == "sqlite":
+            return engine
+        return engine.execution_options(isolation_level="READ COMMITTED")
+
+    def _close_idle(self) -> None:
+        """Close what nobody uses, as before a fork."""
+        self._snapshots.close()
+        if not self._owned:
+            self._beside.dispose()
+
+    def _forget(self) -> None:
+        """Let go in a child of what is its parent's, unclosed."""
+        self._snapshots.forget()
+        if not self._owned:
+            parents.append(self._beside.pool)
+            self._beside.dispose(close=False)
 
     def _prepare(self) -> None:
         if self.sql.name == "sqlite" and not self._owned:
@@ -173,7 +214,7 @@ class Store:
 
     def _create(self) -> None:
         """Create all missing tables or none, though several processes may try at the same time."""
-        with self.engine.begin() as connection:
+        with self._own.begin() as connection:
             raw: Any = connection.connection.driver_connection
             if self.sql.name != "sqlite":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
@@ -187,7 +228,7 @@ class Store:
             connection.execute(known)
 
 
-def open_store(engine: sa.Engine, *, owned: bool) -> Store:
+def open_store(engine: sa.Engine, *, owned: bool, durable: bool = False) -> Store:
     """Open the store in `engine`, which is disposed of if that fails and it is `owned`.
 
     Raises:
@@ -195,86 +236,11 @@ def open_store(engine: sa.Engine, *, owned: bool) -> Store:
         UnsupportedError: neither SQLite nor PostgreSQL.
     """
     try:
-        return Store(engine, owned=owned)
+        return Store(engine, owned=owned, durable=durable)
     except BaseException:
         if owned:
             engine.dispose()
         raise
-
-
-def engine_of(target: str | os.PathLike[str] | sa.Engine) -> tuple[sa.Engine, bool]:
-    """Return the engine of a SQLite file, a URL, or an application; and whether it is ours.
-
-    Raises:
-        InputError: not one of these, or SQLite in memory, which has one connection only.
-        StoreError: no such folder, or no driver for the URL.
-    """
-    if isinstance(target, sa.Engine):
-        _refuse_memory(target.url)
-        return target, False
-    if not isinstance(target, str | os.PathLike) or not str(target):
-        raise InputError(f"open takes a path, a URL or a SQLAlchemy engine, not {target!r}")
-    if "://" in str(target):
-        return _engine_of_url(str(target)), True
-    path = Path(target)
-    if not path.parent.is_dir():
-        raise StoreError(f"cannot open {path}: the folder {path.parent} does not exist")
-    return _sqlite_engine(sa.URL.create("sqlite", database=str(path))), True
-
-
-def _engine_of_url(text: str) -> sa.Engine:
-    # What is shown never holds the password.
-    shown = text.partition("://")[0]
-    try:
-        url = sa.make_url(text)
-        shown = repr(url)
-        if url.get_backend_name() == "sqlite":
-            _refuse_memory(url)
-            return _sqlite_engine(url)
-        # Readers are kept outside the pool, so the ping costs writes alone.
-        return sa.create_engine(url, max_overflow=_NO_LIMIT, pool_pre_ping=True)
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
-        raise StoreError(f"cannot open {shown}: {error}") from error
-    except InputError:
-        raise
-    except ValueError as error:  # a port that is no number
-        raise StoreError(f"cannot open {shown}: not a database URL") from error
-
-
-def _refuse_memory(url: sa.URL) -> None:
-    if url.get_backend_name() == "sqlite" and (
-        url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
-    ):
-        raise InputError(
-            "a SQLite database in memory cannot be shared by readers and writers: "
-            'use requant.open(":memory:")'
-        )
-
-
-def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, max_overflow=_NO_LIMIT)
-    sa.event.listen(engine, "connect", _set_up_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in _PRAGMAS:
-        _execute_patiently(cursor, pragma)
-    cursor.close()
-
-
-def _execute_patiently(cursor: Any, pragma: str) -> None:
-    """Execute a pragma; SQLite's own patience ends where several turn to the write-ahead log."""
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            cursor.execute(pragma)
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 def _try_to_lock(raw: Any) -> None:

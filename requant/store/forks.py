@@ -183,6 +183,10 @@ class _Pass:
 class _Severed:
     """Stands in a child for a connection of its parent, which it must not even close."""
 
+    # What is asked of a connection that comes back to its pool: the child did nothing with it.
+    in_transaction = False
+    total_changes = 0
+
     def rollback(self) -> None:
         """Do nothing: the transaction is the parent's."""
 

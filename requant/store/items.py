@@ -9,8 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from requant.errors import DuplicateIdError, InputError, UnknownCollectionError
+from requant.errors import DuplicateIdError, UnknownCollectionError
 from requant.inputs import Rows
+from requant.store.connections import check_transaction
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import Tables
 from requant.store.statements import HotSql
@@ -102,18 +103,8 @@ class ItemWriter:
         row = self._connection.execute(statement).one_or_none()
         if row is None:
             raise UnknownCollectionError(f"collection {name!r} has been dropped")
-        self._check_transaction()
+        check_transaction(self._connection)
         return Turn(*row)
-
-    def _check_transaction(self) -> None:
-        """Refuse to go on where every statement commits by itself: a write could be torn."""
-        raw: Any = self._connection.connection.driver_connection
-        begun = raw.in_transaction if self._sql.name == "sqlite" else not raw.autocommit
-        if not begun:
-            raise InputError(
-                "this connection commits every statement by itself (AUTOCOMMIT): requant writes "
-                "in transactions, give it an engine or connection that has them"
-            )
 
     def _bound_log(self) -> None:
         """Cut a log that no index has read for long; whoever is behind it builds anew."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -74,10 +74,27 @@ class Reader:
     def __init__(self, connection: sa.Connection, cursor: Any, sql: HotSql, tables: Tables) -> None:
         """Read with a driver's cursor whose transaction has begun on `connection`."""
         self._connection = connection
-        self._cursor = cursor
+        self._cursor = self._driver_cursor = cursor
         self._sql = sql
         self._items = tables.items
         self._vectors = tables.vectors
+
+    def retry_first(self, renew: Callable[[BaseException], Reader]) -> None:
+        """Let the first statement, if it fails, be tried again by the reader that `renew` returns.
+
+        `renew` raises the error that it is given where another reader would do no better.
+        """
+        self._cursor = _Untried(self, self._driver_cursor, renew)
+
+    def go_on_as(self, other: Reader) -> Any:
+        """Read by the connection of another reader from now on; returns its cursor."""
+        self._connection = other._connection
+        self._cursor = self._driver_cursor = other._driver_cursor
+        return self._cursor
+
+    def go_on(self) -> None:
+        """Read by the driver's cursor from now on: its connection lives."""
+        self._cursor = self._driver_cursor
 
     def begin(self) -> None:
         """Begin a snapshot where the driver does not do so by itself."""
@@ -205,6 +222,27 @@ class Reader:
         while rows := self._cursor.execute(statement, (first, end, batch)).fetchall():
             yield rows
             first = rows[-1][0] + 1
+
+
+class _Untried:
+    """Stands for a cursor until its first statement has shown that the connection lives."""
+
+    __slots__ = ("_cursor", "_reader", "_renew")
+
+    def __init__(
+        self, reader: Reader, cursor: Any, renew: Callable[[BaseException], Reader]
+    ) -> None:
+        self._reader = reader
+        self._cursor = cursor
+        self._renew = renew
+
+    def execute(self, *statement: Any) -> Any:
+        try:
+            result = self._cursor.execute(*statement)
+        except Exception as error:
+            return self._reader.go_on_as(self._renew(error)).execute(*statement)
+        self._reader.go_on()
+        return result
 
 
 def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:

@@ -7,27 +7,47 @@ with its connection, and lent to one caller at a time.
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import Any
 
 import sqlalchemy as sa
 
 from requant.errors import StoreError
+from requant.store.connections import Held
 from requant.store.forks import Gate, parents
 from requant.store.reader import Reader
 from requant.store.schema import Tables
 from requant.store.statements import HotSql
 
+# Readers that are kept between uses, at most: a burst of threads must not leave its connections.
+KEPT = 16
+
 
 class Snapshots:
     """The readers of one store."""
 
-    def __init__(self, engine: sa.Engine, sql: HotSql, tables: Tables, *, keep: bool) -> None:
-        """Read from `engine`; `keep` readers between uses, or return connections to its pool."""
+    def __init__(
+        self,
+        engine: sa.Engine,
+        beside: sa.Engine,
+        held: Held,
+        sql: HotSql,
+        tables: Tables,
+        *,
+        keep: bool,
+    ) -> None:
+        """Read from `engine`; `keep` readers between uses, or return connections to its pool.
+
+        A thread that holds a connection already gets one from `beside`.
+        """
         self._engine = engine
+        self._beside = beside
+        self.held = held
         self._sql = sql
         self._tables = tables
         self._keep = keep
+        self.may_be_cut = sql.name != "sqlite"
         self._idle: list[tuple[sa.Connection, Reader]] = []
         driver: Any = engine.dialect.loaded_dbapi
         self.failures: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, driver.Error)
@@ -42,9 +62,17 @@ class Snapshots:
             self._begin(connection, reader)
         return connection, reader
 
+    def begin_again(self, connection: sa.Connection) -> tuple[sa.Connection, Reader]:
+        """Return another reader where the server has cut `connection`, as it has all of its age."""
+        with contextlib.suppress(*self.failures):
+            connection.exec_driver_sql("SELECT 1")  # which lets SQLAlchemy know
+        connection.close()
+        self.close()
+        return self._connect()
+
     def end(self, connection: sa.Connection, reader: Reader, failed: bool) -> None:
         """End a snapshot; keep its reader unless the connection may be broken."""
-        if failed or not self._keep:
+        if failed or not self._keep or len(self._idle) >= KEPT:
             connection.close()
             if failed:  # a server that went away has left the others as useless
                 self.close()
@@ -81,7 +109,8 @@ class Snapshots:
         return bool(raw.in_transaction)
 
     def _connect(self) -> tuple[sa.Connection, Reader]:
-        connection = self._engine.connect()
+        beside = not self._keep and self.held.here()
+        connection = (self._beside if beside else self._engine).connect()
         raw: Any = connection.connection.driver_connection
         if self._sql.name == "sqlite":
             cursor = raw.cursor()
@@ -94,7 +123,7 @@ class Snapshots:
 class Reading:
     """A context manager that lends a reader; what the driver raises comes out as StoreError."""
 
-    __slots__ = ("_connection", "_gate", "_pass", "_reader", "_snapshots")
+    __slots__ = ("_connection", "_gate", "_here", "_pass", "_reader", "_snapshots")
 
     def __init__(self, snapshots: Snapshots, gate: Gate) -> None:
         """Read from one of these snapshots, once `gate` lets us in."""
@@ -109,8 +138,12 @@ class Reading:
         except BaseException as error:
             self._gate.leave(self._pass)
             if isinstance(error, self._snapshots.failures):
-                raise read_error(error) from error
+                raise store_error("read", error) from error
             raise
+        if self._snapshots.may_be_cut:
+            self._reader.retry_first(self._renew)
+        self._here = self._snapshots.held.here()
+        self._here.append(self._reader)
         return self._reader
 
     def __exit__(
@@ -120,6 +153,7 @@ class Reading:
         trace: TracebackType | None,
     ) -> None:
         """End."""
+        self._here.remove(self._reader)
         failed = isinstance(error, self._snapshots.failures)
         if not self._gate.knows(self._pass):  # begun before a fork: the reader is the parent's
             parents.append((self._connection, self._reader))
@@ -131,9 +165,28 @@ class Reading:
         finally:
             self._gate.leave(self._pass)
         if failed and error is not None:
-            raise read_error(error) from error
+            raise store_error("read", error) from error
+
+    def _renew(self, error: BaseException) -> Reader:
+        """Return a reader for a first statement that failed, if the server had hung up."""
+        raw: Any = self._connection.connection.driver_connection
+        if not isinstance(error, self._snapshots.failures) or not raw.closed:
+            raise error
+        self._connection, fresh = self._snapshots.begin_again(self._connection)
+        return fresh
 
 
-def read_error(error: BaseException) -> StoreError:
-    """Return the StoreError that stands for what a driver raised while reading."""
-    return StoreError(f"cannot read: {getattr(error, 'orig', None) or error}")
+def store_error(action: str, error: BaseException) -> StoreError:
+    """Return the StoreError that stands for what SQLAlchemy or a driver raised."""
+    text = f"cannot {action}: {getattr(error, 'orig', None) or error}"
+    if isinstance(error, sa.exc.TimeoutError):
+        text += (
+            ". Each search and each write takes one connection while it runs: give the engine as "
+            "many (pool_size, max_overflow) as threads use it at once"
+        )
+    elif "database is locked" in text:
+        text += (
+            ". Another transaction has been writing all the time: if it is one of this thread's "
+            "own, pass its connection as connection=, or commit it first"
+        )
+    return StoreError(text)

@@ -90,7 +90,7 @@ class AttachedBackend:
     ) -> Candidates:
         """Return the candidates that the collection has, in the foreign order."""
         answers = self._foreign.ask(queries, k, effort)
-        with self._store.reading() as reader:
+        with self._store.reading_further() as reader:
             known = self._keys(reader, sorted({name for row in answers for name in row}))
         keys = np.full((len(queries), k), -1, np.int64)
         distances = np.full((len(queries), k), np.inf, np.float32)

@@ -96,12 +96,10 @@ def drop(store: Store, row: CollectionRow) -> None:
     first, end = key_range(row.id)
     of_collection = t.indexes.c.collection_id == row.id
     indexes = sa.delete(t.indexes).where(of_collection).returning(t.indexes.c.id)
-    with store.writing() as connection:
-        # The rows in the order in which a publication takes them, so that neither waits for the
-        # other; and once more for an index that was added while we waited for the collection.
-        gone = list(connection.execute(indexes).scalars())
+    with store.writing(turn=row.id) as connection:
+        # The collection's row before those of its indexes, as everybody does.
         connection.execute(sa.delete(t.collections).where(t.collections.c.id == row.id))
-        gone += connection.execute(indexes).scalars()
+        gone = list(connection.execute(indexes).scalars())
         for table in (t.generations, t.aliases):
             connection.execute(sa.delete(table).where(table.c.index_id.in_(gone)))
         for table in (t.changes, t.migrations):

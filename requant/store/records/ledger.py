@@ -66,7 +66,7 @@ def add(store: Store, collection: int, name: str, config: IndexConfig) -> IndexR
         "config": config_text(config), "generation": 0,
     }  # fmt: skip
     try:
-        with store.writing() as connection:
+        with store.writing(turn=collection) as connection:
             # The collection's row first: that is the turn which writers of items wait for, too.
             at = t.collections.c.id == collection
             connection.execute(sa.update(t.collections).where(at).values(logging=True))
@@ -110,7 +110,7 @@ def activate(store: Store, row: IndexRow) -> None:
     """Let searches use an index, if they use none."""
     table = store.tables.collections
     unset = sa.and_(table.c.id == row.collection, table.c.active.is_(None))
-    with store.writing() as connection:
+    with store.writing(turn=row.collection) as connection:
         connection.execute(sa.update(table).where(unset).values(active=row.id))
 
 
@@ -118,7 +118,7 @@ def use(store: Store, row: IndexRow) -> None:
     """Make an index the one that searches use."""
     table = store.tables.collections
     statement = sa.update(table).where(table.c.id == row.collection).values(active=row.id)
-    with store.writing() as connection:
+    with store.writing(turn=row.collection) as connection:
         connection.execute(statement)
 
 
@@ -127,14 +127,14 @@ def drop(store: Store, row: IndexRow) -> None:
     t = store.tables
     at = t.collections.c.id == row.collection
     rest = sa.select(sa.func.min(t.indexes.c.id)).where(t.indexes.c.collection_id == row.collection)
-    with store.writing() as connection:
+    with store.writing(turn=row.collection) as connection:
+        # The collection's row first, as everybody does: somebody may be adding.
+        same = {"logging": t.collections.c.logging}
+        connection.execute(sa.update(t.collections).where(at).values(same))
         connection.execute(sa.delete(t.indexes).where(t.indexes.c.id == row.id))
         connection.execute(sa.delete(t.generations).where(t.generations.c.index_id == row.id))
         for table in (t.migrations, t.aliases):
             connection.execute(sa.delete(table).where(table.c.index_id == row.id))
-        # Wait for the collection's turn before looking at what is left: somebody may be adding.
-        same = {"logging": t.collections.c.logging}
-        connection.execute(sa.update(t.collections).where(at).values(same))
         oldest = connection.execute(rest).scalar()
         values = {"logging": oldest is not None}
         connection.execute(sa.update(t.collections).where(at).values(values))
@@ -188,6 +188,9 @@ def record(
     """
     t = store.tables
     with store.writing_durably() as connection:
+        # Before the index's row, as everybody does, and without waiting: the caller holds the lock
+        # of the index, which whoever has the collection's row may be waiting for.
+        may_prune = _is_free(connection, store, row.collection)
         number = connection.execute(
             sa.update(t.indexes)
             .where(t.indexes.c.id == row.id)
@@ -206,7 +209,10 @@ def record(
             return {generation.file}
         _keep_quantizer(connection, store, generation.fingerprint, quantizer)
         _insert(connection, store, row.id, number, generation)
-        return _prune(connection, store, row).union(damaged)
+        useless_files = _prune(connection, store, row)
+        if may_prune:
+            _prune_log(connection, store, row)
+        return useless_files.union(damaged)
 
 
 def keep_only(store: Store, row: IndexRow, name: str) -> None:
@@ -251,7 +257,7 @@ def _keep_quantizer(connection: sa.Connection, store: Store, name: str, body: by
 
 
 def _prune(connection: sa.Connection, store: Store, row: IndexRow) -> set[str]:
-    """Forget generations, quantizers and changes that no kept generation needs."""
+    """Forget generations and quantizers that no kept generation needs."""
     t = store.tables
     g = t.generations
     newest = sa.select(g.c.generation).where(g.c.index_id == row.id)
@@ -262,11 +268,21 @@ def _prune(connection: sa.Connection, store: Store, row: IndexRow) -> set[str]:
     connection.execute(sa.delete(g).where(old))
     used = sa.select(g.c.fingerprint)
     connection.execute(sa.delete(t.quantizers).where(t.quantizers.c.fingerprint.not_in(used)))
-    _prune_log(connection, store, row)
     return files
 
 
+def _is_free(connection: sa.Connection, store: Store, collection: int) -> bool:
+    """Take the row of a collection unless another transaction has it; SQLite's turn is whole."""
+    if store.sql.name == "sqlite":
+        return True
+    row = sa.select(store.tables.collections.c.id).where(
+        store.tables.collections.c.id == collection
+    )
+    return connection.execute(row.with_for_update(skip_locked=True)).scalar() is not None
+
+
 def _prune_log(connection: sa.Connection, store: Store, row: IndexRow) -> None:
+    """Forget changes that no kept generation needs; the collection's row has been taken."""
     t = store.tables
     g, changes, collections = t.generations, t.changes, t.collections
     needed = connection.execute(

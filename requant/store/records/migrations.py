@@ -81,8 +81,10 @@ def switch(store: Store, collection: int, migration: MigrationRow) -> None:
     """
     collections = store.tables.collections
     at = collections.c.id == collection
-    used = sa.select(collections.c.active).where(at).scalar_subquery()
-    with store.writing() as connection:
+    same = sa.update(collections).where(at).values(active=collections.c.active)
+    with store.writing(turn=collection) as connection:
+        # The collection's row before that of the migration, as everybody does.
+        used = connection.execute(same.returning(collections.c.active)).scalar()
         connection.execute(
             _update(store, migration).values(state="switched", source_id=used, shadow=0.0)
         )
@@ -93,7 +95,7 @@ def roll_back(store: Store, collection: int, migration: MigrationRow) -> None:
     """Let searches use what they used before, and record it, both or neither."""
     collections = store.tables.collections
     used = sa.update(collections).where(collections.c.id == collection)
-    with store.writing() as connection:
+    with store.writing(turn=collection) as connection:
         connection.execute(used.values(active=migration.source))
         connection.execute(_update(store, migration).values(state="rolled back"))
 

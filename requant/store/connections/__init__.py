@@ -1,0 +1,28 @@
+"""How the store comes by its connections: engines opened or refused, and what callers lend.
+
+Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
+a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
+SQLite's log short.
+"""
+
+from __future__ import annotations
+
+from requant.store.connections.checkpoints import keep_log_short
+from requant.store.connections.held import Held, sibling
+from requant.store.connections.lent import check_connection, check_transaction, savepoint
+from requant.store.connections.opening import check_durable, check_engine, engine_of
+from requant.store.connections.taken import Taken, taken_of
+
+__all__ = [
+    "Held",
+    "Taken",
+    "check_connection",
+    "check_durable",
+    "check_engine",
+    "check_transaction",
+    "engine_of",
+    "keep_log_short",
+    "savepoint",
+    "sibling",
+    "taken_of",
+]

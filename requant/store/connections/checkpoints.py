@@ -1,0 +1,89 @@
+"""SQLite's write-ahead log, kept short although readers never pause.
+
+SQLite itself begins the log anew only when no reader is inside it, which never happens beside a few
+threads that search without pause. So whoever gives a connection back looks at the size of the log,
+and past a threshold waits for the readers that are inside, for a moment at most: those that begin
+meanwhile read the database itself and are not waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from typing import Any
+
+import sqlalchemy as sa
+
+# Twice what SQLite copies by itself: what is left to be copied takes 10 to 30 ms.
+LOG_BYTES = 8 << 20
+# Past this, readers that stay longer are waited for longer, each time that it was in vain.
+_MUCH_BYTES = 32 << 20
+# A search takes a few milliseconds; what holds a reader for longer holds it for much longer.
+_PATIENCE_MS = 20
+_MOST_PATIENCE_MS = 500
+# How long to let be after a reader was waited for in vain, as a multiple of that wait.
+_REST = 10
+# So many changed rows of a connection are worth a look at the file, which costs some microseconds.
+_LOOK_CHANGES = 64
+_SEEN = "requant_seen_changes"
+# An application may open one engine many times.
+_WATCHED: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
+
+
+class _Keeper:
+    def __init__(self, path: str, driver_error: type[Exception]) -> None:
+        self._log = f"{path}-wal"
+        self._error = driver_error
+        self._lock = threading.Lock()
+        self._rests_until = 0.0
+        self._in_vain = 0
+
+    def look(self, raw: Any) -> None:
+        try:
+            size = os.stat(self._log).st_size  # noqa: PTH116
+        except OSError:
+            return
+        if size < LOG_BYTES or time.monotonic() < self._rests_until:
+            return
+        if self._lock.acquire(blocking=False):
+            try:
+                self._shorten(raw, size)
+            finally:
+                self._lock.release()
+
+    def _shorten(self, raw: Any, size: int) -> None:
+        longer = self._in_vain if size > _MUCH_BYTES else 0
+        patience = min(_PATIENCE_MS << longer, _MOST_PATIENCE_MS)
+        (before,) = raw.execute("PRAGMA busy_timeout").fetchone()
+        raw.execute(f"PRAGMA busy_timeout = {patience}")
+        try:
+            (busy, _, _) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except self._error:  # another connection is at it, or writing
+            busy = 1
+        finally:
+            raw.execute(f"PRAGMA busy_timeout = {before:d}")
+        self._in_vain = min(self._in_vain + 1, 10) if busy else 0
+        if busy:
+            self._rests_until = time.monotonic() + _REST * patience / 1000
+
+
+def keep_log_short(engine: sa.Engine) -> None:
+    """Look at the log of a SQLite file whenever a connection comes back to the pool of `engine`."""
+    if engine in _WATCHED:
+        return
+    _WATCHED.add(engine)
+    driver: Any = engine.dialect.loaded_dbapi
+    keeper = _Keeper(str(engine.url.database), driver.Error)
+
+    def came_back(raw: Any, record: Any) -> None:
+        if raw is None or raw.total_changes - record.info.get(_SEEN, 0) < _LOOK_CHANGES:
+            return
+        record.info[_SEEN] = raw.total_changes
+        if not raw.in_transaction:
+            with contextlib.suppress(driver.Error):
+                keeper.look(raw)
+
+    sa.event.listen(engine, "checkin", came_back)

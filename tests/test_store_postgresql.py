@@ -1,0 +1,247 @@
+"""PostgreSQL in a deployment: cut connections, bursts, other isolation, rows that others hold."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+import requant
+from requant.store.snapshots import KEPT
+from tests import inside
+from tests.databases import expected, held, vectors
+from tests.test_concurrency import in_threads
+
+DIM = 8
+
+
+def observer(url):
+    return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
+
+
+def cut_all(url):
+    """Let the server hang up on everybody, as a restart does."""
+    with observer(url) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+
+def connections(url):
+    with observer(url) as other:
+        (count,) = other.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        ).fetchone()
+    return count
+
+
+def run_together(*calls, seconds=30):
+    """Run calls in threads that must all come to an end; the first error is raised."""
+    failed = []
+
+    def run(call):
+        try:
+            call()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds)
+    if failed:
+        raise failed[0]
+    assert not any(thread.is_alive() for thread in threads), "they wait for each other"
+
+
+def leave_a_log(notes):
+    """Write so that the next publication has changes to forget, for which it needs a turn."""
+    for seed in range(3):
+        notes.upsert([1, 2], vectors(2, DIM, seed=seed))
+        notes.flush()
+    notes.upsert([1, 2], vectors(2, DIM, seed=3))
+
+
+@pytest.fixture
+def notes(empty_postgres, tmp_path):
+    with requant.open(empty_postgres, folder=tmp_path / "indexes") as db:
+        collection = db.create_collection("notes", DIM)
+        collection.upsert(range(100), vectors(100, DIM))
+        yield collection
+
+
+def reads(notes):
+    return {
+        "search": lambda: notes.search(np.ones(DIM), k=3),
+        "search_many": lambda: notes.search_many(np.ones((2, DIM)), k=3),
+        "filtered": lambda: notes.search(np.ones(DIM), where={"n": {"$exists": False}}),
+        "get": lambda: notes.get([1, 2]),
+        "vectors": lambda: notes.vectors([1, 2]),
+        "len": lambda: len(notes),
+        "iter": lambda: next(iter(notes.iter())),
+        "stats": lambda: notes.stats(),
+        "verify": lambda: notes.verify(),
+        "upsert": lambda: notes.upsert([1], vectors(1, DIM)),
+        "delete": lambda: notes.delete([1000]),
+    }
+
+
+@pytest.mark.parametrize("what", list(reads(None)))
+def test_connections_that_were_cut_are_made_again(notes, empty_postgres, what):
+    notes.add_index("main", engine="faiss")
+    call = reads(notes)[what]
+    in_threads(*[lambda: notes.search(np.ones(DIM))] * 8)  # several readers are kept
+    for _ in range(2):
+        cut_all(empty_postgres)
+        call()
+        call()
+    in_threads(*[lambda: notes.search(np.ones(DIM))] * 8)
+
+
+def test_an_application_hears_of_a_cut_only_where_it_must(empty_postgres, tmp_path):
+    engine = sa.create_engine(empty_postgres)
+    with requant.open(engine, folder=tmp_path) as db:
+        notes = db.create_collection("notes", DIM)
+        notes.upsert(range(100), vectors(100, DIM))
+        in_threads(*[lambda: notes.search(np.ones(DIM))] * 5)
+        cut_all(empty_postgres)
+        in_threads(*[lambda: notes.search(np.ones(DIM))] * 5)
+        notes.upsert(["after"], vectors(1, DIM))
+    engine.dispose()
+
+
+def test_what_is_cut_in_the_midst_is_an_error_and_no_end(notes, empty_postgres):
+    items = notes.iter(batch=10)
+    next(items)
+    cut_all(empty_postgres)
+    with pytest.raises(requant.StoreError, match="cannot read"):
+        list(items)
+    assert len(notes) == 100
+
+
+def test_a_burst_leaves_a_bounded_number_of_connections(notes, empty_postgres):
+    barrier = threading.Barrier(60)
+
+    def read():
+        with notes.selected() as selection:
+            barrier.wait(30)  # all at once
+            assert selection.total == 100
+
+    with ThreadPoolExecutor(60) as pool:
+        list(pool.map(lambda _: read(), range(60)))
+    assert connections(empty_postgres) <= KEPT + 10
+    assert len(notes.search(np.ones(DIM))) == 10
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("where", ["engine", "server"])
+def test_own_transactions_say_how_isolated_they_are(empty_postgres, tmp_path, level, where):
+    options = {"isolation_level": level} if where == "engine" else {}
+    if where == "server":
+        with observer(empty_postgres) as other:
+            other.execute(f"ALTER ROLE requant SET default_transaction_isolation = '{level}'")
+    engine = sa.create_engine(empty_postgres, max_overflow=20, **options)
+    try:
+        with requant.open(engine, folder=tmp_path) as db:
+            notes = db.create_collection("notes", DIM)
+
+            def write(worker):
+                for n in range(8):
+                    notes.upsert([100 * worker + n], vectors(1, DIM, seed=n))
+
+            in_threads(*[lambda w=w: write(w) for w in range(6)])
+            assert len(notes) == 48
+            with engine.connect() as connection:  # the application's own stay as it wants them
+                shown = connection.exec_driver_sql("SHOW transaction_isolation").scalar()
+            assert shown == level.lower()
+    finally:
+        engine.dispose()
+        with observer(empty_postgres) as other:
+            other.execute("ALTER ROLE requant RESET default_transaction_isolation")
+
+
+@pytest.mark.parametrize("engine", ["faiss", "lancedb"])
+def test_who_builds_does_not_wait_for_who_searches_in_a_transaction(
+    empty_postgres, tmp_path, engine
+):
+    with requant.open(empty_postgres, folder=tmp_path) as db:
+        notes = db.create_collection("notes", DIM)
+        notes.upsert(range(300), vectors(300, DIM))
+        notes.add_index("main", engine=engine)
+        leave_a_log(notes)
+    with requant.open(empty_postgres, folder=tmp_path) as db:
+        notes = db.collection("notes")
+        written, building, searched = (threading.Event() for _ in range(3))
+
+        def rebuild():
+            assert written.wait(10)
+
+            def progress(_done, _total):
+                building.set()
+                searched.wait(1)
+
+            notes.rebuild("main", progress=progress)
+
+        def write_and_search():
+            with db.engine.begin() as connection:
+                notes.upsert([1], vectors(1, DIM, seed=1), connection=connection)
+                written.set()
+                assert building.wait(10)
+                assert notes.search(vectors(300, DIM)[7], k=1)[0].id == 7
+                searched.set()
+                assert notes.search(vectors(300, DIM)[8], k=1)[0].id == 8
+
+        try:
+            run_together(rebuild, write_and_search)
+        except AssertionError:
+            cut_all(empty_postgres)  # else nothing could be closed
+            raise
+        notes.flush()
+        assert held(notes) == expected(notes)
+        assert notes.verify(deep=True).ok
+
+
+def test_a_publication_does_not_wait_for_a_transaction_of_others(notes, empty_postgres):
+    notes.add_index("main", engine="faiss")
+    leave_a_log(notes)
+
+    def publish():
+        notes.flush()
+        notes.verify()
+
+    with sa.create_engine(empty_postgres).connect() as other:
+        notes.upsert([2], vectors(1, DIM, seed=2), connection=other)
+        run_together(publish, seconds=10)
+        other.rollback()
+    other.engine.dispose()
+
+
+def test_indexes_come_and_go_in_one_order(notes):
+    def come():
+        for _ in range(150):
+            with contextlib.suppress(requant.ExistsError):
+                inside.record_index(notes, "same", engine="usearch")
+
+    def go():
+        for _ in range(150):
+            with contextlib.suppress(requant.UnknownIndexError):
+                inside.forget_index(notes, "same")
+
+    def build_and_publish():
+        for n in range(5):
+            notes.migrate(f"to-{n}", engine="faiss", precision="float32")
+            with contextlib.suppress(requant.UnknownIndexError):  # what was in use has gone
+                notes.rollback()
+            notes.upsert([1], vectors(1, DIM, seed=n))
+            notes.drop_index(f"to-{n}")
+
+    run_together(come, come, go, go, build_and_publish, seconds=60)
+    assert notes.verify(deep=True).ok
