@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from requant.errors import InputError
+from requant.errors import CorruptIndexError, EngineError, InputError
 from requant.filters import Columns, compile_where
 from requant.indexes import IndexSet
 from requant.quantizers.arrays import Float32s
@@ -95,7 +95,8 @@ class Searcher:
         """Search, and join the results with their items, in one snapshot.
 
         An index that somebody else caught up further meanwhile has answered from another time than
-        the snapshot's: the search is then done again, in the end without the index.
+        the snapshot's: the search is then done again, in the end without the index. So it is where
+        an index fails that was removed, or that can be opened or made again.
         """
         for _ in range(_TRIES):
             with self._store.reading() as reader:
@@ -114,5 +115,10 @@ class Searcher:
         if exact and index is not None:
             ledger.find(self._store, self._owner.id, index)  # not asked, but it has to exist
         loaded = None if exact else self._indexes.current(reader, state, index)
-        found = Search(reader, self._owner, state, loaded, request).run()
-        return found, loaded is not None and loaded.is_ahead_of(state.seq)
+        try:
+            found = Search(reader, self._owner, state, loaded, request).run()
+            return found, loaded is not None and loaded.is_ahead_of(state.seq)
+        except (EngineError, CorruptIndexError) as error:
+            if loaded is None or not self._indexes.outlives(loaded, error):
+                raise
+            return [], True

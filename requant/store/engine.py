@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from requant.errors import InputError, StoreError
 from requant.store.forks import Gate
 from requant.store.reader import Reader
-from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
+from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
 from requant.store.snapshots import Reading, Snapshots
 from requant.store.statements import HotSql, hot_sql
 
@@ -29,7 +29,7 @@ _PRAGMAS = (
 )
 _BUSY_SECONDS = 60.0
 _CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
-_OLDER_SCHEMAS = ("1",)  # those that lack nothing but a table
+_OLDER_SCHEMAS = ("1", "2")  # those that lack nothing but tables and columns
 _NO_LIMIT = -1  # kept readers must not use up the connections of writers
 
 
@@ -83,6 +83,7 @@ class Store:
         with self.gate.entered(), self.errors("write"), self.engine.connect() as connection:
             if self.sql.name != "sqlite":
                 with connection.begin():
+                    connection.execute(sa.text("SET LOCAL synchronous_commit = on"))
                     yield connection
                 return
             # Past SQLAlchemy, whose transaction would begin first and lock the pragma.
@@ -180,6 +181,7 @@ class Store:
             elif not raw.in_transaction:
                 raw.execute("BEGIN IMMEDIATE")
             self.tables.metadata.create_all(connection)
+            add_missing_columns(self.tables, connection)
             insert = insert_into(self.engine, self.tables.meta)
             version = str(SCHEMA_VERSION)
             insert = insert.values(name="schema", value=version)

@@ -24,6 +24,7 @@ class AttachedLocation:
     """Another program keeps the index; its one generation says what the store held at that time."""
 
     live = False
+    own = False
     attached = True
 
     def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
@@ -61,8 +62,19 @@ class AttachedLocation:
         """Nothing of it changes."""
         return None
 
-    def announce(self, name: str, seq: int) -> None:
+    def stamp(self, name: str) -> str | None:
+        """It was told when it was attached."""
+        return None
+
+    def holds(self, name: str, backend: Backend) -> bool:
+        """It is looked at when it is opened."""
+        return True
+
+    def announce(self, name: str, backend: Backend, seq: int) -> None:
         """Nobody needs to know."""
+
+    def check_turn(self, name: str) -> None:
+        """Nobody else writes there."""
 
     def advance(self, name: str, mark: Watermark, items: int) -> None:
         """Nobody needs to know."""

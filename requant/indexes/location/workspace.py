@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from requant.errors import StoreError
+from requant.indexes.location.ownership import claim
 from requant.indexes.spec import Secrets
-from requant.store import IndexConfig, Store
+from requant.store import Identity, IndexConfig, Store
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,15 @@ class Workspace:
     store: Store
     folder: Path
     secrets: Secrets = field(repr=False)
+    identity: Identity
+
+    def claim(self) -> None:
+        """Make the folder ours before anything is put into it; raises StoreError."""
+        if not claim(self.folder, self.identity):
+            raise StoreError(
+                f"{self.folder} holds indexes of another database by now: close this one and open "
+                "it again, or give it a folder of its own by requant.open(folder=...)"
+            )
 
     def folder_of(self, index: int) -> Path:
         """Return the folder of an index, by its number in the store."""

@@ -47,7 +47,10 @@ class IndexRow:
 
 @dataclass(frozen=True)
 class Generation:
-    """One snapshot of an index: a file, or a live engine's place, whose digest is empty."""
+    """One snapshot of an index: a file, or a live engine's place, whose digest is empty.
+
+    `stamp` is the serial of a live engine's place, or what an attached index said of itself.
+    """
 
     fingerprint: str
     fit_rows: int
@@ -56,6 +59,7 @@ class Generation:
     items: int
     file: str
     digest: Digest
+    stamp: str | None = None
 
 
 def add(store: Store, collection: int, name: str, config: IndexConfig) -> IndexRow:
@@ -150,7 +154,7 @@ def generations(store: Store, index: int) -> list[tuple[Generation, bytes]]:
     g, q = store.tables.generations, store.tables.quantizers
     columns = (
         g.c.fingerprint, g.c.fit_rows, g.c.spec, g.c.applied_key, g.c.applied_seq,
-        g.c.item_count, g.c.file, g.c.bytes, g.c.sha256, q.c.body,
+        g.c.item_count, g.c.file, g.c.bytes, g.c.sha256, g.c.stamp, q.c.body,
     )  # fmt: skip
     statement = (
         sa.select(*columns)
@@ -163,11 +167,11 @@ def generations(store: Store, index: int) -> list[tuple[Generation, bytes]]:
             (
                 Generation(
                     fingerprint, fit_rows, json.loads(spec), Watermark(key, seq),
-                    items, file, Digest(size, sha256),
+                    items, file, Digest(size, sha256), stamp,
                 ),
                 body,
             )
-            for fingerprint, fit_rows, spec, key, seq, items, file, size, sha256, body
+            for fingerprint, fit_rows, spec, key, seq, items, file, size, sha256, stamp, body
             in connection.execute(statement)
         ]  # fmt: skip
 
@@ -217,6 +221,21 @@ def keep_only(store: Store, row: IndexRow, name: str) -> None:
         connection.execute(sa.delete(g).where(others))
 
 
+def forget(store: Store, row: IndexRow, name: str) -> None:
+    """Forget the generations that a file or place holds: it is not to be used any more."""
+    g = store.tables.generations
+    with store.writing() as connection:
+        connection.execute(sa.delete(g).where(g.c.index_id == row.id, g.c.file == name))
+
+
+def was_published(store: Store, index: int) -> bool:
+    """Whether an index has ever had a generation."""
+    table = store.tables.indexes
+    statement = sa.select(table.c.generation).where(table.c.id == index)
+    with store.connected() as connection:
+        return bool(connection.scalar(statement))
+
+
 def files(store: Store, index: int) -> set[str]:
     """Return the names of the files that the generations of an index consist of."""
     return {generation.file for generation, _ in generations(store, index)}
@@ -238,6 +257,7 @@ def _insert(
             file=generation.file,
             bytes=generation.digest.bytes,
             sha256=generation.digest.sha256,
+            stamp=generation.stamp,
         )
     )
 
