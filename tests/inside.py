@@ -23,7 +23,7 @@ from requant.indexes.following import FollowingIndex
 from requant.indexes.loaded import Loaded as Loaded
 from requant.scores import normalise as normalise
 from requant.search import Search
-from requant.store import ledger, locations
+from requant.store import Identity, ledger, locations
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
@@ -40,8 +40,18 @@ LANCEDB_READER_PAGE = "requant.integration.readers.foreign.lancedb_tables._PAGE"
 ST_RESCORE_FLOATS = "requant.integration.sentence_transformers.search._RESCORE_FLOATS"
 ST_ASK_BYTES = "requant.integration.sentence_transformers.search._ASK_BYTES"
 
+# A copy that has the machine, the path and the inode of the original, as far as one can see.
+NEVER_A_COPY = ("requant.store.records.identity._is_copy", lambda *_: False)
+# Ask a place with each search whose it is, instead of now and then.
+ASK_AT_ONCE = ("requant.indexes.location.bond.ASK_EVERY", 0.0)
+
 
 # Databases
+
+
+def identity_of(db: Database) -> Identity:
+    """Return whose the database is."""
+    return db._workspace.identity
 
 
 def folder_of(db: Database) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ from requant.store import (
     ledger,
 )
 
+# A place that fails again within so many seconds is damaged.
+_SOON = 60.0
 # Catching up on this many rows is worth a new generation, so that it is not done again.
 PUBLISH_ROWS = 10_000
 # So much of a long build, and half as much again as is published, is worth not being done twice.
@@ -52,7 +55,7 @@ class FollowingIndex:
         self._loaded: Loaded | None = None
         self._old: list[Loaded] = []  # live ones whose place is not removed yet
         self._doubted: Loaded | None = None  # its place may be somebody else's by now
-        self._failed = ""  # the place in which a search or a catch-up has failed
+        self._failed = ("", 0.0)  # where a search or a catch-up has failed, and when
         self._told = False
 
     @cached_property
@@ -146,7 +149,9 @@ class FollowingIndex:
             self._let_go_of(loaded)
             if not loaded.name or not isinstance(error, CorruptIndexError | EngineError):
                 return False
-            again, self._failed = self._failed == loaded.name, loaded.name
+            (before, when), now = self._failed, time.monotonic()
+            again = before == loaded.name and now - when < _SOON
+            self._failed = loaded.name, now
             if again and self._location.own:
                 self._newest.damaged.add(loaded.name)
                 self._warn(f"{error}; it is made again from the stored vectors")

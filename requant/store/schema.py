@@ -71,11 +71,8 @@ def add_missing_columns(tables: Tables, connection: sa.Connection) -> None:
         for column in table.columns:
             if column.name not in there:
                 kind = column.type.compile(connection.dialect)
-                connection.execute(
-                    sa.DDL(
-                        f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"
-                    )
-                )
+                add = f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"
+                connection.execute(sa.text(add))
 
 
 def _catalog(metadata: sa.MetaData) -> None:

@@ -11,9 +11,8 @@ from requant.indexes.location.attached_backend import ATTACHED, open_attached
 from requant.indexes.location.contract import Location
 from requant.indexes.location.files import FileLocation
 from requant.indexes.location.live import LiveLocation
-from requant.indexes.location.ownership import folder_for
 from requant.indexes.location.removal import sweep
-from requant.indexes.location.workspace import Workspace, on_disk
+from requant.indexes.location.workspace import Workspace, folder_for, on_disk
 from requant.store import CollectionRow, IndexRow
 
 __all__ = [

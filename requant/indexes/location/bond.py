@@ -1,4 +1,4 @@
-"""Between a live engine's place and the store: whose the place is, and whose turn to write to it."""
+"""Between a live engine's place and the store: whose the place is, and whose turn it is there."""
 
 from __future__ import annotations
 
@@ -129,6 +129,7 @@ class Bond:
 
     def _lost(self, name: str) -> str:
         return (
-            f"another process has begun to write to {self._where(name)}, although it was this one's "
-            "turn: the connection that held the lock was cut; what is missing is written next time"
+            f"another process has begun to write to {self._where(name)}, although it was this "
+            "one's turn: the connection that held the lock was cut; what is missing is written "
+            "next time"
         )

@@ -62,9 +62,7 @@ def objection(
     """
     if not place.serial:
         # Nothing was written under a serial yet: it was made by an older version, or just now.
-        return (
-            None if note is None else "a later or another database has written to it"
-        )
+        return None if note is None else "a later or another database has written to it"
     if note is None:
         return "it does not say any more whose it is"
     if not identity.knows(note.database):
@@ -73,8 +71,8 @@ def objection(
         return "it is another index's by now"
     if note.serial > place.serial:
         return (
-            "it is ahead of the database, which was restored from an earlier time, or a copy of the "
-            "database writes to it"
+            "it is ahead of the database, which was restored from an earlier time, or a copy of "
+            "the database writes to it"
         )
     if note.serial == place.serial and note.token != place.token:
         return "a copy of the database has written to it"

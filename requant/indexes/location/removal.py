@@ -21,7 +21,7 @@ def sweep(workspace: Workspace, dropped: list[IndexRow]) -> None:
     for place in locations.orphans(workspace.store):
         if place.config.url in urls:
             remove(workspace, place)
-    for row in dropped:
+    for row in dropped if workspace.owns_folder() else ():
         shutil.rmtree(workspace.folder_of(row.id), ignore_errors=True)
 
 
