@@ -23,7 +23,7 @@ from requant.indexes.following import FollowingIndex
 from requant.indexes.loaded import Loaded as Loaded
 from requant.scores import normalise as normalise
 from requant.search import Search
-from requant.store import Identity, ledger, locations
+from requant.store import Identity, ledger, locations, migrations
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
@@ -153,6 +153,23 @@ def before_a_generation_is_opened(monkeypatch: Any, act: Any) -> None:
         return opened(self, *arguments)
 
     monkeypatch.setattr(FollowingIndex, "_open", acting)
+
+
+def before_a_switch(monkeypatch: Any, act: Any) -> None:
+    """Call `act()` when another index is about to be used, in the last moment before."""
+    done: list[int] = []
+
+    def first(call: Any) -> Any:
+        def acting(*arguments: Any) -> None:
+            if not done:
+                done.append(1)
+                act()
+            call(*arguments)
+
+        return acting
+
+    for module, name in ((ledger, "use"), (migrations, "switch"), (migrations, "roll_back")):
+        monkeypatch.setattr(module, name, first(getattr(module, name)))
 
 
 def look_at_shadow(collection: Collection) -> None:

@@ -111,19 +111,49 @@ def find(store: Store, collection: int, name: str) -> IndexRow:
 
 
 def activate(store: Store, row: IndexRow) -> None:
-    """Let searches use an index, if they use none."""
-    table = store.tables.collections
-    unset = sa.and_(table.c.id == row.collection, table.c.active.is_(None))
+    """Let searches use an index, if they use none; raises UnknownIndexError if it is gone."""
     with store.writing() as connection:
-        connection.execute(sa.update(table).where(unset).values(active=row.id))
+        set_active(connection, store, row.collection, row.id, only_if_unset=True)
 
 
 def use(store: Store, row: IndexRow) -> None:
-    """Make an index the one that searches use."""
-    table = store.tables.collections
-    statement = sa.update(table).where(table.c.id == row.collection).values(active=row.id)
+    """Make an index the one that searches use; raises UnknownIndexError if it is gone."""
     with store.writing() as connection:
-        connection.execute(statement)
+        set_active(connection, store, row.collection, row.id)
+
+
+def set_active(
+    connection: sa.Connection,
+    store: Store,
+    collection: int,
+    index: int | None,
+    *,
+    only_if_unset: bool = False,
+) -> None:
+    """Let searches of a collection use an index that there is, within a transaction.
+
+    Whoever drops an index takes the collection's turn as well: in this turn it is there, or not.
+    """
+    t = store.tables
+    at = t.collections.c.id == collection
+    take_turn(connection, store, collection)
+    # In a statement of its own, which sees what was committed while we waited for the turn.
+    there = sa.select(t.indexes.c.id).where(
+        t.indexes.c.id == index, t.indexes.c.collection_id == collection
+    )
+    if index is not None and connection.scalar(there) is None:
+        raise UnknownIndexError(
+            "the index has been dropped meanwhile: searches go on to use the one that they used"
+        )
+    chosen = sa.and_(at, t.collections.c.active.is_(None)) if only_if_unset else at
+    connection.execute(sa.update(t.collections).where(chosen).values(active=index))
+
+
+def take_turn(connection: sa.Connection, store: Store, collection: int) -> None:
+    """Wait until nobody else is changing a collection, in a transaction that begins with this."""
+    table = store.tables.collections
+    same = sa.update(table).where(table.c.id == collection).values(logging=table.c.logging)
+    connection.execute(same)
 
 
 def drop(store: Store, row: IndexRow) -> None:
