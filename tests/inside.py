@@ -19,8 +19,8 @@ from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Backend
 from requant.collection import Collection
 from requant.database import Database
-from requant.indexes.following import FollowingIndex
 from requant.indexes.loaded import Loaded as Loaded
+from requant.indexes.newest import Newest
 from requant.scores import normalise as normalise
 from requant.search import Search
 from requant.store import Identity, ledger, locations, migrations
@@ -146,13 +146,13 @@ def before_the_log_is_pruned(monkeypatch: Any, act: Any) -> None:
 
 def before_a_generation_is_opened(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever the file of an index is about to be opened."""
-    opened = FollowingIndex._open
+    opened = Newest._opened
 
-    def acting(self: FollowingIndex, *arguments: Any) -> Any:
+    def acting(self: Newest, *arguments: Any) -> Any:
         act()
         return opened(self, *arguments)
 
-    monkeypatch.setattr(FollowingIndex, "_open", acting)
+    monkeypatch.setattr(Newest, "_opened", acting)
 
 
 def before_a_switch(monkeypatch: Any, act: Any) -> None:

@@ -46,13 +46,13 @@ def test_a_switch_to_what_was_dropped_meanwhile_fails(any_db, switch, monkeypatc
     with opened_again(any_db) as other:
         theirs = other.collection("notes")
         inside.before_a_switch(monkeypatch, lambda: theirs.drop_index(gone))
+        switches = {
+            "use": lambda: notes.use_index("b"),
+            "migrate": lambda: notes.migrate("b", engine="faiss", precision="binary"),
+            "rollback": notes.rollback,
+        }
         with pytest.raises(UnknownIndexError, match="dropped"):
-            if switch == "use":
-                notes.use_index("b")
-            elif switch == "migrate":
-                notes.migrate("b", engine="faiss", precision="binary")
-            else:
-                notes.rollback()
+            switches[switch]()
     number, known = active(any_db)
     assert number in known
     assert len(notes.search(np.ones(8), k=5)) == 5

@@ -59,6 +59,8 @@ def verify_collection(
         elif loaded.attached:
             text = f"index {name!r}: attached, with {loaded.size} vectors; not ours to look into"
             report.checked.append(text)
+            if loaded.location.complaint is not None:
+                report.problems.append(f"index {name!r}: {loaded.location.complaint}")
         else:
             try:
                 _check_index(reader, owner, state, name, loaded, report)

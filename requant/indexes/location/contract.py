@@ -15,12 +15,14 @@ class Location(Protocol):
     """Where one index is kept.
 
     `live`: its engine keeps it and all processes share it. `own`: in our own folder. `attached`:
-    another program made it, and it is never written to.
+    another program made it, and it is never written to. `complaint`: what is wrong with what was
+    opened, though it may be used.
     """
 
     live: bool
     own: bool
     attached: bool
+    complaint: str | None
 
     def write_lock(self, wait: bool) -> AbstractContextManager[bool]:
         """Be the only process that writes there.

@@ -24,6 +24,7 @@ class FileLocation:
     live = False
     own = True
     attached = False
+    complaint: str | None = None
 
     def __init__(self, workspace: Workspace, row: IndexRow) -> None:
         """Keep the files of `row` in a folder of their own."""

@@ -36,6 +36,7 @@ class LiveLocation:
 
     live = True
     attached = False
+    complaint: str | None = None
 
     def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
         """Keep the index of `row` below its URL, or in a folder of its own."""
