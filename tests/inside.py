@@ -20,6 +20,7 @@ from requant.adapters.protocol import Backend
 from requant.collection import Collection
 from requant.database import Database
 from requant.indexes.loaded import Loaded as Loaded
+from requant.indexes.location.bond import Bond
 from requant.indexes.newest import Newest
 from requant.scores import normalise as normalise
 from requant.search import Search
@@ -44,6 +45,8 @@ ST_ASK_BYTES = "requant.integration.sentence_transformers.search._ASK_BYTES"
 NEVER_A_COPY = ("requant.store.records.identity._is_copy", lambda *_: False)
 # Ask a place with each search whose it is, instead of now and then.
 ASK_AT_ONCE = ("requant.indexes.location.bond.ASK_EVERY", 0.0)
+# Everybody is let in to write to a live index, at once.
+NO_LOCK = ("requant.indexes.location.write_lock.WriteLock._acquire", lambda *_: True)
 
 
 # Databases
@@ -170,6 +173,26 @@ def before_a_switch(monkeypatch: Any, act: Any) -> None:
 
     for module, name in ((ledger, "use"), (migrations, "switch"), (migrations, "roll_back")):
         monkeypatch.setattr(module, name, first(getattr(module, name)))
+
+
+def within_a_turn(monkeypatch: Any, moment: str, act: Any) -> None:
+    """Call `act()` once, before or after this process has begun to write to a live index."""
+    method = {"before it writes": "announce", "between two batches": "check_turn"}.get(
+        moment, "advance"
+    )
+    done: list[int] = []
+    owner: Any = locations if method == "announce" else Bond
+    call = getattr(owner, method)
+    if method == "check_turn":
+        monkeypatch.setattr(requant.indexes.catch_up, "_BATCH", 40)
+
+    def acting(*arguments: Any) -> Any:
+        if not done:
+            done.append(1)
+            act()
+        return call(*arguments)
+
+    monkeypatch.setattr(owner, method, acting)
 
 
 def look_at_shadow(collection: Collection) -> None:

@@ -14,6 +14,7 @@ from requant.errors import (
     EngineError,
     IndexWarning,
     StoreError,
+    TurnLostError,
     UnsupportedError,
 )
 from requant.indexes.catch_up import Progress, catch_up, outgrown
@@ -91,6 +92,11 @@ class FollowingIndex:
             return loaded
         try:
             return self._brought_up(reader, state, progress, wait)
+        except TurnLostError as error:
+            if wait:
+                raise
+            self._warn(f"{error}; this search is exact")
+            return None
         finally:
             self._lock.release()
 

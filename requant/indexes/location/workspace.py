@@ -67,6 +67,8 @@ def folder_for(folder: Path, identity: Identity) -> Path:
     The folder of a copied database, which was copied along, becomes the copy's.
     """
     owner = _read(folder)
+    if owner is None and folder.is_dir():
+        _write(folder, identity)  # by a version that did not say whose it is
     if owner is None or owner.get("database") == identity.name:
         return folder
     copied_along = identity.knows(owner.get("database", "")) and not _is_where_it_was(folder, owner)
