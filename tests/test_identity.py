@@ -206,6 +206,7 @@ def test_two_databases_of_one_remote_name(tmp_path, engine):
         options = {"engine": engine, "url": url, "remote_name": "notes"}
         with requant.open(tmp_path / "x.db") as db, requant.open(tmp_path / "y.db") as other:
             notes = make(db, options)
+            answers(notes)
             theirs = make(other, {**options, "overwrite": True}, seed=5)
             is_whole(theirs)
             with told("another database's by now"):

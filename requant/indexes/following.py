@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,8 +34,6 @@ from requant.store import (
     ledger,
 )
 
-# A place that fails again within so many seconds is damaged.
-_SOON = 60.0
 # Catching up on this many rows is worth a new generation, so that it is not done again.
 PUBLISH_ROWS = 10_000
 # So much of a long build, and half as much again as is published, is worth not being done twice.
@@ -56,7 +53,6 @@ class FollowingIndex:
         self._loaded: Loaded | None = None
         self._old: list[Loaded] = []  # live ones whose place is not removed yet
         self._doubted: Loaded | None = None  # its place may be somebody else's by now
-        self._failed = ("", 0.0)  # where a search or a catch-up has failed, and when
         self._told = False
 
     @cached_property
@@ -150,20 +146,17 @@ class FollowingIndex:
         if not self._lock.acquire(blocking=False):
             return isinstance(error, CorruptIndexError | EngineError)  # somebody sees to it already
         try:
+            engines_own = isinstance(error, CorruptIndexError | EngineError)
             if self._loaded is not loaded:
-                return isinstance(error, CorruptIndexError | EngineError)
-            self._let_go_of(loaded)
-            if not loaded.name or not isinstance(error, CorruptIndexError | EngineError):
+                return engines_own
+            if loaded.name or not engines_own:
+                self._let_go_of(loaded)
+            if not loaded.name or not engines_own:
                 return False
-            (before, when), now = self._failed, time.monotonic()
-            again = before == loaded.name and now - when < _SOON
-            self._failed = loaded.name, now
-            if again and self._location.own:
-                self._newest.damaged.add(loaded.name)
-                self._warn(f"{error}; it is made again from the stored vectors")
-            if again and isinstance(error, CorruptIndexError):
-                self._newest.damaged.add(loaded.name)
-            return self._location.own or isinstance(error, CorruptIndexError)
+            if not self._location.own and not isinstance(error, CorruptIndexError):
+                return False
+            self._newest.fails(loaded.name, error)
+            return True
         finally:
             self._lock.release()
 
@@ -231,7 +224,11 @@ class FollowingIndex:
                     if ours and loaded.name:
                         self._leave_old_places(loaded)
                     return True
-                return ours and self._publish(loaded)
+                try:
+                    return ours and self._publish(loaded)
+                except CorruptIndexError as error:
+                    self.outlives(loaded, error)  # it is opened or made again when it is next used
+                    raise
 
     def close(self) -> None:
         """Publish what is to be published, if that is possible, and let go of the memory."""
@@ -286,7 +283,7 @@ class FollowingIndex:
     def _publish_or_warn(self) -> None:
         try:
             self.publish(wait=False)
-        except (StoreError, EngineError) as error:
+        except (StoreError, EngineError, CorruptIndexError) as error:
             if self._loaded is not None:
                 self._loaded.postponed = self._loaded.unpublished
             self._warn(f"{error}; it is not on disk until a later publication succeeds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from requant.errors import CorruptDataError, CorruptIndexError
@@ -10,6 +11,9 @@ from requant.indexes.location import Location, Workspace
 from requant.indexes.spec import index_spec
 from requant.quantizers import factory
 from requant.store import Generation, Head, IndexRow, ledger
+
+# A place that fails again within so many seconds is damaged.
+_SOON = 60.0
 
 
 class Newest:
@@ -29,6 +33,7 @@ class Newest:
         self._location = location
         self._warn = warn
         self.damaged: set[str] = set()
+        self._failed = ("", 0.0)
 
     def open(self, log_floor: int, head: Head | None) -> Loaded | None:
         """Return the newest one that is whole and not older than the change log, if there is one.
@@ -59,6 +64,14 @@ class Newest:
                 continue
             loaded.unpublished = len(self.damaged)  # what is damaged is to be replaced
             return loaded
+
+    def fails(self, name: str, error: BaseException) -> None:
+        """Note that a place was opened and failed in use: again, and it is taken for damaged."""
+        (before, when), now = self._failed, time.monotonic()
+        self._failed = name, now
+        if before == name and now - when < _SOON:
+            self.damaged.add(name)
+            self._warn(f"{error}; it is made again from the stored vectors")
 
     def _take_for_damaged(self, file: str, error: Exception) -> None:
         if file in ledger.files(self._store, self._row.id):

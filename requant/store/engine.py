@@ -28,6 +28,11 @@ _PRAGMAS = (
     "PRAGMA mmap_size = 0",
 )
 _BUSY_SECONDS = 60.0
+# What waits for more than this server's disk stays as it is.
+_DURABLY = (
+    "SELECT set_config('synchronous_commit', 'on', true) "
+    "WHERE current_setting('synchronous_commit') = 'off'"
+)
 _CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
 _OLDER_SCHEMAS = ("1", "2")  # those that lack nothing but tables and columns
 _NO_LIMIT = -1  # kept readers must not use up the connections of writers
@@ -83,7 +88,7 @@ class Store:
         with self.gate.entered(), self.errors("write"), self.engine.connect() as connection:
             if self.sql.name != "sqlite":
                 with connection.begin():
-                    connection.execute(sa.text("SET LOCAL synchronous_commit = on"))
+                    connection.execute(sa.text(_DURABLY))
                     yield connection
                 return
             # Past SQLAlchemy, whose transaction would begin first and lock the pragma.

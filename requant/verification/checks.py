@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.errors import EngineError, RequantError
+from requant.errors import CorruptIndexError, EngineError, RequantError
 from requant.indexes import IndexSet, Loaded, prepared
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Quantizer
@@ -64,7 +64,7 @@ def verify_collection(
         else:
             try:
                 _check_index(reader, owner, state, name, loaded, report)
-            except EngineError as error:
+            except (EngineError, CorruptIndexError) as error:
                 report.problems.append(f"index {name!r}: {error}")
     return report
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 
 from requant.adapters.protocol import Backend
 from requant.errors import CorruptIndexError, EngineError, TurnLostError
@@ -14,6 +15,13 @@ from requant.store import CollectionRow, IndexRow, Watermark, ledger, locations
 
 # How often a place in use is asked whose it is, in seconds.
 ASK_EVERY = 2.0
+# How often this process has written to a place or made it: then others in it ask at once.
+_written: Counter[str] = Counter()
+
+
+def wrote(where: str) -> None:
+    """Let whoever uses the place ask whose it is."""
+    _written[where] += 1
 
 
 class Bond:
@@ -33,6 +41,7 @@ class Bond:
         self._agreed: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {}
         self._turn = (0, "")
         self._asked = 0.0
+        self._seen = -1  # how much of `_written` there was then
 
     def renew(self, name: str, backend: Backend, least: int) -> None:
         """Accept a place that was opened; raises CorruptIndexError if it is not as it was left.
@@ -56,10 +65,11 @@ class Bond:
 
     def holds(self, name: str, backend: Backend) -> bool:
         """Whether a place in use is still ours; it is not asked more often than needs be."""
-        now = time.monotonic()
-        if now - self._asked < ASK_EVERY or not backend.capabilities.notes:
+        now, written = time.monotonic(), _written[self._where(name)]
+        recently = now - self._asked < ASK_EVERY and written == self._seen
+        if recently or not backend.capabilities.notes:
             return True
-        self._asked = now
+        self._asked, self._seen = now, written
         try:
             note = notes.read(backend)
         except EngineError:
@@ -82,8 +92,10 @@ class Bond:
         if not locations.announce(self._store, index, name, seq, serial, token):
             raise TurnLostError(self._lost(name))
         self._turn = (serial, token)
+        wrote(self._where(name))
         notes.write(backend, Note(self._workspace.identity.name, owner, index, serial, token, seq))
         self._agreed[name] = (self._turn, self._turn)
+        self._asked, self._seen = time.monotonic(), _written[self._where(name)]
 
     def check_turn(self, name: str) -> None:
         """Raise TurnLostError if another process has begun to write to the place."""

@@ -12,7 +12,7 @@ from requant.adapters import making, registry
 from requant.adapters.files import Digest
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.errors import InputError, LocationTakenError, UnsupportedError
-from requant.indexes.location.bond import Bond
+from requant.indexes.location.bond import Bond, wrote
 from requant.indexes.location.removal import remove
 from requant.indexes.location.workspace import Workspace, on_disk
 from requant.indexes.location.write_lock import WriteLock
@@ -133,6 +133,7 @@ class LiveLocation:
                 locations.remove(store, self._row.id, name)
             raise  # what may have been half made under a name of ours is removed later
         locations.made(store, self._row.id, name)
+        wrote(self._address(name))
         return name, backend
 
     def _wish(self) -> str | None:
