@@ -13,7 +13,7 @@ from requant.adapters import notes
 from requant.adapters.lancedb.calls import Caller, _AbsentError
 from requant.adapters.lancedb.columns import CODE
 from requant.adapters.lancedb.place import Place
-from requant.adapters.lancedb.table import Table, _caller, _connected, _opened
+from requant.adapters.lancedb.table import Table, caller_of, connected, opened
 
 _KEY = "requant-note"
 
@@ -44,11 +44,11 @@ def noted_at(place: Place) -> str | None:
     """Return the text of the table at a place, None where there is none."""
     if place.folder:
         return notes.read(place.folder)
-    call = _caller(place)
+    call = caller_of(place)
     if place.remote:
         return _read_beside(place, call)
     try:
-        inner, schema, *_ = call(_opened(place))
+        inner, schema, *_ = call(opened(place))
     except _AbsentError:
         return None
     inner.close()
@@ -60,7 +60,7 @@ def drop(place: Place) -> None:
     if not place.remote:
         return
     try:
-        _caller(place)(_drop_beside(place))
+        caller_of(place)(_drop_beside(place))
     except _AbsentError:
         return
 
@@ -84,14 +84,14 @@ def _read_beside(place: Place, call: Caller) -> str | None:
 
 
 async def _rows_beside(place: Place) -> Any:
-    table = await (await _connected(place)).open_table(_beside(place))
+    table = await (await connected(place)).open_table(_beside(place))
     return (await table.query().limit(1).to_arrow()).to_pylist()
 
 
 async def _write_beside(place: Place, text: str) -> None:
     data = pa.table({"text": [text]})
-    await (await _connected(place)).create_table(_beside(place), data, mode="overwrite")
+    await (await connected(place)).create_table(_beside(place), data, mode="overwrite")
 
 
 async def _drop_beside(place: Place) -> None:
-    await (await _connected(place)).drop_table(_beside(place))
+    await (await connected(place)).drop_table(_beside(place))
