@@ -140,10 +140,12 @@ def _check(place: Place, plan: Plan, schema: Any) -> None:
 
 
 def caller_of(place: Place) -> Caller:
+    """Return what runs calls at a place."""
     return Caller(str(place), place.secrets)
 
 
 async def connected(place: Place) -> Any:
+    """Return a connection that sees at once what other processes write."""
     # Without an interval, a handle never sees what other processes write.
     interval = None if place.remote else timedelta(0)
     return await lancedb.connect_async(
@@ -157,6 +159,7 @@ async def _created(place: Place, plan: Plan) -> Any:
 
 
 async def opened(place: Place) -> tuple[Any, Any, int, int]:
+    """Return a table, its schema, its version, and the one that the last flush left."""
     inner = await (await connected(place)).open_table(place.table)
     schema = await inner.schema()
     if place.remote:
