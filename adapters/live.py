@@ -13,6 +13,12 @@ class LiveStructure(Structure, Protocol):
     def flush(self) -> None:
         """Make what was accepted durable; nobody writes meanwhile."""
 
+    def note(self, text: str) -> None:
+        """Replace the text that the place keeps; as durable as what was flushed."""
+
+    def noted(self) -> str | None:
+        """Return the text that the place keeps now, None without one."""
+
     def close(self) -> None:
         """Let go of files and connections."""
 
@@ -23,14 +29,24 @@ S = TypeVar("S", bound=LiveStructure)
 class LiveBackend(GuardedBackend[S]):
     """A `Backend` of storage "live" around a structure that has its place.
 
-    An engine adds its `capabilities`, `create`, `open` and `drop`, and tells by the `sharing` that
-    it passes to `__init__` whether calls may overlap.
+    An engine adds its `capabilities`, `create`, `open`, `drop` and `noted_at`, and tells by the
+    `sharing` that it passes to `__init__` whether calls may overlap.
     """
 
     def flush(self, location: str | None = None) -> None:
         """Make what was accepted durable; the index stays where it is."""
         with self._writing:
             self._structure.flush()
+
+    def note(self, text: str) -> None:
+        """Replace the text that the place keeps."""
+        with self._writing:
+            self._structure.note(text)
+
+    def noted(self) -> str | None:
+        """Return the text that the place keeps now, None without one."""
+        with self._reading:
+            return self._structure.noted()
 
     def close(self) -> None:
         """Let go of memory, files and connections; closing twice is harmless."""

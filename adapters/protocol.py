@@ -67,6 +67,7 @@ class Capabilities:
     structure from them. `mmap`: `open(mmap=True)` maps the file instead of reading it.
     `parallel`: a batch of queries uses several cores inside the engine.
     `survives_fork`: an open index can be used in a forked child; else it raises ForkedError there.
+    `notes`: a place of a "live" engine keeps a short text of its owner's, see `Noting`.
     `params`: the names that `IndexSpec.params` may hold, each with a line of explanation.
     `secrets`: more such names, whose values are passed on opening and never stored.
     """
@@ -79,6 +80,7 @@ class Capabilities:
     mmap: bool = False
     parallel: bool = False
     survives_fork: bool = False
+    notes: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
 
@@ -250,6 +252,36 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of memory, files and connections; closing twice is harmless."""
+        ...
+
+
+class Noting(Protocol):
+    """A "live" backend whose place keeps a short text, by which its owner knows it again.
+
+    The text belongs to the place, not to this object: it is there for whoever opens the place next,
+    goes where its data go (a copied folder, a restored snapshot), and is gone when it is dropped.
+    """
+
+    def note(self, text: str) -> None:
+        """Replace the text, wholly or not at all; it is durable once `flush` has returned.
+
+        Whoever reads it sees the new text at once. Raises EngineError.
+        """
+        ...
+
+    def noted(self) -> str | None:
+        """Return the text as it stands in the place now, whoever wrote it; None without one.
+
+        Raises EngineError where the place cannot be reached.
+        """
+        ...
+
+    @classmethod
+    def noted_at(cls, spec: IndexSpec, location: str) -> str | None:
+        """Return the text of a place without opening it: only the params of `spec` have to fit.
+
+        None where nothing stands, or something without a text. Raises EngineError.
+        """
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,11 +16,20 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.collection import Collection
-from requant.errors import ExistsError, InputError
-from requant.indexes import Secrets, Workspace, sweep
+from requant.errors import ExistsError, IndexWarning, InputError
+from requant.indexes import Secrets, Workspace, folder_for, sweep
 from requant.inputs import check_name, check_secrets
 from requant.scores import Metric
-from requant.store import CollectionRow, catalog, engine_of, ledger, open_store
+from requant.store import (
+    CollectionRow,
+    Identity,
+    Store,
+    catalog,
+    engine_of,
+    identity,
+    ledger,
+    open_store,
+)
 
 MAX_DIM = 65_536
 
@@ -146,14 +156,33 @@ def open_database(
         store = open_store(engine, owned=True)
         store.gate.live_in(home)
         weakref.finalize(store, _remove, home, os.getpid())
-        return Database(Workspace(store, home / "indexes", secrets), temporary=True)
+        ours = identity.establish(store)
+        return Database(Workspace(store, home / "indexes", secrets, ours), temporary=True)
     engine, owned = engine_of(target, durable=durable)
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
-        folder = f"{engine.url.database}.indexes"
+        # Through a link, it is the same folder.
+        folder = f"{os.path.realpath(engine.url.database or '')}.indexes"
     store = open_store(engine, owned=owned, durable=durable)
-    return Database(Workspace(store, Path(folder).absolute(), secrets))
+    try:
+        ours = identity.establish(store)
+    except BaseException:
+        store.close()
+        raise
+    if ours.shared:
+        warnings.warn(_copied(store, ours), IndexWarning, stacklevel=3)
+    place = folder_for(Path(folder).absolute(), ours)
+    return Database(Workspace(store, place, secrets, ours))
+
+
+def _copied(store: Store, ours: Identity) -> str:
+    return (
+        f"{store.engine.url!r} is a copy of the database at {ours.copied_from}: {ours.shared} "
+        "place(s) of indexes on servers or at URLs are left to that one, and made again under "
+        "names of their own when they are next used (if it was moved, not copied, remove the old "
+        "ones)"
+    )
 
 
 def _remove(home: Path, owner: int) -> None:

@@ -12,6 +12,7 @@ RequantError
 ├── UnsupportedError, EngineMissingError(ImportError), EngineError, ForkedError
 ├── CorruptDataError, CorruptIndexError, LocationTakenError
 └── StoreError                        the database cannot be opened, read or written
+    └── TurnLostError                 two wrote to one live index: the connection of one was cut
 
 IndexWarning(UserWarning)             an index was damaged and made again, or cannot be written
 ```
@@ -50,6 +51,7 @@ __all__ = [
     "NonFiniteError",
     "RequantError",
     "StoreError",
+    "TurnLostError",
     "UnknownCollectionError",
     "UnknownEngineError",
     "UnknownIdError",
@@ -90,6 +92,10 @@ class ExistsError(RequantError):
 
 class StoreError(RequantError):
     """The database cannot be opened, read or written; the driver's error is the cause."""
+
+
+class TurnLostError(StoreError):
+    """Another process has begun to write to a live index although it was this one's turn."""
 
 
 class IndexWarning(UserWarning):

@@ -20,11 +20,12 @@ from requant.adapters.protocol import Backend
 from requant.collection import Collection
 from requant.database import Database
 from requant.indexes import index_config
-from requant.indexes.following import FollowingIndex
 from requant.indexes.loaded import Loaded as Loaded
+from requant.indexes.location.bond import Bond
+from requant.indexes.newest import Newest
 from requant.scores import normalise as normalise
 from requant.search import Search
-from requant.store import ledger, locations
+from requant.store import Identity, ledger, locations, migrations
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
@@ -41,8 +42,20 @@ LANCEDB_READER_PAGE = "requant.integration.readers.foreign.lancedb_tables._PAGE"
 ST_RESCORE_FLOATS = "requant.integration.sentence_transformers.search._RESCORE_FLOATS"
 ST_ASK_BYTES = "requant.integration.sentence_transformers.search._ASK_BYTES"
 
+# A copy that has the machine, the path and the inode of the original, as far as one can see.
+NEVER_A_COPY = ("requant.store.records.identity._is_copy", lambda *_: False)
+# Ask a place with each search whose it is, instead of now and then.
+ASK_AT_ONCE = ("requant.indexes.location.bond.ASK_EVERY", 0.0)
+# Everybody is let in to write to a live index, at once.
+NO_LOCK = ("requant.indexes.location.write_lock.WriteLock._acquire", lambda *_: True)
+
 
 # Databases
+
+
+def identity_of(db: Database) -> Identity:
+    """Return whose the database is."""
+    return db._workspace.identity
 
 
 def folder_of(db: Database) -> Path:
@@ -153,13 +166,50 @@ def before_the_log_is_pruned(monkeypatch: Any, act: Any) -> None:
 
 def before_a_generation_is_opened(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever the file of an index is about to be opened."""
-    opened = FollowingIndex._open
+    opened = Newest._opened
 
-    def acting(self: FollowingIndex, *arguments: Any) -> Any:
+    def acting(self: Newest, *arguments: Any) -> Any:
         act()
         return opened(self, *arguments)
 
-    monkeypatch.setattr(FollowingIndex, "_open", acting)
+    monkeypatch.setattr(Newest, "_opened", acting)
+
+
+def before_a_switch(monkeypatch: Any, act: Any) -> None:
+    """Call `act()` when another index is about to be used, in the last moment before."""
+    done: list[int] = []
+
+    def first(call: Any) -> Any:
+        def acting(*arguments: Any) -> None:
+            if not done:
+                done.append(1)
+                act()
+            call(*arguments)
+
+        return acting
+
+    for module, name in ((ledger, "use"), (migrations, "switch"), (migrations, "roll_back")):
+        monkeypatch.setattr(module, name, first(getattr(module, name)))
+
+
+def within_a_turn(monkeypatch: Any, moment: str, act: Any) -> None:
+    """Call `act()` once, before or after this process has begun to write to a live index."""
+    method = {"before it writes": "announce", "between two batches": "check_turn"}.get(
+        moment, "advance"
+    )
+    done: list[int] = []
+    owner: Any = locations if method == "announce" else Bond
+    call = getattr(owner, method)
+    if method == "check_turn":
+        monkeypatch.setattr(requant.indexes.catch_up, "_BATCH", 40)
+
+    def acting(*arguments: Any) -> Any:
+        if not done:
+            done.append(1)
+            act()
+        return call(*arguments)
+
+    monkeypatch.setattr(owner, method, acting)
 
 
 def look_at_shadow(collection: Collection) -> None:

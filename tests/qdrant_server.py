@@ -117,6 +117,9 @@ class QdrantServer:
             made = self._client.create_collection(name, wanted.vectors, metadata=metadata)
             self._created[name] = body
             return made
+        if method == "PATCH":
+            changed = models.UpdateCollection.model_validate(body)
+            return self._client.update_collection(name, metadata=changed.metadata)
         info = _plain(self._client.get_collection(name))
         # Local mode forgets this.
         info["config"]["quantization_config"] = self._created.get(name, {}).get(
@@ -193,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return self._reply(*reply)
 
-    do_GET = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
 
     def _reply(self, status: int, result: Any) -> None:
         good = status == 200

@@ -229,6 +229,58 @@ def test_what_was_replaced_behind_our_back_is_noticed(tmp_path):
         db.collection("notes").search(UNIT[0])
 
 
+def test_what_lost_half_of_its_items_is_refused(tmp_path):
+    where = faiss_file(tmp_path / "x.index", faiss.IndexFlatIP(DIM), np.arange(N))
+    with requant.open(tmp_path / "x.db") as db:
+        fill(db, range(N)).attach_index("main", engine="faiss", location=where)
+    half = faiss.IndexIDMap2(faiss.IndexFlatIP(DIM))
+    half.add_with_ids(UNIT[::2], np.arange(0, N, 2))
+    faiss.write_index(half, where)
+    with requant.open(tmp_path / "x.db") as db:
+        notes = db.collection("notes")
+        with pytest.raises(requant.CorruptIndexError, match="holds 250 vectors"):
+            notes.search(UNIT[1])
+        assert not notes.verify().ok
+
+
+def test_a_table_with_a_few_rows_less_is_refused(tmp_path):
+    base = lancedb.connect(tmp_path / "lance")
+    rows = pa.table(
+        {
+            "id": [str(i) for i in range(N)],
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(UNIT.reshape(-1)), DIM),
+        }
+    )
+    table = base.create_table("t", rows)
+    with requant.open(tmp_path / "x.db") as db:
+        notes = fill(db, range(N))
+        notes.attach_index("main", engine="lancedb", location=str(tmp_path / "lance" / "t"))
+    table.delete("id in ('3', '7')")
+    with (
+        requant.open(tmp_path / "x.db") as db,
+        pytest.raises(requant.CorruptIndexError, match="holds 498 vectors"),
+    ):
+        db.collection("notes").search(UNIT[3])
+
+
+def test_what_was_changed_and_is_as_good_is_told_and_used(tmp_path):
+    where = faiss_file(tmp_path / "x.index", faiss.IndexFlatIP(DIM), np.arange(N))
+    with requant.open(tmp_path / "x.db") as db:
+        notes = fill(db, range(N))
+        notes.attach_index("main", engine="faiss", location=where)
+        assert notes.verify().ok
+    more = faiss.IndexIDMap2(faiss.IndexFlatIP(DIM))
+    more.add_with_ids(np.concatenate([UNIT, -UNIT[:10]]), np.arange(N + 10))
+    faiss.write_index(more, where)
+    with requant.open(tmp_path / "x.db") as db:
+        notes = db.collection("notes")
+        with pytest.warns(requant.IndexWarning, match="finds 100% of 200 stored ones"):
+            notes.search(UNIT[0])
+        is_right(notes)
+        (problem,) = notes.verify().problems
+        assert "was changed since it was attached" in problem
+
+
 def test_keys_are_not_stored(db, tmp_path):
     notes = fill(db, range(N))
     with pytest.raises(InputError, match=r"requant\.open"):

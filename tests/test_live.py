@@ -152,9 +152,8 @@ def test_a_catch_up_that_fails_is_done_again(path, engine, monkeypatch):
         notes.delete(range(20))
         lost = requant.EngineError("the connection was lost")
         failing.fail_at("upsert", error=lost, after=True)
-        with pytest.raises(requant.EngineError, match="lost"):
-            notes.search(np.ones(8))
         answers_are_exact(notes)
+        assert failing.calls["open"] == 1
         assert held(notes) == expected(notes)
 
 
@@ -351,7 +350,7 @@ def test_a_database_of_schema_1_is_brought_up_to_date(path):
         notes.upsert(range(N), vectors(N))
         with db.engine.begin() as connection:
             connection.execute(sa.text("DROP TABLE requant_locations"))
-            connection.execute(sa.text("UPDATE requant_meta SET value = '1'"))
+            connection.execute(sa.text("UPDATE requant_meta SET value = '1' WHERE name = 'schema'"))
     with requant.open(path) as db:
         notes = db.collection("notes")
         notes.add_index("main", engine="lancedb")

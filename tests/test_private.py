@@ -23,7 +23,6 @@ INSIDE = {"tests/inside.py", "benchmarks/inside.py"}
 # What still is to be given a door, by top folder: nothing is to be added here.
 PENDING = {
     ("adapters", "_mapped"),
-    ("adapters", "_connected"),
     ("adapters", "_connect"),
     ("adapters", "_info"),
     ("adapters", "_AbsentError"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.lancedb.place import Place, place_of
-from requant.adapters.lancedb.table import _connected
+from requant.adapters.lancedb.table import connected
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.errors import InputError
 
@@ -33,7 +33,7 @@ def place_named(location: str, wishes: IndexSpec) -> Place:
 
 async def opened(place: Place) -> tuple[Any, Any]:
     """Return the table and its schema."""
-    table = await (await _connected(place)).open_table(place.table)
+    table = await (await connected(place)).open_table(place.table)
     return table, await table.schema()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from requant.adapters.guards import check_supported
+from requant.adapters.lancedb import noting
 from requant.adapters.lancedb import table as tables
 from requant.adapters.lancedb.attached import AttachedTable
 from requant.adapters.lancedb.capabilities import CAPABILITIES
@@ -81,7 +82,14 @@ class LancedbBackend(LiveBackend[Rows]):
         Raises:
             EngineError: what stands there was not made by requant, or cannot be reached.
         """
-        tables.drop(place_of(location, spec))
+        place = place_of(location, spec)
+        tables.drop(place)
+        noting.drop(place)
+
+    @classmethod
+    def noted_at(cls, spec: IndexSpec, location: str) -> str | None:
+        """Return the text of the table at `location`; raises EngineError."""
+        return noting.noted_at(place_of(location, spec))
 
     @classmethod
     def attach(cls, location: str, params: Mapping[str, Any]) -> Attached:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from requant.adapters.errors import EngineError
+from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.forks import OneProcess
 from requant.quantizers.errors import RequantError
 
@@ -37,10 +37,11 @@ _ADVICE = (
         "it cannot be reached: check the address and the network, and try again",
     ),
     ("conflict|concurrent", "other processes keep writing to it: try again"),
-    (
-        "not found|NotFound|corrupt|Invalid(Data|File)|magic|truncated|out of range",
-        "a file of the table is missing or damaged: rebuild the index",
-    ),
+)
+_DAMAGE = re.compile(
+    "not found|NotFound|corrupt|Invalid(Data|File)|magic|truncated|out of range|"
+    "No such file|too small|too short|failed to fill|end of file|EOF|decod",
+    re.I,
 )
 
 
@@ -63,7 +64,8 @@ class Caller:
     def __call__(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return what it returns.
 
-        Raises EngineError for whatever LanceDB raises; _AbsentError and _TakenError are two.
+        Raises EngineError for whatever LanceDB raises, of which _AbsentError and _TakenError are
+        two, and CorruptIndexError where a file is missing or damaged.
         """
         try:
             return _loop().run(coroutine)
@@ -92,6 +94,10 @@ class Caller:
         if _TAKEN.search(text):
             return _TakenError(f"lancedb failed at {self.place}: {text}")
         advice = next((told for sign, told in _ADVICE if re.search(sign, str(error), re.I)), "")
+        if not advice and _DAMAGE.search(str(error)):
+            return CorruptIndexError(
+                f"a file of the table at {self.place} is missing or damaged ({text})"
+            )
         return EngineError(
             f"lancedb failed at {self.place}: {advice or text}" + _aside(advice, text)
         )

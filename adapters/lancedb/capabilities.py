@@ -53,6 +53,7 @@ CAPABILITIES = Capabilities(
     # LanceDB restarts its threads in a forked child, but one in five children that opened a table
     # was seen to hang.
     survives_fork=False,
+    notes=True,
     params={
         "index": "LanceDB's index by name, such as IVF_SQ, IVF_FLAT or IVF_HNSW_SQ (int8 and uint8:"
         " IVF_SQ, other flat and ivf: IVF_FLAT, hnsw: IVF_HNSW_SQ or IVF_HNSW_FLAT, native:"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from requant.adapters import notes
 from requant.adapters.errors import LocationTakenError
 from requant.adapters.guards import whole_number
 from requant.adapters.lancedb.columns import described
@@ -94,6 +95,7 @@ def remove(folder: Path) -> None:
     table = folder / f"{_TABLE}.lance"
     if table.exists():
         shutil.rmtree(table)
+    notes.remove(folder)
     (folder / _MARKER).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()

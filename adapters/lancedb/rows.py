@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from requant.adapters.lancedb import writes
+from requant.adapters.lancedb import noting, writes
 from requant.adapters.lancedb.search import Wish, search
 from requant.adapters.lancedb.table import Table
 from requant.adapters.lancedb.upkeep import Upkeep
@@ -51,6 +51,14 @@ class Rows:
     def flush(self) -> None:
         """Index and compact the table, and make its files durable."""
         self._upkeep.flush()
+
+    def note(self, text: str) -> None:
+        """Replace the text of the table."""
+        noting.note(self.table, text)
+
+    def noted(self) -> str | None:
+        """Return the text of the table."""
+        return noting.noted(self.table)
 
     def close(self) -> None:
         """Let go of the table."""

@@ -41,7 +41,7 @@ def create(place: Place, plan: Plan, overwrite: bool) -> Table:
         drop(place, anyones=not place.folder)
     if place.folder:
         _claim(place, plan)
-    call = _caller(place)
+    call = caller_of(place)
     try:
         inner = call(_created(place, plan))
     except _TakenError:
@@ -57,11 +57,11 @@ def create(place: Place, plan: Plan, overwrite: bool) -> Table:
 
 def open_table(place: Place, plan: Plan) -> Table:
     """Return the table that stands there; raises CorruptIndexError unless it fits `plan`."""
-    call = _caller(place)
+    call = caller_of(place)
     if place.folder and not place.folder.is_dir():
         raise CorruptIndexError(f"there is no lancedb index at {place}")
     try:
-        inner, schema, version, flushed = call(_opened(place))
+        inner, schema, version, flushed = call(opened(place))
     except _AbsentError as error:
         raise CorruptIndexError(f"there is no lancedb index at {place}") from error
     _check(place, plan, schema)
@@ -83,9 +83,9 @@ def drop(place: Place, anyones: bool = False) -> None:
     if place.folder:
         _drop_folder(place)
         return
-    call = _caller(place)
+    call = caller_of(place)
     try:
-        inner, schema, *_ = call(_opened(place))
+        inner, schema, *_ = call(opened(place))
     except _AbsentError:
         return
     inner.close()
@@ -139,11 +139,13 @@ def _check(place: Place, plan: Plan, schema: Any) -> None:
         raise CorruptIndexError(f"the table at {place} has other columns than requant's: {schema}")
 
 
-def _caller(place: Place) -> Caller:
+def caller_of(place: Place) -> Caller:
+    """Return what runs calls at a place."""
     return Caller(str(place), place.secrets)
 
 
-async def _connected(place: Place) -> Any:
+async def connected(place: Place) -> Any:
+    """Return a connection that sees at once what other processes write."""
     # Without an interval, a handle never sees what other processes write.
     interval = None if place.remote else timedelta(0)
     return await lancedb.connect_async(
@@ -152,12 +154,13 @@ async def _connected(place: Place) -> Any:
 
 
 async def _created(place: Place, plan: Plan) -> Any:
-    database = await _connected(place)
+    database = await connected(place)
     return await database.create_table(place.table, schema=schema_of(plan.spec))
 
 
-async def _opened(place: Place) -> tuple[Any, Any, int, int]:
-    inner = await (await _connected(place)).open_table(place.table)
+async def opened(place: Place) -> tuple[Any, Any, int, int]:
+    """Return a table, its schema, its version, and the one that the last flush left."""
+    inner = await (await connected(place)).open_table(place.table)
     schema = await inner.schema()
     if place.remote:
         return inner, schema, 0, 0
@@ -166,4 +169,4 @@ async def _opened(place: Place) -> tuple[Any, Any, int, int]:
 
 
 async def _dropped(place: Place) -> None:
-    await (await _connected(place)).drop_table(place.table)
+    await (await connected(place)).drop_table(place.table)

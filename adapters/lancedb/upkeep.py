@@ -11,7 +11,8 @@ from typing import Any
 
 from lancedb.index import BTree
 
-from requant.adapters.errors import EngineError
+from requant.adapters import notes
+from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.lancedb.calls import is_conflict
 from requant.adapters.lancedb.columns import CODE, KEY
 from requant.adapters.lancedb.place import sync
@@ -38,7 +39,7 @@ class Upkeep:
         """Compact the table if it is time to; what fails is left for the next time."""
         self._commits += 1
         if self._commits >= _COMMITS and not self._table.place.remote:
-            with contextlib.suppress(EngineError):
+            with contextlib.suppress(EngineError, CorruptIndexError):
                 self._do(_optimized(self._table))
             self._commits = 0
 
@@ -51,11 +52,14 @@ class Upkeep:
                 self._do(_indexed(table))
             return
         self._index(state)
-        with contextlib.suppress(EngineError):  # a courtesy to whoever opens the table
+        with contextlib.suppress(
+            EngineError, CorruptIndexError
+        ):  # a courtesy to whoever opens the table
             table.call(_marked(table))
         if table.place.folder:
             try:
                 sync(table.place.folder, self._synced)
+                notes.sync(table.place.folder)
             except OSError as error:
                 raise EngineError(f"{table.place} cannot be made durable: {error}") from error
 

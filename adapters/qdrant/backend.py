@@ -61,6 +61,11 @@ class QdrantBackend(LiveBackend[Points]):
         opening.remove(spec, location)
 
     @classmethod
+    def noted_at(cls, spec: IndexSpec, location: str) -> str | None:
+        """Return the text of the index at `location`; raises EngineError."""
+        return opening.noted_at(spec, location)
+
+    @classmethod
     def attach(cls, location: str, params: Mapping[str, Any]) -> Attached:
         """Ask a collection of another program's, read only; `params` as in `attached.PARAMS`.
 

@@ -28,6 +28,7 @@ CAPABILITIES = Capabilities(
         ),
         *(Support(format, "hnsw", metrics, key_sets=True) for format, metrics in _METRICS.items()),
     ),
+    notes=True,
     params={
         "m": "hnsw: links of a node (16)",
         "ef_construct": "hnsw: candidates looked at while a node is linked (100)",

@@ -16,6 +16,7 @@ from requant.adapters.qdrant.collection import params_of
 from requant.adapters.qdrant.connection import Chunk, Wish
 
 T = TypeVar("T")
+NOTE = "requant-note"
 
 
 class Caller(Protocol):
@@ -110,6 +111,15 @@ class ClientConnection:
     def flush(self) -> None:
         """Do nothing: a server has applied and logged what it answered for."""
 
+    def note(self, text: str) -> None:
+        """Keep the text in the metadata of the collection, beside what else is there."""
+        metadata = {NOTE: text}
+        self._call(lambda: self.client.update_collection(self._name, metadata=metadata))
+
+    def noted(self) -> str | None:
+        """Return the text in the metadata of the collection."""
+        return note_in(self._call(lambda: self.client.get_collection(self._name)))
+
     def close(self) -> None:
         """Close the connection."""
         self.client.close()
@@ -123,3 +133,9 @@ class ClientConnection:
             lambda: self.client.retrieve(self._name, keys, with_payload=False, with_vectors=vectors)
         )
         return records
+
+
+def note_in(info: Any) -> str | None:
+    """Return the text in what is told of a collection, None without one."""
+    found = (getattr(info.config, "metadata", None) or {}).get(NOTE)
+    return found if isinstance(found, str) else None

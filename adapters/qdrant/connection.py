@@ -58,5 +58,11 @@ class Connection(Protocol):
     def flush(self) -> None:
         """Make everything accepted durable."""
 
+    def note(self, text: str) -> None:
+        """Replace the text that is kept with the points."""
+
+    def noted(self) -> str | None:
+        """Return the text that is kept with the points, None without one."""
+
     def close(self) -> None:
         """Let go of it."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import qdrant_edge as edge
 
+from requant.adapters import notes
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.forks import keep_from_children
 from requant.adapters.locks import Sharing
@@ -98,6 +99,15 @@ class EdgeConnection:
     def flush(self) -> None:
         """Sync everything."""
         self._run(self._shard.flush)
+        notes.sync(self._path)
+
+    def note(self, text: str) -> None:
+        """Write a file beside the shard."""
+        notes.write(self._path, text)
+
+    def noted(self) -> str | None:
+        """Read the file beside the shard."""
+        return notes.read(self._path)
 
     def close(self) -> None:
         """Close the shard, which flushes it, and let others have the folder."""
@@ -159,6 +169,11 @@ def load(spec: IndexSpec, layout: Layout, path: Path) -> EdgeConnection:
 def is_failure(error: BaseException) -> bool:
     """Whether Qdrant failed, rather than the user interrupting it."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def noted_at(spec: IndexSpec, path: Path) -> str | None:
+    """Return the text beside a shard."""
+    return notes.read(path)
 
 
 def remove(path: Path) -> None:

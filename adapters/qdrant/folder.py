@@ -62,17 +62,24 @@ class FolderLock:
 
 def has_room(path: Path, needed: int) -> bool:
     """Whether the disk takes `needed` bytes more, and something to spare."""
-    return shutil.disk_usage(path).free >= needed + _RESERVE
+    return _free(path) >= needed + _RESERVE
 
 
 def check_room(path: Path, needed: int = 0) -> None:
     """Raise EngineError unless `has_room`."""
     if not has_room(path, needed):
-        free = shutil.disk_usage(path).free
+        free = _free(path)
         raise EngineError(
             f"the disk of {path} is nearly full, {free >> 20} MB are left of the "
             f"{(needed + _RESERVE) >> 20} MB that this may take: make room and write again"
         )
+
+
+def _free(path: Path) -> int:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError as error:
+        raise EngineError(f"the folder {path} has gone: {error}") from error
 
 
 def reserve(path: Path, mark: dict[str, Any], overwrite: bool) -> None:

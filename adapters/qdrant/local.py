@@ -46,6 +46,8 @@ class LocalConnection(ClientConnection):
         super().__init__(client, _NAME, _run)
         self._spec = spec
         self._path = path
+        self._note: str | None = None
+        self._in_file: str | None = None
         _run(lambda: client.create_collection(_NAME, **settings_of(layout)))
 
     def flush(self) -> None:
@@ -53,11 +55,22 @@ class LocalConnection(ClientConnection):
         if self._path is not None:
             try:
                 publish(self._path, self._save)
+                self._in_file = self._note
             except OSError as error:
                 raise EngineError(f"cannot write {self._path}: {error}") from error
 
-    def refill(self, keys: Keys, codes: Codes) -> None:
+    def note(self, text: str) -> None:
+        """Keep the text with what `flush` will write: until then, the file is another's to see."""
+        self._note = text
+
+    def noted(self) -> str | None:
+        """Return the text: that of the file, if somebody else has written it anew."""
+        found = noted_at(self._spec, self._path) if self._path is not None else self._in_file
+        return self._note if found == self._in_file else found
+
+    def refill(self, keys: Keys, codes: Codes, note: str | None) -> None:
         """Take in what `flush` wrote."""
+        self._note = self._in_file = note
         for start in range(0, len(keys), _PAGE):
             part = slice(start, start + _PAGE)
             self.upsert(iter([(keys[part].tolist(), vectors_of(codes[part], self._spec))]))
@@ -77,6 +90,7 @@ class LocalConnection(ClientConnection):
                 file,
                 allow_pickle=False,
                 requant=np.array(json.dumps(mark_of(self._spec))),
+                note=np.array(json.dumps(self._note)),
                 keys=np.array(keys, np.int64),
                 codes=np.concatenate(codes) if codes else np.empty((0, code.width), code.dtype),
             )
@@ -97,10 +111,21 @@ def load(spec: IndexSpec, layout: Layout, path: Path | None) -> LocalConnection:
     """Open what `flush` wrote."""
     if path is None:
         raise CorruptIndexError("an index in memory is gone when it is closed: create it again")
-    keys, codes = _read(path, spec)
+    keys, codes, note = _read(path, spec)
     connection = LocalConnection(spec, layout, path)
-    connection.refill(keys, codes)
+    connection.refill(keys, codes, note)
     return connection
+
+
+def noted_at(spec: IndexSpec, path: Path | None) -> str | None:
+    """Return the text of a file, None if it is not one of ours."""
+    if path is None or not _is_ours(path):
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return json.loads(str(file["note"])) if "note" in file else None
+    except _DAMAGE:
+        return None
 
 
 def remove(path: Path | None) -> None:
@@ -115,7 +140,7 @@ def remove(path: Path | None) -> None:
     path.unlink()
 
 
-def _read(path: Path, spec: IndexSpec) -> tuple[Keys, Codes]:
+def _read(path: Path, spec: IndexSpec) -> tuple[Keys, Codes, str | None]:
     if not path.exists():
         raise CorruptIndexError(f"there is no index at {path}")
     if not _is_ours(path):
@@ -124,7 +149,8 @@ def _read(path: Path, spec: IndexSpec) -> tuple[Keys, Codes]:
         with np.load(path, allow_pickle=False) as file:
             check_mark(json.loads(str(file["requant"])), spec, str(path))
             keys = check_keys(file["keys"])
-            return keys, check_codes(file["codes"], spec, len(keys))
+            note = json.loads(str(file["note"])) if "note" in file else None
+            return keys, check_codes(file["codes"], spec, len(keys)), note
     except _DAMAGE as error:
         raise CorruptIndexError(f"{path} cannot be read: {error}") from error
 

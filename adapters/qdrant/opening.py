@@ -48,6 +48,15 @@ def _target(place: Place) -> Any:
     return place if isinstance(place, Server) else place.path
 
 
+def noted_at(spec: IndexSpec, location: str) -> str | None:
+    """Return the text of an index."""
+    place = parse(location)
+    found: str | None = _module(place).noted_at(
+        spec, place if isinstance(place, Server) else place.path
+    )
+    return found
+
+
 def _module(place: Place) -> Any:
     name, package = {
         Folder: ("edge", "qdrant-edge-py"),

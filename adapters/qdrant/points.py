@@ -93,6 +93,14 @@ class Points:
         self.optimize()
         self.connection.flush()
 
+    def note(self, text: str) -> None:
+        """Replace the text of the collection."""
+        self.connection.note(text)
+
+    def noted(self) -> str | None:
+        """Return the text of the collection."""
+        return self.connection.noted()
+
     def close(self) -> None:
         """Let go of the connection."""
         self.connection.close()

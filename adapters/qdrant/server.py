@@ -11,7 +11,7 @@ from qdrant_client import QdrantClient
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.guards import whole_number
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.qdrant.client import ClientConnection
+from requant.adapters.qdrant.client import ClientConnection, note_in
 from requant.adapters.qdrant.collection import check_layout, settings_of
 from requant.adapters.qdrant.collection_layout import Layout, check_mark, is_mark, mark_of
 from requant.adapters.qdrant.places import Server
@@ -54,6 +54,16 @@ def remove(spec: IndexSpec, place: Server) -> None:
     try:
         _check_ours(connection.client, call, place)
         _clear(connection.client, call, place)
+    finally:
+        connection.close()
+
+
+def noted_at(spec: IndexSpec, place: Server) -> str | None:
+    """Return the text of a collection, None if there is none."""
+    connection, call = _connect(spec, place)
+    try:
+        info = _info(connection.client, call, place)
+        return None if info is None else note_in(info)
     finally:
         connection.close()
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 from requant.indexes.catch_up import Progress
 from requant.indexes.index_set import IndexSet
 from requant.indexes.loaded import Loaded
-from requant.indexes.location import ATTACHED, Workspace, on_disk, open_attached, sweep
+from requant.indexes.location import (
+    ATTACHED,
+    Workspace,
+    folder_for,
+    on_disk,
+    open_attached,
+    sweep,
+)
 from requant.indexes.sampling import prepared, sample, spread
 from requant.indexes.spec import (
     IndexOptions,
@@ -30,6 +37,7 @@ __all__ = [
     "Workspace",
     "check_config",
     "fit_quantizer",
+    "folder_for",
     "index_config",
     "on_disk",
     "open_attached",

@@ -39,7 +39,7 @@ def catch_up(
     """
     mark, dim, location = loaded.watermark, owner.dim, loaded.location
     loaded.reaching = state.seq
-    location.announce(loaded.name, state.seq)
+    location.announce(loaded.name, loaded.backend, state.seq)
     # A live index may hold more than its mark says, if a process that wrote to it was killed: also
     # items that came after the mark and have gone again.
     known = state.next_key if location.live else mark.key
@@ -49,11 +49,15 @@ def catch_up(
     for start in range(0, len(changed), _BATCH):
         keys = changed[start : start + _BATCH]
         found, vectors = reader.vectors(keys, dim)
+        if start:
+            location.check_turn(loaded.name)
         loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))
         done += _put(loaded, owner, found, vectors)
         _report(progress, done, total)
     loaded.unpublished += max(done, len(changed))
     for keys, codes in _encoded(loaded, owner, reader.scan(mark.key, state.next_key, dim, _BATCH)):
+        if done:
+            location.check_turn(loaded.name)
         loaded.backend.upsert(keys, codes)
         done, loaded.unpublished = done + len(keys), loaded.unpublished + len(keys)
         loaded.watermark = Watermark(int(keys[-1]) + 1, mark.seq)

@@ -8,28 +8,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
-import numpy as np
-
 from requant.errors import (
-    CorruptDataError,
     CorruptIndexError,
     EngineError,
     IndexWarning,
     StoreError,
+    TurnLostError,
     UnsupportedError,
 )
 from requant.indexes.catch_up import Progress, catch_up, outgrown
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
+from requant.indexes.newest import Newest
 from requant.indexes.sampling import sample
-from requant.indexes.spec import fit_quantizer, index_spec, planned_spec
+from requant.indexes.spec import fit_quantizer, norms_matter, planned_spec
 from requant.quantizers import factory
-from requant.quantizers.arrays import Float32s
 from requant.store import (
     CollectionRow,
     CollectionState,
     Generation,
-    Head,
     IndexRow,
     Reader,
     Watermark,
@@ -37,8 +34,6 @@ from requant.store import (
     ledger,
 )
 
-# How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
-_UNEQUAL = 0.3
 # Catching up on this many rows is worth a new generation, so that it is not done again.
 PUBLISH_ROWS = 10_000
 # So much of a long build, and half as much again as is published, is worth not being done twice.
@@ -59,13 +54,17 @@ class FollowingIndex:
         self._lock = threading.RLock()
         self._loaded: Loaded | None = None
         self._old: list[Loaded] = []  # live ones whose place is not removed yet
-        self._damaged: set[str] = set()
+        self._doubted: Loaded | None = None  # its place may be somebody else's by now
         self._told = False
         self._building = False
 
     @cached_property
     def _location(self) -> Location:
         return location_of(self._workspace, self._owner, self.row)
+
+    @cached_property
+    def _newest(self) -> Newest:
+        return Newest(self._workspace, self.row, self._location, self._warn)
 
     def sync(
         self,
@@ -88,12 +87,18 @@ class FollowingIndex:
         if loaded is not None and self._is_current(loaded, reader, state):
             return loaded
         follows = loaded is not None and loaded.watermark.seq >= state.log_floor
+        follows = follows and loaded is not self._doubted
         patience = 0.0 if follows or self._building else _OPENING_SECONDS
         if not self._lock.acquire(timeout=-1.0 if wait else patience):
             return loaded if follows else None
         self._building = False
         try:
             return self._brought_up(reader, state, progress, wait)
+        except TurnLostError as error:
+            if wait:
+                raise
+            self._warn(f"{error}; this search is exact")
+            return None
         finally:
             self._lock.release()
 
@@ -101,27 +106,69 @@ class FollowingIndex:
         self, reader: Reader, state: CollectionState, progress: Progress | None, wait: bool
     ) -> Loaded | None:
         with self._location.write_lock(wait) as ours:
+            if self._doubted is not None and self._doubted is self._loaded:
+                self._let_go_of(self._doubted)  # it is looked at again
             loaded = self._usable(state)
             if self._location.attached and loaded is None:
                 self._tell_of_distance()
             if not ours or self._location.attached:
                 return loaded
+            if loaded is not None and not outgrown(loaded, state):
+                loaded = self._caught_up(loaded, reader, state, progress)
             if loaded is None or outgrown(loaded, state):
                 keep = self._keep_part if loaded is None else None
                 loaded = self._build(reader, state, progress, keep=keep)
                 self._publish_if_possible()
                 return loaded
-            if not loaded.watermark.covers(state):
-                try:
-                    catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
-                except BaseException:
-                    # Half of a write may be in the engine: it is opened or built again.
-                    self._let_go_of(loaded)
-                    raise
             fresh = loaded.unpublished - loaded.postponed
             if fresh > max(PUBLISH_ROWS, loaded.size // 10):
                 self._publish_if_possible()
             return loaded
+
+    def _caught_up(
+        self,
+        loaded: Loaded | None,
+        reader: Reader,
+        state: CollectionState,
+        progress: Progress | None,
+    ) -> Loaded | None:
+        """Return the index once it has followed; None if it is to be built again."""
+        while loaded is not None and not loaded.watermark.covers(state):
+            try:
+                catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
+            except BaseException as error:
+                # Half of a write may be in the engine: it is opened or built again.
+                if not self.outlives(loaded, error):
+                    raise
+                loaded = self._usable(state)
+        return loaded
+
+    def outlives(self, loaded: Loaded, error: BaseException) -> bool:
+        """Let go of an index that has failed; tell whether it is worth while to ask again.
+
+        What is in a folder of our own is opened once more, and if that was in vain made again; so
+        is what turns out not to be ours. A server that fails may be reached later.
+        """
+        if not self._lock.acquire(blocking=False):
+            return isinstance(error, CorruptIndexError | EngineError)  # somebody sees to it already
+        try:
+            engines_own = isinstance(error, CorruptIndexError | EngineError)
+            if self._loaded is not loaded:
+                return engines_own
+            if loaded.name or not engines_own:
+                self._let_go_of(loaded)
+            if not loaded.name or not engines_own:
+                return False
+            if not self._location.own and not isinstance(error, CorruptIndexError):
+                return False
+            self._newest.fails(loaded.name, error)
+            return True
+        finally:
+            self._lock.release()
+
+    def belongs_to(self, location: Location) -> bool:
+        """Whether this is the index that is kept at `location`."""
+        return self._location is location
 
     def rebuild(
         self,
@@ -183,7 +230,11 @@ class FollowingIndex:
                     if ours and loaded.name:
                         self._leave_old_places(loaded)
                     return True
-                return ours and self._publish(loaded)
+                try:
+                    return ours and self._publish(loaded)
+                except CorruptIndexError as error:
+                    self.outlives(loaded, error)  # it is opened or made again when it is next used
+                    raise
 
     def close(self) -> None:
         """Publish what is to be published, if that is possible, and let go of the memory."""
@@ -208,13 +259,15 @@ class FollowingIndex:
             items=loaded.size,
             file=name,
             digest=digest,
+            stamp=self._location.stamp(name),
         )
         body = factory.to_bytes(loaded.quantizer)
-        useless = ledger.record(self._store, self.row, generation, body, self._damaged)
-        self._damaged = set()
+        useless = ledger.record(self._store, self.row, generation, body, self._newest.damaged)
+        self._newest.damaged = set()
         loaded.unpublished = loaded.postponed = 0
         keep = ledger.files(self._store, self.row.id)
         recorded = name in keep
+        loaded.recorded = loaded.recorded or recorded
         # A place that was not recorded for being behind is in use all the same.
         keep |= {loaded.name} if loaded.name else set()
         self._close_old(keep)
@@ -236,7 +289,7 @@ class FollowingIndex:
     def _publish_or_warn(self) -> None:
         try:
             self.publish(wait=False)
-        except (StoreError, EngineError) as error:
+        except (StoreError, EngineError, CorruptIndexError) as error:
             if self._loaded is not None:
                 self._loaded.postponed = self._loaded.unpublished
             self._warn(f"{error}; it is not on disk until a later publication succeeds")
@@ -268,6 +321,11 @@ class FollowingIndex:
             head = self._location.head(reader)
             if head is not None and head.name != loaded.name:
                 return False  # another process has built it anew
+            if head is None and loaded.recorded:
+                return False  # it was given up, or the snapshot is older than it
+            if not self._location.holds(loaded.name, loaded.backend):
+                self._doubted = loaded
+                return False
             if head is not None and head.mark.rank > loaded.watermark.rank:
                 if not self._lock.acquire(blocking=False):
                     return False
@@ -289,54 +347,12 @@ class FollowingIndex:
                 self._loaded.heed(head)
             else:
                 self._replace(None)
+        elif self._loaded is not None and self._loaded.name and self._loaded.recorded:
+            self._replace(None)  # given up: two have written to it at once, or the index is gone
         loaded = self._loaded
         if loaded is None or loaded.watermark.seq < state.log_floor:
             self._replace(None)
-            self._loaded = loaded = self._open_newest(state.log_floor, head)
-        return loaded
-
-    def _open_newest(self, log_floor: int, head: Head | None) -> Loaded | None:
-        tried: set[str] = set()
-        while True:
-            # Another process may publish, and remove what we were told of, while we open it.
-            fresh = [
-                (generation, body)
-                for generation, body in ledger.generations(self._store, self.row.id)
-                if generation.watermark.seq >= log_floor and generation.file not in tried
-            ]
-            if self._location.live:  # what stood in an older place is not looked after any more
-                fresh = [one for one in fresh if head is not None and one[0].file == head.name]
-            if not fresh:
-                return None
-            generation, body = fresh[0]
-            tried.add(generation.file)
-            try:
-                loaded = self._open(generation, body, head)
-            except (CorruptIndexError, CorruptDataError) as error:
-                if self._location.attached:
-                    raise  # nobody here could make it again
-                if generation.file in ledger.files(self._store, self.row.id):
-                    self._damaged.add(generation.file)
-                    self._warn(
-                        f"{error}; it is made again from an older generation or from the stored "
-                        "vectors"
-                    )
-                continue
-            loaded.unpublished = len(self._damaged)  # what is damaged is to be replaced
-            return loaded
-
-    def _open(self, generation: Generation, body: bytes, head: Head | None) -> Loaded:
-        config = self.row.config
-        quantizer = factory.from_bytes(body)
-        if factory.fingerprint(quantizer) != generation.fingerprint:
-            raise CorruptIndexError("its quantizer is not the one that made its codes")
-        spec = index_spec(config, self._workspace.secrets, quantizer, **generation.spec)
-        backend = self._location.open(generation, spec)
-        mark, rows = generation.watermark, generation.fit_rows
-        loaded = Loaded(quantizer, backend, rows, mark, self._location, reaching=mark.seq)
-        if head is not None:
-            loaded.name, loaded.heard, loaded.items = head.name, head.mark.rank, head.items
-            loaded.reaching = max(mark.seq, head.reaching)
+            self._loaded = loaded = self._newest.open(state.log_floor, head)
         return loaded
 
     def _build(
@@ -352,7 +368,8 @@ class FollowingIndex:
         rows = sample(reader, self._owner, state)
         if len(rows) < 2:  # one vector has no spread to learn, and is found without an index
             return None
-        self._tell_of_norms(rows)
+        if objection := norms_matter(self._owner, self.row.config, rows):
+            self._warn(objection)
         config, secrets = self.row.config, self._workspace.secrets
         quantizer = fit_quantizer(config, rows)
         first, _ = key_range(self._owner.id)
@@ -384,15 +401,4 @@ class FollowingIndex:
             self._warn(
                 "it is attached and too much was written since: searches are exact until you "
                 "migrate to an index of your own"
-            )
-
-    def _tell_of_norms(self, rows: Float32s) -> None:
-        if self._owner.metric == "cosine" or self.row.config.precision != "binary":
-            return
-        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-        if norms.std() > _UNEQUAL * norms.mean():
-            self._warn(
-                f"the vectors have unequal norms, which binary codes forget and metric "
-                f"{self._owner.metric!r} needs: the first pass will miss results; use precision "
-                "'int8' or 'float32', or a much larger oversample"
             )

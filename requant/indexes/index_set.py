@@ -100,6 +100,13 @@ class IndexSet:
         following = self._named_or_active(reader, state, name)
         return None if following is None else following.sync(reader, state)
 
+    def outlives(self, loaded: Loaded, error: BaseException) -> bool:
+        """Let go of an index that failed in a search; whether it is worth while to ask again."""
+        known = list(self._following.values())
+        following = next((one for one in known if one.belongs_to(loaded.location)), None)
+        # Dropped meanwhile, by this process or another: the next snapshot knows what to ask.
+        return following.outlives(loaded, error) if following is not None else bool(loaded.name)
+
     def numbered(
         self, reader: Reader, state: CollectionState, number: int, *, wait: bool = False
     ) -> Loaded | None:

@@ -28,6 +28,7 @@ class Loaded:
     reaching: int = 0  # the seq that it is being caught up with; its watermark once it is
     heard: tuple[int, int] = (0, 0)
     items: int = 0
+    recorded: bool = False  # whether a generation names its place
     unpublished: int = 0
     postponed: int = 0  # what was unpublished when publishing last failed
 

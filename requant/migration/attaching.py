@@ -59,7 +59,7 @@ def attach(
         raise InputError("ids must be a dict from its ids to yours, or a list of yours")
     foreign = open_attached(config, workspace, owner)
     try:
-        items = len(foreign)
+        items, stamp = len(foreign), foreign.stamp()
         _check_metric(foreign.metric, owner)
     finally:
         foreign.close()
@@ -77,7 +77,7 @@ def attach(
                 f"{config.url} holds {items} vectors, collection {owner.name!r} {stored}: what it "
                 "does not hold could not be found; attach it to a collection of what it holds"
             )
-        _mark(store, owner, row, state, items)
+        _mark(store, owner, row, state, items, stamp)
         recall = _tried(workspace, owner, indexes, row)
         ledger.activate(store, row)
     except BaseException:
@@ -158,7 +158,12 @@ def _others(row: IndexRow, owner: CollectionRow, itself: float) -> str:
 
 
 def _mark(
-    store: Store, owner: CollectionRow, row: IndexRow, state: CollectionState, items: int
+    store: Store,
+    owner: CollectionRow,
+    row: IndexRow,
+    state: CollectionState,
+    items: int,
+    stamp: str,
 ) -> None:
     """Record that an index holds what the collection held at `state`."""
     quantizer = FloatQuantizer(owner.dim, "native")
@@ -171,5 +176,6 @@ def _mark(
         items=items,
         file="",
         digest=Digest(0, ""),
+        stamp=stamp,
     )
     ledger.record(store, row, generation, factory.to_bytes(quantizer))

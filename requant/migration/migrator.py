@@ -86,7 +86,9 @@ class Migrator:
         Raises UnknownIndexError if nothing was switched, or the old index has been dropped.
         """
         rows = migrations.every(self._store, self._owner.id)
-        last = next((row for row in rows if row.state == "switched"), None)
+        switched = [row for row in rows if row.state == "switched"]
+        # Of an older version, which counted no switches, the newest migration.
+        last = max(switched, key=lambda row: (row.turn, row.id), default=None)
         if last is None:
             raise UnknownIndexError(f"collection {self._owner.name!r} has not been migrated")
         names = self._names()

@@ -139,12 +139,15 @@ class Search:
         return rows, survivors
 
     def _passing(self, keys: Keys, among: Keys | None) -> NDArray[np.bool_]:
-        """Tell which candidates are no padding, and meet the filter unless the engine saw to it."""
-        there: NDArray[np.bool_] = keys >= 0
+        """Tell which candidates are no padding, and meet the filter unless the engine saw to it.
+
+        A key of another collection is none of ours, whoever names it.
+        """
+        first, end = key_range(self._owner.id)
+        there: NDArray[np.bool_] = (keys >= first) & (keys < end)
         condition = self._request.condition
         if condition is None or among is not None:
             return there
-        first, end = key_range(self._owner.id)
         met = self._reader.matching(first, end, condition, np.unique(keys[there]))
         return np.isin(keys, met)
 

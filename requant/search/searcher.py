@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import sqlalchemy as sa
 
-from requant.errors import InputError
+from requant.errors import CorruptIndexError, EngineError, InputError
 from requant.filters import Columns, compile_where
 from requant.indexes import IndexSet, Loaded
 from requant.quantizers.arrays import Float32s
@@ -95,11 +95,14 @@ class Searcher:
         """Search, and join the results with their items, in one snapshot.
 
         An index that somebody else caught up further meanwhile has answered from another time than
-        the snapshot's: the search is then done again, in the end without the index.
+        the snapshot's: the search is then done again, in the end without the index. So it is where
+        an index fails that was removed, or that can be opened or made again.
         """
         for _ in range(_TRIES):
             with self._store.reading() as reader:
                 seq, loaded, found = self._found(reader, request, exact, index)
+                if found is None:
+                    continue
                 answer = join(reader, found)
                 if not exact and index is None:
                     self.shadow.follow(reader, request, found)
@@ -107,15 +110,22 @@ class Searcher:
             if loaded is None or not loaded.is_ahead_of(seq):
                 return answer
         with self._store.reading() as reader:
-            return join(reader, self._found(reader, request, True, index)[2])
+            return join(reader, self._found(reader, request, True, index)[2] or [])
 
     def _found(
         self, reader: Reader, request: Request, exact: bool, index: str | None
-    ) -> tuple[int, Loaded | None, list[Found]]:
-        """Return how far the snapshot goes, the index that was asked, and what was found."""
+    ) -> tuple[int, Loaded | None, list[Found] | None]:
+        """Return how far the snapshot goes, the index that was asked, and what was found.
+
+        That is None where the index failed, and the next try opens it or makes it again.
+        """
         state = reader.state_of(self._owner)
         if exact and index is not None and reader.index_number(self._owner, index) is None:
             ledger.find(self._store, self._owner.id, index)  # not asked, but it has to exist
         loaded = None if exact else self._indexes.current(reader, state, index)
-        found = Search(reader, self._owner, state, loaded, request).run()
-        return state.seq, loaded, found
+        try:
+            return state.seq, loaded, Search(reader, self._owner, state, loaded, request).run()
+        except (EngineError, CorruptIndexError) as error:
+            if loaded is None or not self._indexes.outlives(loaded, error):
+                raise
+            return state.seq, loaded, None

@@ -21,12 +21,17 @@ from requant.store.connections import (
 )
 from requant.store.forks import Gate, parents
 from requant.store.reader import Reader
-from requant.store.schema import SCHEMA_VERSION, Tables, build_tables
+from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
 from requant.store.snapshots import Reading, Snapshots, store_error
 from requant.store.statements import HotSql, hot_sql
 
+# What waits for more than this server's disk stays as it is.
+_DURABLY = (
+    "SELECT set_config('synchronous_commit', 'on', true) "
+    "WHERE current_setting('synchronous_commit') = 'off'"
+)
 _CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
-_OLDER_SCHEMAS = ("1",)  # those that lack nothing but a table
+_OLDER_SCHEMAS = ("1", "2")  # those that lack nothing but tables and columns
 
 
 class Store:
@@ -108,6 +113,7 @@ class Store:
         with self.gate.entered(), self.errors("write"), self._connection() as connection:
             if self.sql.name != "sqlite":
                 with connection.begin():
+                    connection.execute(sa.text(_DURABLY))
                     yield connection
                 return
             # Past SQLAlchemy, whose transaction would begin first and lock the pragma.
@@ -221,6 +227,7 @@ class Store:
             elif not raw.in_transaction:
                 raw.execute("BEGIN IMMEDIATE")
             self.tables.metadata.create_all(connection)
+            add_missing_columns(self.tables, connection)
             insert = insert_into(self.engine, self.tables.meta)
             version = str(SCHEMA_VERSION)
             insert = insert.values(name="schema", value=version)

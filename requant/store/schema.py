@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from requant.scores import Metric
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # A collection owns the keys [id << KEY_BITS, (id + 1) << KEY_BITS): one contiguous range.
 KEY_BITS = 40
@@ -61,6 +61,20 @@ def build_tables(metadata: sa.MetaData | None = None) -> Tables:
     return Tables(metadata, **{name: metadata.tables[f"requant_{name}"] for name in names})
 
 
+def add_missing_columns(tables: Tables, connection: sa.Connection) -> None:
+    """Bring tables of an older schema up to date; what is new may be absent in every row."""
+    inspector = sa.inspect(connection)
+    quote = connection.dialect.identifier_preparer.quote
+    for field in Tables.__dataclass_fields__.keys() - {"metadata"}:
+        table: sa.Table = getattr(tables, field)
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                kind = column.type.compile(connection.dialect)
+                add = f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"
+                connection.execute(sa.text(add))
+
+
 def _catalog(metadata: sa.MetaData) -> None:
     sa.Table(
         "requant_meta",
@@ -80,6 +94,7 @@ def _catalog(metadata: sa.MetaData) -> None:
         sa.Column("log_floor", _BIG, nullable=False),  # changes up to this seq are pruned
         sa.Column("logging", sa.Boolean, nullable=False),  # whether any index follows
         sa.Column("active", _BIG),  # the id of the index that searches use
+        sa.Column("options", sa.Text),  # JSON; new in schema 3
         sqlite_autoincrement=True,  # an id is never reused, so neither is a key
     )
 
@@ -109,6 +124,7 @@ def _content(metadata: sa.MetaData) -> None:
         sa.Column("collection_id", _BIG, primary_key=True),
         sa.Column("seq", _BIG, primary_key=True, autoincrement=False),
         sa.Column("key", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("xid", _BIG),  # the transaction that wrote it, where they overlap; schema 3
         sqlite_with_rowid=False,
     )
 
@@ -128,6 +144,7 @@ def _ledger(metadata: sa.MetaData) -> None:
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("config", sa.Text, nullable=False),  # JSON: engine, precision, index type...
         sa.Column("generation", _BIG, nullable=False),  # the newest one published
+        sa.Column("info", sa.Text),  # JSON; new in schema 3
         sa.UniqueConstraint("collection_id", "name"),
         sqlite_autoincrement=True,
     )
@@ -145,6 +162,9 @@ def _ledger(metadata: sa.MetaData) -> None:
         sa.Column("file", sa.Text, nullable=False),
         sa.Column("bytes", _BIG, nullable=False),
         sa.Column("sha256", sa.Text, nullable=False),
+        # Of a live index its serial, of an attached one the stamp of what stood there; schema 3.
+        sa.Column("stamp", sa.Text),
+        sa.Column("info", sa.Text),  # JSON; new in schema 3
     )
     _live(metadata)
 
@@ -163,6 +183,8 @@ def _live(metadata: sa.MetaData) -> None:
         sa.Column("shadow", sa.Double, nullable=False),  # share of searches answered by both
         sa.Column("wanted", _BIG, nullable=False),
         sa.Column("found", _BIG, nullable=False),
+        sa.Column("turn", _BIG),  # which switch of the collection it was, by number; schema 3
+        sa.Column("info", sa.Text),  # JSON; new in schema 3
     )
     sa.Table(
         "requant_aliases",
@@ -183,4 +205,10 @@ def _live(metadata: sa.MetaData) -> None:
         sa.Column("applied_key", _BIG, nullable=False),
         sa.Column("applied_seq", _BIG, nullable=False),
         sa.Column("item_count", _BIG, nullable=False),
+        # What the place itself has to say, in its note: how often it was written to, and a random
+        # token of the last time. None where it was made before schema 3.
+        sa.Column("serial", _BIG),
+        sa.Column("token", sa.Text),
+        sa.Column("settled", sa.Boolean),  # whether nothing is under way: the count is true
+        sa.Column("info", sa.Text),  # JSON; new in schema 3
     )

@@ -10,7 +10,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from requant.adapters.errors import EngineError
-from requant.adapters.protocol import Backend, Candidates, Capabilities, IndexSpec, Keys
+from requant.adapters.protocol import (
+    Backend,
+    Candidates,
+    Capabilities,
+    IndexSpec,
+    Keys,
+    Noting,
+)
 from requant.quantizers.arrays import Codes
 
 if TYPE_CHECKING:
@@ -65,6 +72,22 @@ class WrapperBackend:
         """Remove an index."""
         with cls.passing("drop"):
             cls.engine.drop(spec, location)
+
+    @classmethod
+    def noted_at(cls, spec: IndexSpec, location: str) -> str | None:
+        """Return the text of a place, if the engine keeps one."""
+        with cls.passing("noted_at"):
+            return cast("type[Noting]", cls.engine).noted_at(spec, location)
+
+    def note(self, text: str) -> None:
+        """Replace the text of the place, if the engine keeps one."""
+        with self.passing("note"):
+            cast("Noting", self.inner).note(text)
+
+    def noted(self) -> str | None:
+        """Return the text of the place, if the engine keeps one."""
+        with self.passing("noted"):
+            return cast("Noting", self.inner).noted()
 
     def upsert(self, keys: Keys, codes: Codes) -> None:
         """Store codes."""

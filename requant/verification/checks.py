@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.errors import EngineError, RequantError
+from requant.errors import CorruptIndexError, EngineError, RequantError
 from requant.indexes import IndexSet, Loaded, prepared
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.protocol import Quantizer
@@ -59,10 +59,12 @@ def verify_collection(
         elif loaded.attached:
             text = f"index {name!r}: attached, with {loaded.size} vectors; not ours to look into"
             report.checked.append(text)
+            if loaded.location.complaint is not None:
+                report.problems.append(f"index {name!r}: {loaded.location.complaint}")
         else:
             try:
                 _check_index(reader, owner, state, name, loaded, report)
-            except EngineError as error:
+            except (EngineError, CorruptIndexError) as error:
                 report.problems.append(f"index {name!r}: {error}")
     return report
 

@@ -98,7 +98,7 @@ def test_a_lost_manifest_is_noticed(tmp_path):
         LancedbBackend.open(spec, str(tmp_path / "index"))
 
 
-def test_a_lost_data_file_is_an_engine_error(tmp_path):
+def test_a_lost_data_file_is_damage(tmp_path):
     spec = spec_of()
     backend = created(tmp_path, spec)
     backend.upsert(make_keys(20), make_codes(spec.code, 20))
@@ -107,7 +107,7 @@ def test_a_lost_data_file_is_an_engine_error(tmp_path):
     for path in files(tmp_path, "data/*.lance"):
         path.unlink()
     backend = LancedbBackend.open(spec, str(tmp_path / "index"))
-    with pytest.raises(EngineError, match="index"):
+    with pytest.raises(CorruptIndexError, match="index"):
         backend.search(make_queries(spec.code, 1), 3)
 
 

@@ -12,10 +12,19 @@ from requant.indexes.location.contract import Location
 from requant.indexes.location.files import FileLocation
 from requant.indexes.location.live import LiveLocation
 from requant.indexes.location.removal import sweep
-from requant.indexes.location.workspace import Workspace, on_disk
+from requant.indexes.location.workspace import Workspace, folder_for, on_disk
 from requant.store import CollectionRow, IndexRow
 
-__all__ = ["ATTACHED", "Location", "Workspace", "location_of", "on_disk", "open_attached", "sweep"]
+__all__ = [
+    "ATTACHED",
+    "Location",
+    "Workspace",
+    "folder_for",
+    "location_of",
+    "on_disk",
+    "open_attached",
+    "sweep",
+]
 
 
 def location_of(workspace: Workspace, owner: CollectionRow, row: IndexRow) -> Location:

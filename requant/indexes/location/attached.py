@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 
-import numpy as np
-
 from requant.adapters.files import Digest
-from requant.adapters.protocol import Backend, IndexSpec
-from requant.errors import CorruptIndexError, UnsupportedError
+from requant.adapters.protocol import Attached, Backend, IndexSpec
+from requant.errors import CorruptIndexError, IndexWarning, UnsupportedError
 from requant.indexes.location.attached_backend import AttachedBackend, open_attached
 from requant.indexes.location.workspace import Workspace
-from requant.indexes.sampling import prepared, spread
+from requant.indexes.trial import Trial, tried
 from requant.quantizers.arrays import Codes
 from requant.store import CollectionRow, Generation, Head, IndexRow, Reader, Watermark
 
-# Of a few vectors that were in it when it was attached, so many are found by themselves still.
-_SAME = 0.5
+# Of a few vectors that were in it when it was attached, so many are found by themselves still; of
+# many, so many where it was changed.
+_FEW, _SAME = 8, 0.5
+_MANY, _LEAST = 200, 0.9
 _NOT_OURS = "is attached and never written to: migrate to an index of your own"
 
 
@@ -24,6 +25,7 @@ class AttachedLocation:
     """Another program keeps the index; its one generation says what the store held at that time."""
 
     live = False
+    own = False
     attached = True
 
     def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
@@ -31,6 +33,7 @@ class AttachedLocation:
         self._workspace = workspace
         self._owner = owner
         self._row = row
+        self.complaint: str | None = None
 
     def write_lock(self, wait: bool) -> AbstractContextManager[bool]:
         """Nobody writes there."""
@@ -43,11 +46,15 @@ class AttachedLocation:
         raise UnsupportedError(f"index {self._row.name!r} {_NOT_OURS}")
 
     def open(self, generation: Generation, spec: IndexSpec) -> Backend:
-        """Open it; raises CorruptIndexError if something else stands there than was attached."""
+        """Open it; raises CorruptIndexError if something else stands there than was attached.
+
+        What was changed and holds what it has to all the same is used, with an IndexWarning.
+        """
+        self.complaint = None
         attached = open_attached(self._row.config, self._workspace, self._owner)
         backend = AttachedBackend(attached, self._workspace.store, self._owner, self._row)
         try:
-            self._check(backend, generation.watermark)
+            self._check(backend, attached, generation)
         except BaseException:
             backend.close()
             raise
@@ -61,8 +68,19 @@ class AttachedLocation:
         """Nothing of it changes."""
         return None
 
-    def announce(self, name: str, seq: int) -> None:
+    def stamp(self, name: str) -> str | None:
+        """It was told when it was attached."""
+        return None
+
+    def holds(self, name: str, backend: Backend) -> bool:
+        """It is looked at when it is opened."""
+        return True
+
+    def announce(self, name: str, backend: Backend, seq: int) -> None:
         """Nobody needs to know."""
+
+    def check_turn(self, name: str) -> None:
+        """Nobody else writes there."""
 
     def advance(self, name: str, mark: Watermark, items: int) -> None:
         """Nobody needs to know."""
@@ -70,18 +88,38 @@ class AttachedLocation:
     def clear(self, useless: set[str], keep: set[str]) -> None:
         """Leave it where it is."""
 
-    def _check(self, backend: AttachedBackend, mark: Watermark) -> None:
+    def _check(self, backend: AttachedBackend, attached: Attached, generation: Generation) -> None:
+        """Try it: a little where it says that it is what it was, thoroughly where it does not."""
+        stamp = attached.stamp()
+        changed = generation.stamp is not None and stamp != generation.stamp
+        mark = generation.watermark
         with self._workspace.store.reading() as reader:
             known = reader.state_of(self._owner)._replace(next_key=mark.key)
-            keys, vectors = spread(reader, self._owner, known, count=8)
-            changed = reader.changed(self._owner.id, mark.seq, mark.key)
-        same = ~np.isin(keys, changed)
-        keys, vectors = keys[same], vectors[same]
-        if not len(keys):
+            moved = reader.changed(self._owner.id, mark.seq, mark.key)
+            count = _MANY if changed else _FEW
+            trial = tried(reader, self._owner, known, moved, backend, count, thorough=changed)
+        if trial is None:
             return
-        found = backend.search(prepared(self._owner, vectors), min(40, len(backend))).keys
-        if (found == keys[:, None]).any(axis=1).mean() < _SAME:
+        lacks = changed and len(backend) < trial.items
+        if trial.found < (_LEAST if changed else _SAME) or lacks:
             raise CorruptIndexError(
                 f"{self._row.config.url} does not hold what it held when it was attached as "
-                f"{self._row.name!r}: attach it again"
+                f"{self._row.name!r} ({self._told(trial, backend)}): attach it again"
             )
+        if changed:
+            self.complaint = (
+                f"{self._row.config.url} was changed since it was attached "
+                f"({self._told(trial, backend)}): attach it again, or migrate to an index of your "
+                "own"
+            )
+            warnings.warn(
+                f"index {self._row.name!r} of {self._owner.name!r}: {self.complaint}",
+                IndexWarning,
+                stacklevel=2,
+            )
+
+    def _told(self, trial: Trial, backend: AttachedBackend) -> str:
+        return (
+            f"it holds {len(backend)} vectors, finds {trial.found:.0%} of {trial.asked} stored "
+            f"ones by themselves, and {trial.recall:.0%} of their 10 nearest"
+        )

@@ -14,12 +14,15 @@ from requant.store import Generation, Head, Reader, Watermark
 class Location(Protocol):
     """Where one index is kept.
 
-    `live`: its engine keeps it and all processes share it. `attached`: another program made it, and
-    it is never written to.
+    `live`: its engine keeps it and all processes share it. `own`: in our own folder. `attached`:
+    another program made it, and it is never written to. `complaint`: what is wrong with what was
+    opened, though it may be used.
     """
 
     live: bool
+    own: bool
     attached: bool
+    complaint: str | None
 
     def write_lock(self, wait: bool) -> AbstractContextManager[bool]:
         """Be the only process that writes there.
@@ -44,8 +47,20 @@ class Location(Protocol):
         As `reader` sees it, or as it is now.
         """
 
-    def announce(self, name: str, seq: int) -> None:
-        """Tell other processes that changes up to `seq` are going to be written."""
+    def stamp(self, name: str) -> str | None:
+        """Return what its generation has to say of it, beside its name and size."""
+
+    def holds(self, name: str, backend: Backend) -> bool:
+        """Whether what was opened is still what it was, as far as can be told at no cost."""
+
+    def announce(self, name: str, backend: Backend, seq: int) -> None:
+        """Tell other processes, and the place, that changes up to `seq` are going to be written.
+
+        Raises CorruptIndexError if it is not ours to write to, TurnLostError.
+        """
+
+    def check_turn(self, name: str) -> None:
+        """Raise TurnLostError if another process has begun to write there meanwhile."""
 
     def advance(self, name: str, mark: Watermark, items: int) -> None:
         """Tell other processes how far that has been done."""

@@ -22,10 +22,13 @@ class FileLocation:
     """Each process has the index in its memory; generations are files that never change."""
 
     live = False
+    own = True
     attached = False
+    complaint: str | None = None
 
     def __init__(self, workspace: Workspace, row: IndexRow) -> None:
         """Keep the files of `row` in a folder of their own."""
+        self._workspace = workspace
         self._folder = workspace.folder_of(row.id)
         self._config = row.config
 
@@ -56,6 +59,7 @@ class FileLocation:
 
     def write(self, name: str, backend: Backend) -> tuple[str, Digest]:
         """Write a new file."""
+        self._workspace.claim()
         name = f"{uuid.uuid4().hex}.{self._config.engine}"
         return name, publish(self._folder / name, backend.flush)
 
@@ -63,8 +67,19 @@ class FileLocation:
         """A file never changes."""
         return None
 
-    def announce(self, name: str, seq: int) -> None:
+    def stamp(self, name: str) -> str | None:
+        """A file has its digest."""
+        return None
+
+    def holds(self, name: str, backend: Backend) -> bool:
+        """Nobody else writes to it."""
+        return True
+
+    def announce(self, name: str, backend: Backend, seq: int) -> None:
         """Nobody needs to know."""
+
+    def check_turn(self, name: str) -> None:
+        """Nobody else writes there."""
 
     def advance(self, name: str, mark: Watermark, items: int) -> None:
         """Nobody needs to know."""

@@ -12,11 +12,21 @@ from requant.adapters import making, registry
 from requant.adapters.files import Digest
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.errors import InputError, LocationTakenError, UnsupportedError
+from requant.indexes.location.bond import Bond, wrote
 from requant.indexes.location.removal import remove
 from requant.indexes.location.workspace import Workspace, on_disk
 from requant.indexes.location.write_lock import WriteLock
 from requant.quantizers.arrays import Codes
-from requant.store import CollectionRow, Generation, Head, IndexRow, Reader, Watermark, locations
+from requant.store import (
+    CollectionRow,
+    Generation,
+    Head,
+    IndexRow,
+    Reader,
+    Watermark,
+    ledger,
+    locations,
+)
 
 _ODD = re.compile("[^A-Za-z0-9_-]+")
 
@@ -26,13 +36,16 @@ class LiveLocation:
 
     live = True
     attached = False
+    complaint: str | None = None
 
     def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
         """Keep the index of `row` below its URL, or in a folder of its own."""
         self._workspace = workspace
         self._owner = owner
         self._row = row
+        self.own = row.config.url is None
         self._write_lock = WriteLock(workspace.store, workspace.folder_of(row.id), row.id)
+        self._bond = Bond(workspace, owner, row)
 
     @contextmanager
     def write_lock(self, wait: bool) -> Iterator[bool]:
@@ -44,7 +57,70 @@ class LiveLocation:
         self, spec: IndexSpec, sample: Codes, mark: Watermark, overwrite: bool
     ) -> tuple[str, Backend]:
         """Let the engine make a new place, which is noted first."""
-        store, name = self._workspace.store, self._new_name()
+        wish = self._wish()
+        try:
+            return self._create(wish or self._made_up(), spec, sample, mark, overwrite)
+        except LocationTakenError:
+            # The name was ours, and is not any more; of a new index, the user is to decide.
+            if wish is None or not ledger.was_published(self._workspace.store, self._row.id):
+                raise
+        return self._create(self._made_up(), spec, sample, mark, False)
+
+    def open(self, generation: Generation, spec: IndexSpec) -> Backend:
+        """Let the engine open the place; raises CorruptIndexError if it is not as we left it."""
+        engine, name = registry.load(self._row.config.engine), generation.file
+        backend: Backend = making.open(engine, spec, self._address(name))
+        try:
+            self._bond.renew(name, backend, int(generation.stamp or 0))
+        except BaseException:
+            backend.close()
+            raise
+        return backend
+
+    def write(self, name: str, backend: Backend) -> tuple[str, Digest]:
+        """Let the engine make durable what it has accepted."""
+        backend.flush()
+        return name, Digest(self._bytes(name), "")
+
+    def stamp(self, name: str) -> str | None:
+        """Return the serial under which the place was last written to."""
+        place = locations.find(self._workspace.store, self._row.id, name)
+        return None if place is None else str(place.serial)
+
+    def head(self, reader: Reader | None) -> Head | None:
+        """Return what all processes have made of the newest generation."""
+        if reader is not None:
+            return reader.head_of(self._row.id)
+        with self._workspace.store.reading() as now:
+            return now.head_of(self._row.id)
+
+    def holds(self, name: str, backend: Backend) -> bool:
+        """Whether the place is still ours, which is asked now and then."""
+        return self._bond.holds(name, backend)
+
+    def announce(self, name: str, backend: Backend, seq: int) -> None:
+        """Note it in the store, durably, and then in the place."""
+        self._bond.announce(name, backend, seq)
+
+    def check_turn(self, name: str) -> None:
+        """Raise StoreError if another process has begun to write there."""
+        self._bond.check_turn(name)
+
+    def advance(self, name: str, mark: Watermark, items: int) -> None:
+        """Note it in the store."""
+        self._bond.advance(name, mark, items)
+
+    def clear(self, useless: set[str], keep: set[str]) -> None:
+        """Let the engine remove every other place of this index."""
+        store = self._workspace.store
+        for name in locations.names(store, self._row.id) - keep:
+            remove(self._workspace, locations.LocationRow(self._row.id, name, self._row.config))
+
+    def _create(
+        self, name: str, spec: IndexSpec, sample: Codes, mark: Watermark, overwrite: bool
+    ) -> tuple[str, Backend]:
+        store = self._workspace.store
+        self._workspace.claim()
         locations.add(store, self._row, name, mark)
         try:
             engine = registry.load(self._row.config.engine)
@@ -57,47 +133,22 @@ class LiveLocation:
                 locations.remove(store, self._row.id, name)
             raise  # what may have been half made under a name of ours is removed later
         locations.made(store, self._row.id, name)
+        wrote(self._address(name))
         return name, backend
 
-    def open(self, generation: Generation, spec: IndexSpec) -> Backend:
-        """Let the engine open the place."""
-        engine = registry.load(self._row.config.engine)
-        return making.open(engine, spec, self._address(generation.file))
+    def _wish(self) -> str | None:
+        """Return the name that was asked for, unless it is in use."""
+        config = self._row.config
+        if config.url is None or not config.remote_name:
+            return None
+        used = locations.names(self._workspace.store, self._row.id)
+        return None if config.remote_name in used else config.remote_name
 
-    def write(self, name: str, backend: Backend) -> tuple[str, Digest]:
-        """Let the engine make durable what it has accepted."""
-        backend.flush()
-        return name, Digest(self._bytes(name), "")
-
-    def head(self, reader: Reader | None) -> Head | None:
-        """Return what all processes have made of the newest generation."""
-        if reader is not None:
-            return reader.head_of(self._row.id)
-        with self._workspace.store.reading() as now:
-            return now.head_of(self._row.id)
-
-    def announce(self, name: str, seq: int) -> None:
-        """Note it in the store."""
-        locations.announce(self._workspace.store, self._row.id, name, seq)
-
-    def advance(self, name: str, mark: Watermark, items: int) -> None:
-        """Note it in the store."""
-        locations.advance(self._workspace.store, self._row.id, name, mark, items)
-
-    def clear(self, useless: set[str], keep: set[str]) -> None:
-        """Let the engine remove every other place of this index."""
-        store = self._workspace.store
-        for name in locations.names(store, self._row.id) - keep:
-            remove(self._workspace, locations.LocationRow(self._row.id, name, self._row.config))
-
-    def _new_name(self) -> str:
+    def _made_up(self) -> str:
         config, random = self._row.config, uuid.uuid4().hex
         if config.url is None:
             return f"{random}.{config.engine}"
-        wish = config.remote_name
-        if wish and wish not in locations.names(self._workspace.store, self._row.id):
-            return wish
-        base = wish or f"requant-{self._owner.name}-{self._row.name}"
+        base = config.remote_name or f"requant-{self._owner.name}-{self._row.name}"
         return f"{_ODD.sub('-', base)}-{random[:8]}"
 
     def _address(self, name: str) -> str:

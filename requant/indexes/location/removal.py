@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from typing import Any
 
 from requant.adapters import registry
+from requant.adapters.protocol import IndexSpec
 from requant.errors import IndexWarning, LocationTakenError, RequantError
+from requant.indexes.location import notes
 from requant.indexes.location.workspace import Workspace
 from requant.indexes.spec import trial_spec
 from requant.store import IndexRow, locations
@@ -18,7 +21,7 @@ def sweep(workspace: Workspace, dropped: list[IndexRow]) -> None:
     for place in locations.orphans(workspace.store):
         if place.config.url in urls:
             remove(workspace, place)
-    for row in dropped:
+    for row in dropped if workspace.owns_folder() else ():
         shutil.rmtree(workspace.folder_of(row.id), ignore_errors=True)
 
 
@@ -28,12 +31,33 @@ def remove(workspace: Workspace, place: locations.LocationRow) -> None:
     try:
         if not place.ours:
             raise LocationTakenError(f"{where} may be somebody else's")
+        engine = registry.load(place.config.engine)
         spec = trial_spec(place.config, workspace.secrets)
-        registry.load(place.config.engine).drop(spec, where)
-    except LocationTakenError:
-        pass  # somebody else's stands there now
+        _check_ours(workspace, place, engine, spec, where)
+        engine.drop(spec, where)
+    except LocationTakenError as error:
+        if place.config.url is not None and place.ours:
+            text = f"{where} is left as it is: {error}"
+            warnings.warn(text, IndexWarning, stacklevel=2)
     except RequantError as error:
         text = f"{where} cannot be removed ({error}); tried again when an index there is dropped"
         warnings.warn(text, IndexWarning, stacklevel=2)
         return
     locations.remove(workspace.store, place.index, place.name)
+
+
+def _check_ours(
+    workspace: Workspace, place: locations.LocationRow, engine: Any, spec: IndexSpec, where: str
+) -> None:
+    """Raise LocationTakenError if a place that others can reach is not ours any more."""
+    if place.config.url is None or not engine.capabilities.notes:
+        return
+    note = notes.parsed(engine.noted_at(spec, where))
+    known = locations.find(workspace.store, place.index, place.name)
+    if known is None or (note is None and not known.serial):
+        return
+    if note is None:
+        raise LocationTakenError("it does not say any more whose it is; see to it yourself")
+    problem = notes.objection(note, known, workspace.identity, note.collection, place.index)
+    if problem is not None:
+        raise LocationTakenError(problem)

@@ -1,13 +1,22 @@
-"""What a database gives its indexes, and the paths and addresses made of it."""
+"""What a database gives its indexes, and the paths and addresses made of it.
+
+Two databases that are given one folder do not share its files: the second gets a folder in it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from requant.errors import StoreError
 from requant.indexes.spec import Secrets
-from requant.store import IndexConfig, Store
+from requant.store import Identity, IndexConfig, Store
+
+_OWNER = "requant.json"
 
 
 @dataclass(frozen=True)
@@ -17,6 +26,19 @@ class Workspace:
     store: Store
     folder: Path
     secrets: Secrets = field(repr=False)
+    identity: Identity
+
+    def claim(self) -> None:
+        """Make the folder ours before anything is put into it; raises StoreError."""
+        if not _claim(self.folder, self.identity):
+            raise StoreError(
+                f"{self.folder} holds indexes of another database by now: close this one and open "
+                "it again, or give it a folder of its own by requant.open(folder=...)"
+            )
+
+    def owns_folder(self) -> bool:
+        """Whether what is in the folder is ours to remove."""
+        return folder_for(self.folder, self.identity) == self.folder
 
     def folder_of(self, index: int) -> Path:
         """Return the folder of an index, by its number in the store."""
@@ -37,3 +59,52 @@ def on_disk(path: Path) -> int:
 
 def _allotted(stat: os.stat_result) -> int:
     return 512 * stat.st_blocks if hasattr(stat, "st_blocks") else stat.st_size  # none on Windows
+
+
+def folder_for(folder: Path, identity: Identity) -> Path:
+    """Return `folder`, or a folder of our own in it where it is another database's.
+
+    The folder of a copied database, which was copied along, becomes the copy's.
+    """
+    owner = _read(folder)
+    if owner is None and folder.is_dir():
+        _write(folder, identity)  # by a version that did not say whose it is
+    if owner is None or owner.get("database") == identity.name:
+        return folder
+    copied_along = identity.knows(owner.get("database", "")) and not _is_where_it_was(folder, owner)
+    if copied_along:
+        _write(folder, identity)
+        return folder
+    return folder / identity.name[:16]
+
+
+def _claim(folder: Path, identity: Identity) -> bool:
+    """Make a folder ours before anything is put into it; whether it is."""
+    owner = _read(folder)
+    if owner is None:
+        _write(folder, identity)
+        owner = _read(folder)
+    return owner is None or owner.get("database") == identity.name
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / _OWNER).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write(folder: Path, identity: Identity) -> None:
+    with contextlib.suppress(OSError):  # what is put there says more clearly why it cannot be
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder.resolve()
+        owner = {"database": identity.name, "path": str(place), "inode": place.stat().st_ino}
+        partial = folder / f".{_OWNER}.{identity.name[:8]}"
+        partial.write_text(json.dumps(owner))
+        partial.replace(folder / _OWNER)
+
+
+def _is_where_it_was(folder: Path, owner: dict[str, Any]) -> bool:
+    place = folder.resolve()
+    return owner.get("path") == str(place) and owner.get("inode") == place.stat().st_ino

@@ -53,7 +53,14 @@ class WriteLock:
         finally:
             self._depth -= 1
             if not self._depth:
-                self._held.close()
+                self._release()
+
+    def _release(self) -> None:
+        """Let others in; where the connection has gone, they are in already."""
+        try:
+            self._held.close()
+        except StoreError:
+            self._held = ExitStack()
 
     def _acquire(self, patience: float) -> bool:
         if self._store.sql.name == "sqlite":
@@ -77,16 +84,22 @@ class WriteLock:
         return True
 
     def _lock_advisory(self, patience: float) -> bool:
+        """Lock within a transaction that stays open.
+
+        So a pooler that hands out connections by the transaction (pgbouncer) leaves this one to us.
+        The transaction has no snapshot and nothing to write: it holds nobody up. Who loses the
+        connection all the same is told by the serial of the place.
+        """
         deadline = time.monotonic() + patience
         key = (_NAMESPACE, self._index & 0x7FFF_FFFF)
         with ExitStack() as stack:
             connection: Any = stack.enter_context(self._store.connected())
-            while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(*key))):
+            connection.execution_options(isolation_level="READ COMMITTED")
+            while not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(*key))):
                 connection.rollback()
                 if time.monotonic() >= deadline:
                     return False
                 time.sleep(_POLL)
-            connection.rollback()  # the lock outlives the transaction, which would hold others up
-            stack.callback(connection.scalar, sa.select(sa.func.pg_advisory_unlock(*key)))
+            connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             self._held = stack.pop_all()
         return True

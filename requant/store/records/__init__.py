@@ -5,19 +5,22 @@ Each module holds the statements of its tables; what others need by name is hand
 
 from __future__ import annotations
 
-from requant.store.records import catalog, ledger, locations, migrations
+from requant.store.records import catalog, identity, ledger, locations, migrations
 from requant.store.records.catalog import Origin
+from requant.store.records.identity import Identity
 from requant.store.records.ledger import Generation, IndexConfig, IndexRow
 from requant.store.records.migrations import MigrationRow, State
 
 __all__ = [
     "Generation",
+    "Identity",
     "IndexConfig",
     "IndexRow",
     "MigrationRow",
     "Origin",
     "State",
     "catalog",
+    "identity",
     "ledger",
     "locations",
     "migrations",

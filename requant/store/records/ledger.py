@@ -47,7 +47,10 @@ class IndexRow:
 
 @dataclass(frozen=True)
 class Generation:
-    """One snapshot of an index: a file, or a live engine's place, whose digest is empty."""
+    """One snapshot of an index: a file, or a live engine's place, whose digest is empty.
+
+    `stamp` is the serial of a live engine's place, or what an attached index said of itself.
+    """
 
     fingerprint: str
     fit_rows: int
@@ -56,6 +59,7 @@ class Generation:
     items: int
     file: str
     digest: Digest
+    stamp: str | None = None
 
 
 def add(store: Store, collection: int, name: str, config: IndexConfig) -> IndexRow:
@@ -107,19 +111,49 @@ def find(store: Store, collection: int, name: str) -> IndexRow:
 
 
 def activate(store: Store, row: IndexRow) -> None:
-    """Let searches use an index, if they use none."""
-    table = store.tables.collections
-    unset = sa.and_(table.c.id == row.collection, table.c.active.is_(None))
+    """Let searches use an index, if they use none; raises UnknownIndexError if it is gone."""
     with store.writing(turn=row.collection) as connection:
-        connection.execute(sa.update(table).where(unset).values(active=row.id))
+        set_active(connection, store, row.collection, row.id, only_if_unset=True)
 
 
 def use(store: Store, row: IndexRow) -> None:
-    """Make an index the one that searches use."""
-    table = store.tables.collections
-    statement = sa.update(table).where(table.c.id == row.collection).values(active=row.id)
+    """Make an index the one that searches use; raises UnknownIndexError if it is gone."""
     with store.writing(turn=row.collection) as connection:
-        connection.execute(statement)
+        set_active(connection, store, row.collection, row.id)
+
+
+def set_active(
+    connection: sa.Connection,
+    store: Store,
+    collection: int,
+    index: int | None,
+    *,
+    only_if_unset: bool = False,
+) -> None:
+    """Let searches of a collection use an index that there is, within a transaction.
+
+    Whoever drops an index takes the collection's turn as well: in this turn it is there, or not.
+    """
+    t = store.tables
+    at = t.collections.c.id == collection
+    take_turn(connection, store, collection)
+    # In a statement of its own, which sees what was committed while we waited for the turn.
+    there = sa.select(t.indexes.c.id).where(
+        t.indexes.c.id == index, t.indexes.c.collection_id == collection
+    )
+    if index is not None and connection.scalar(there) is None:
+        raise UnknownIndexError(
+            "the index has been dropped meanwhile: searches go on to use the one that they used"
+        )
+    chosen = sa.and_(at, t.collections.c.active.is_(None)) if only_if_unset else at
+    connection.execute(sa.update(t.collections).where(chosen).values(active=index))
+
+
+def take_turn(connection: sa.Connection, store: Store, collection: int) -> None:
+    """Wait until nobody else is changing a collection, in a transaction that begins with this."""
+    table = store.tables.collections
+    same = sa.update(table).where(table.c.id == collection).values(logging=table.c.logging)
+    connection.execute(same)
 
 
 def drop(store: Store, row: IndexRow) -> None:
@@ -150,7 +184,7 @@ def generations(store: Store, index: int) -> list[tuple[Generation, bytes]]:
     g, q = store.tables.generations, store.tables.quantizers
     columns = (
         g.c.fingerprint, g.c.fit_rows, g.c.spec, g.c.applied_key, g.c.applied_seq,
-        g.c.item_count, g.c.file, g.c.bytes, g.c.sha256, q.c.body,
+        g.c.item_count, g.c.file, g.c.bytes, g.c.sha256, g.c.stamp, q.c.body,
     )  # fmt: skip
     statement = (
         sa.select(*columns)
@@ -163,11 +197,11 @@ def generations(store: Store, index: int) -> list[tuple[Generation, bytes]]:
             (
                 Generation(
                     fingerprint, fit_rows, json.loads(spec), Watermark(key, seq),
-                    items, file, Digest(size, sha256),
+                    items, file, Digest(size, sha256), stamp,
                 ),
                 body,
             )
-            for fingerprint, fit_rows, spec, key, seq, items, file, size, sha256, body
+            for fingerprint, fit_rows, spec, key, seq, items, file, size, sha256, stamp, body
             in connection.execute(statement)
         ]  # fmt: skip
 
@@ -223,6 +257,21 @@ def keep_only(store: Store, row: IndexRow, name: str) -> None:
         connection.execute(sa.delete(g).where(others))
 
 
+def forget(store: Store, row: IndexRow, name: str) -> None:
+    """Forget the generations that a file or place holds: it is not to be used any more."""
+    g = store.tables.generations
+    with store.writing() as connection:
+        connection.execute(sa.delete(g).where(g.c.index_id == row.id, g.c.file == name))
+
+
+def was_published(store: Store, index: int) -> bool:
+    """Whether an index has ever had a generation."""
+    table = store.tables.indexes
+    statement = sa.select(table.c.generation).where(table.c.id == index)
+    with store.connected() as connection:
+        return bool(connection.scalar(statement))
+
+
 def files(store: Store, index: int) -> set[str]:
     """Return the names of the files that the generations of an index consist of."""
     return {generation.file for generation, _ in generations(store, index)}
@@ -244,6 +293,7 @@ def _insert(
             file=generation.file,
             bytes=generation.digest.bytes,
             sha256=generation.digest.sha256,
+            stamp=generation.stamp,
         )
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -27,11 +28,24 @@ class LocationRow:
         return self.made or self.name != self.config.remote_name
 
 
+class Place(NamedTuple):
+    """What the store knows of a place: its note has to agree.
+
+    `settled`: nothing is under way, so that it holds `items`.
+    """
+
+    serial: int
+    token: str
+    settled: bool
+    items: int
+
+
 def add(store: Store, row: IndexRow, name: str, mark: Watermark) -> None:
     """Note that something is going to be made at `name`; it will begin at `mark`."""
     values = {
         "index_id": row.id, "name": name, "config": config_text(row.config), "made": False,
         "reaching": mark.seq, "applied_key": mark.key, "applied_seq": mark.seq, "item_count": 0,
+        "serial": 0, "token": "", "settled": False,
     }  # fmt: skip
     with store.writing() as connection:
         connection.execute(sa.insert(store.tables.locations).values(values))
@@ -44,20 +58,40 @@ def made(store: Store, index: int, name: str) -> None:
         connection.execute(sa.update(table).where(_at(store, index, name)).values(made=True))
 
 
-def announce(store: Store, index: int, name: str, seq: int) -> None:
-    """Say, before it is written to, that what stands there may know of all changes up to `seq`."""
+def find(store: Store, index: int, name: str) -> Place | None:
+    """Return what is known of a place, None if it was given up."""
+    t = store.tables.locations.c
+    statement = sa.select(t.serial, t.token, t.settled, t.item_count).where(_at(store, index, name))
+    with store.connected() as connection:
+        row = connection.execute(statement).one_or_none()
+    return None if row is None else Place(row[0] or 0, row[1] or "", bool(row[2]), row[3])
+
+
+def announce(store: Store, index: int, name: str, seq: int, serial: int, token: str) -> bool:
+    """Say, before it is written to, that what stands there may know of all changes up to `seq`.
+
+    On the disk when this returns, whatever happens to the machine: what the place knows, the store
+    does. `serial` is the next one; False if somebody else was there first.
+    """
     table = store.tables.locations
-    later = sa.and_(_at(store, index, name), table.c.reaching < seq)
-    with store.writing() as connection:
-        connection.execute(sa.update(table).where(later).values(reaching=seq))
+    turn = sa.and_(_at(store, index, name), sa.func.coalesce(table.c.serial, 0) == serial - 1)
+    later = sa.case((table.c.reaching < seq, seq), else_=table.c.reaching)
+    values = {"reaching": later, "serial": serial, "token": token, "settled": False}
+    with store.writing_durably() as connection:
+        return bool(connection.execute(sa.update(table).where(turn).values(values)).rowcount)
 
 
-def advance(store: Store, index: int, name: str, mark: Watermark, items: int) -> None:
-    """Say how far what stands there has followed the store."""
-    values = {"applied_key": mark.key, "applied_seq": mark.seq, "item_count": items}
+def advance(
+    store: Store, index: int, name: str, mark: Watermark, items: int, serial: int, token: str
+) -> bool:
+    """Say how far what stands there has followed the store; False if the turn was lost."""
+    table = store.tables.locations
+    turn = sa.and_(_at(store, index, name), table.c.serial == serial, table.c.token == token)
+    values = {
+        "applied_key": mark.key, "applied_seq": mark.seq, "item_count": items, "settled": True,
+    }  # fmt: skip
     with store.writing() as connection:
-        update = sa.update(store.tables.locations).where(_at(store, index, name))
-        connection.execute(update.values(values))
+        return bool(connection.execute(sa.update(table).where(turn).values(values)).rowcount)
 
 
 def remove(store: Store, index: int, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from requant.store.engine import Store
+from requant.store.records import ledger
 from requant.store.records.ledger import IndexRow
 
 State = Literal["building", "verified", "switched", "rolled back"]
@@ -19,6 +20,7 @@ State = Literal["building", "verified", "switched", "rolled back"]
 class MigrationRow:
     """One migration; `source` is the number of the index that was in use, None for none.
 
+    `turn` is which switch of the collection it was, the latest the highest, 0 for none.
     `shadow` is the share of searches that the new index answers as well; of the `wanted` results
     of those, it has found `found`.
     """
@@ -31,6 +33,7 @@ class MigrationRow:
     shadow: float
     wanted: int
     found: int
+    turn: int = 0
 
 
 def begin(store: Store, collection: int, index: IndexRow, source: int | None) -> MigrationRow:
@@ -61,7 +64,7 @@ def every(store: Store, collection: int) -> list[MigrationRow]:
         return [
             MigrationRow(
                 row.id, row.index_id, row.source_id, row.state, json.loads(row.report),
-                row.shadow, row.wanted, row.found,
+                row.shadow, row.wanted, row.found, row.turn or 0,
             )
             for row in connection.execute(statement)
         ]  # fmt: skip
@@ -77,26 +80,28 @@ def note(store: Store, migration: MigrationRow, state: State, report: Mapping[st
 def switch(store: Store, collection: int, migration: MigrationRow) -> None:
     """Let searches use the new index, and remember what they used: both or neither.
 
-    Its shadow ends: there is nothing to compare it with any more.
+    Its shadow ends: there is nothing to compare it with any more. Raises UnknownIndexError if it
+    has been dropped.
     """
-    collections = store.tables.collections
-    at = collections.c.id == collection
-    same = sa.update(collections).where(at).values(active=collections.c.active)
+    t = store.tables
+    used = sa.select(t.collections.c.active).where(t.collections.c.id == collection)
+    latest = sa.select(sa.func.coalesce(sa.func.max(t.migrations.c.turn), 0))
+    latest = latest.where(t.migrations.c.collection_id == collection)
     with store.writing(turn=collection) as connection:
-        # The collection's row before that of the migration, as everybody does.
-        used = connection.execute(same.returning(collections.c.active)).scalar()
-        connection.execute(
-            _update(store, migration).values(state="switched", source_id=used, shadow=0.0)
-        )
-        connection.execute(sa.update(collections).where(at).values(active=migration.index))
+        ledger.take_turn(connection, store, collection)
+        before, turn = connection.scalar(used), int(connection.scalar(latest) or 0) + 1
+        ledger.set_active(connection, store, collection, migration.index)
+        values = {"state": "switched", "source_id": before, "shadow": 0.0, "turn": turn}
+        connection.execute(_update(store, migration).values(values))
 
 
 def roll_back(store: Store, collection: int, migration: MigrationRow) -> None:
-    """Let searches use what they used before, and record it, both or neither."""
-    collections = store.tables.collections
-    used = sa.update(collections).where(collections.c.id == collection)
+    """Let searches use what they used before, and record it, both or neither.
+
+    Raises UnknownIndexError if it has been dropped.
+    """
     with store.writing(turn=collection) as connection:
-        connection.execute(used.values(active=migration.source))
+        ledger.set_active(connection, store, collection, migration.source)
         connection.execute(_update(store, migration).values(state="rolled back"))
 
 

@@ -1,0 +1,147 @@
+"""Between a live engine's place and the store: whose the place is, and whose turn it is there."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+
+from requant.adapters.protocol import Backend
+from requant.errors import CorruptIndexError, EngineError, TurnLostError
+from requant.indexes.location import notes
+from requant.indexes.location.notes import Note
+from requant.indexes.location.workspace import Workspace
+from requant.store import CollectionRow, IndexRow, Watermark, ledger, locations
+
+# How often a place in use is asked whose it is, in seconds.
+ASK_EVERY = 2.0
+# How often this process has written to a place or made it: then others in it ask at once.
+_written: Counter[str] = Counter()
+
+
+def wrote(where: str) -> None:
+    """Let whoever uses the place ask whose it is."""
+    _written[where] += 1
+
+
+class Bond:
+    """Compares notes with the store for one index; its caller holds the lock where it writes.
+
+    The serial that the store has of a place is the fence of whoever writes there: each turn takes
+    the next one, and what goes on under an older one has lost its turn.
+    """
+
+    def __init__(self, workspace: Workspace, owner: CollectionRow, row: IndexRow) -> None:
+        """Know nothing yet."""
+        self._workspace = workspace
+        self._store = workspace.store
+        self._owner = owner
+        self._row = row
+        # Of each place: the mark of its note, and of the store, as they were last found to agree.
+        self._agreed: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {}
+        self._turn = (0, "")
+        self._asked = 0.0
+        self._seen = -1  # how much of `_written` there was then
+
+    def renew(self, name: str, backend: Backend, least: int) -> None:
+        """Accept a place that was opened; raises CorruptIndexError if it is not as it was left.
+
+        `least` is the serial under which its generation was published.
+        """
+        # The store is asked afterwards: it learns of every write before the place does.
+        note = notes.read(backend)
+        before = self._place(name)
+        self._check(note, before, name, backend)
+        if note is not None and note.serial < least:
+            raise CorruptIndexError(f"{self._where(name)} has lost what was published there")
+        if before.settled and (note is None or note.mark == before[:2]):
+            held = len(backend)
+            if held != before.items and self._place(name) == before:
+                raise CorruptIndexError(
+                    f"{self._where(name)} holds {held} items, {before.items} were written"
+                )
+        self._agree(name, note, before)
+        self._asked = time.monotonic()
+
+    def holds(self, name: str, backend: Backend) -> bool:
+        """Whether a place in use is still ours; it is not asked more often than needs be."""
+        now, written = time.monotonic(), _written[self._where(name)]
+        recently = now - self._asked < ASK_EVERY and written == self._seen
+        if recently or not backend.capabilities.notes:
+            return True
+        self._asked, self._seen = now, written
+        try:
+            note = notes.read(backend)
+        except EngineError:
+            return True  # the search itself will tell
+        place = locations.find(self._store, self._row.id, name)
+        if place is None:
+            return True  # given up by another process, which the head tells
+        return self._objection(note, place) is None
+
+    def announce(self, name: str, backend: Backend, seq: int) -> None:
+        """Begin a turn: raises CorruptIndexError if the place is not ours, TurnLostError."""
+        note = notes.read(backend)
+        place = self._place(name)
+        self._check(note, place, name, backend)
+        mark = note.mark if note is not None else place[:2]
+        if mark != place[:2] and self._agreed.get(name) != (mark, place[:2]):
+            raise CorruptIndexError(f"{self._where(name)} has lost what was last written there")
+        serial, token = place.serial + 1, secrets.token_hex(8)
+        index, owner = self._row.id, self._owner.id
+        if not locations.announce(self._store, index, name, seq, serial, token):
+            raise TurnLostError(self._lost(name))
+        self._turn = (serial, token)
+        wrote(self._where(name))
+        notes.write(backend, Note(self._workspace.identity.name, owner, index, serial, token, seq))
+        self._agreed[name] = (self._turn, self._turn)
+        self._asked, self._seen = time.monotonic(), _written[self._where(name)]
+
+    def check_turn(self, name: str) -> None:
+        """Raise TurnLostError if another process has begun to write to the place."""
+        place = locations.find(self._store, self._row.id, name)
+        if place is None or place[:2] != self._turn:
+            self._spoil(name)
+
+    def advance(self, name: str, mark: Watermark, items: int) -> None:
+        """End a turn; raises TurnLostError."""
+        if not locations.advance(self._store, self._row.id, name, mark, items, *self._turn):
+            self._spoil(name)
+
+    def _spoil(self, name: str) -> None:
+        """Give up a place that two have written to at once: older codes may be over newer ones."""
+        ledger.forget(self._store, self._row, name)
+        raise TurnLostError(self._lost(name))
+
+    def _place(self, name: str) -> locations.Place:
+        place = locations.find(self._store, self._row.id, name)
+        if place is None:
+            raise CorruptIndexError(f"{self._where(name)} was given up by another process")
+        return place
+
+    def _check(
+        self, note: Note | None, place: locations.Place, name: str, backend: Backend
+    ) -> None:
+        if not backend.capabilities.notes:
+            return
+        problem = self._objection(note, place)
+        if problem is not None:
+            raise CorruptIndexError(f"what stands at {self._where(name)} is not used: {problem}")
+
+    def _objection(self, note: Note | None, place: locations.Place) -> str | None:
+        identity = self._workspace.identity
+        return notes.objection(note, place, identity, self._owner.id, self._row.id)
+
+    def _agree(self, name: str, note: Note | None, place: locations.Place) -> None:
+        if note is not None:
+            self._agreed[name] = (note.mark, place[:2])
+
+    def _where(self, name: str) -> str:
+        return self._workspace.address_of(self._row.id, self._row.config, name)
+
+    def _lost(self, name: str) -> str:
+        return (
+            f"another process has begun to write to {self._where(name)}, although it was this "
+            "one's turn: the connection that held the lock was cut; what is missing is written "
+            "next time"
+        )
