@@ -184,9 +184,9 @@ def shard_of(backend: Any) -> Any:
     return backend._structure.connection._shard
 
 
-def order_of(column: KeyColumn) -> Any:
-    """Return the permutation that sorts a column of keys, as far as it was needed."""
-    return column._order
+def sorted_copy_of(column: KeyColumn) -> Any:
+    """Return the sorted copy of a column of keys, None while it needs none."""
+    return None if column._sorted is None else column._sorted._keys
 
 
 def wake_with(guard: EngineGuard, monkeypatch: Any, wait: Any) -> None:
