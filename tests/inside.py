@@ -27,6 +27,7 @@ from requant.store import ledger, locations
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
+LOG_ROWS = "requant.store.change_log._LOG_ROWS"
 PUBLISH_ROWS = "requant.indexes.following.PUBLISH_ROWS"
 SIMILARITY_ROWS = "requant.embeddings.similarities._ROWS"
 LANCEDB_LONGEST_LIST = "requant.adapters.lancedb.search._LONGEST_LIST"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from requant.errors import InputError, UnknownIdError
 from requant.inputs import Rows
 from requant.quantizers.arrays import Float32s
+from requant.store.change_log import ChangeLog
 from requant.store.engine import Store
 from requant.store.items import ItemWriter
 from requant.store.reader import Item
@@ -25,6 +26,7 @@ class Contents:
         """Stand for the items of `owner`."""
         self._store = store
         self._owner = owner
+        self._change_log = ChangeLog(store.tables, owner.id)
 
     def __len__(self) -> int:
         """Return how many items are stored."""
@@ -95,4 +97,6 @@ class Contents:
 
     def _writer(self, connection: sa.Connection) -> ItemWriter:
         store, owner = self._store, self._owner
-        return ItemWriter(connection, store.tables, store.sql, owner.id, owner.name)
+        return ItemWriter(
+            connection, store.tables, store.sql, owner.id, owner.name, self._change_log
+        )
