@@ -9,6 +9,7 @@ from requant.indexes.catch_up import Progress
 from requant.indexes.index_set import IndexSet
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import ATTACHED, Workspace, on_disk, open_attached, sweep
+from requant.indexes.nearby import Batch, ready
 from requant.indexes.sampling import prepared, sample, spread
 from requant.indexes.spec import (
     IndexOptions,
@@ -22,6 +23,7 @@ from requant.indexes.spec import (
 
 __all__ = [
     "ATTACHED",
+    "Batch",
     "IndexOptions",
     "IndexSet",
     "Loaded",
@@ -35,6 +37,7 @@ __all__ = [
     "open_attached",
     "planned_spec",
     "prepared",
+    "ready",
     "refuse_secrets",
     "sample",
     "spread",

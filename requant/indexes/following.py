@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-
-import numpy as np
 
 from requant.errors import (
     CorruptDataError,
@@ -18,10 +17,12 @@ from requant.errors import (
     StoreError,
     UnsupportedError,
 )
-from requant.indexes.catch_up import Progress, catch_up, outgrown
+from requant.indexes.catch_up import Progress, catch_up
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
-from requant.indexes.sampling import sample
+from requant.indexes.refit import is_outgrown, needs_building
+from requant.indexes.sampling import sample, unequal_norms
+from requant.indexes.share import follow_some
 from requant.indexes.spec import fit_quantizer, index_spec, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
@@ -37,8 +38,6 @@ from requant.store import (
     ledger,
 )
 
-# How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
-_UNEQUAL = 0.3
 # Catching up on this many rows is worth a new generation, so that it is not done again.
 PUBLISH_ROWS = 10_000
 # So much of a long build, and half as much again as is published, is worth not being done twice.
@@ -77,11 +76,13 @@ class FollowingIndex:
         None while the collection has no vectors: there is nothing to fit a quantizer on. What
         cannot be published is no reason to fail: it is said in an IndexWarning, and tried later.
 
-        An index that another thread or process is writing to is returned as far as it has come,
-        unless that is to be waited for: searches read what it lacks from the store.
+        Unless that is to be waited for, an index that another thread or process is writing to, or
+        that is far behind, is returned as far as it has come: searches do a share of the work, and
+        read what it lacks from the store.
         """
         loaded = self._loaded
-        if loaded is not None and self._is_current(loaded, reader, state):
+        due = wait and loaded is not None and is_outgrown(loaded, self._owner, state)
+        if loaded is not None and not due and self._is_current(loaded, reader, state):
             return loaded
         follows = loaded is not None and loaded.watermark.seq >= state.log_floor
         if not self._lock.acquire(blocking=wait or not follows):
@@ -100,14 +101,20 @@ class FollowingIndex:
                 self._tell_of_distance()
             if not ours or self._location.attached:
                 return loaded
-            if loaded is None or outgrown(loaded, state):
+            owner, config = self._owner, self.row.config
+            if loaded is None or needs_building(loaded, reader, owner, state, config, wait):
                 keep = self._keep_part if loaded is None else None
                 loaded = self._build(reader, state, progress, keep=keep)
                 self._publish_if_possible()
                 return loaded
+            if loaded.watermark.seq > state.seq:
+                return loaded  # it follows a later snapshot: what this one has may be out of date
             if not loaded.watermark.covers(state):
                 try:
-                    catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
+                    if wait:
+                        catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
+                    else:
+                        follow_some(loaded, reader, self._owner, state)
                 except BaseException:
                     # Half of a write may be in the engine: it is opened or built again.
                     self._let_go_of(loaded)
@@ -132,8 +139,7 @@ class FollowingIndex:
         """
         if self._location.attached:
             raise UnsupportedError(
-                f"index {self.row.name!r} is attached and never written to: migrate to one of your "
-                "own"
+                f"index {self.row.name!r} is attached, never written to: migrate to one of your own"
             )
         with self._lock, self._location.write_lock(wait=True):
             loaded = self._build(reader, state, progress, overwrite=overwrite)
@@ -354,11 +360,15 @@ class FollowingIndex:
         mark = Watermark(first, state.seq)
         name, backend = self._location.create(spec, quantizer.encode(rows), mark, overwrite)
         loaded = Loaded(quantizer, backend, len(rows), mark, self._location, name, state.seq)
+        del rows  # which may be much
+        begun = time.perf_counter()
         try:
             catch_up(loaded, reader, self._owner, state, progress, keep)
         except BaseException:
             self._abandon(loaded)
             raise
+        loaded.built = loaded.items
+        loaded.seconds_a_row = (time.perf_counter() - begun) / max(loaded.built, 1)
         self._replace(loaded)
         return loaded
 
@@ -382,8 +392,7 @@ class FollowingIndex:
     def _tell_of_norms(self, rows: Float32s) -> None:
         if self._owner.metric == "cosine" or self.row.config.precision != "binary":
             return
-        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-        if norms.std() > _UNEQUAL * norms.mean():
+        if unequal_norms(rows):
             self._warn(
                 f"the vectors have unequal norms, which binary codes forget and metric "
                 f"{self._owner.metric!r} needs: the first pass will miss results; use precision "
