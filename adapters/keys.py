@@ -11,6 +11,9 @@ from requant.adapters.protocol import Keys
 
 Rows = NDArray[np.int64]
 DEAD = -1
+# So many keys may have moved, or a 64th of all, before the sorted copy is made anew.
+_MOVED = 4096
+_MOVED_SHARE = 6
 
 
 class Growing:
@@ -49,8 +52,8 @@ class KeyColumn:
     """The keys of rows 0 to n - 1, and the rows of keys.
 
     A dictionary would cost ten times the memory of the keys. Keys mostly arrive in ascending
-    order, and then the column is its own search tree; else a sorted order is made when it is
-    needed and kept up to date by merging.
+    order, and then the column is its own search tree; else there is a sorted copy, and a small
+    dictionary of what has moved since, so that one write never costs a pass over all keys.
 
     >>> column = KeyColumn()
     >>> column.append(np.array([7, 9, 3]))
@@ -64,10 +67,8 @@ class KeyColumn:
     def __init__(self, keys: Keys | None = None) -> None:
         """Begin with a copy of `keys (n,) int64`."""
         self._keys = Growing(np.empty(0, np.int64))
-        self._ascending = True
-        # A permutation of the first rows, sorted by key as they once were.
-        self._order: Rows = np.empty(0, np.int64)
-        self._sorted = True
+        # None while the column itself is ascending.
+        self._sorted: _Sorted | None = None
         if keys is not None:
             self.append(keys)
 
@@ -85,26 +86,32 @@ class KeyColumn:
         known = self.view
         if not len(known):
             return np.full(len(keys), -1, np.int64)
-        order = self._sorted_rows()
-        at = np.searchsorted(known, keys, sorter=order)
-        np.minimum(at, len(known) - 1, out=at)
-        rows = at if order is None else order[at]
+        if self._sorted is not None:
+            return self._sorted.find(keys, known)
+        rows = np.searchsorted(known, keys)
+        np.minimum(rows, len(known) - 1, out=rows)
         return np.where(known[rows] == keys, rows, -1)
 
     def append(self, keys: Keys) -> None:
         """Give `keys` the next rows; none of them may be known."""
         if not len(keys):
             return
-        follows = not len(self) or keys[0] > self.view[-1]
-        self._ascending &= bool(follows and (keys[1:] > keys[:-1]).all())
+        n = len(self)
+        if self._sorted is None:
+            follows = not n or keys[0] > self.view[-1]
+            ascending = bool(follows and (keys[1:] > keys[:-1]).all())
+            self._keys.append(keys)
+            if not ascending:
+                self._sorted = _Sorted(self.view)
+            return
         self._keys.append(keys)
-        self._sorted = False
+        self._sorted.add(keys, np.arange(n, n + len(keys)), self.view)
 
     def kill(self, rows: Rows) -> None:
         """Mark rows as dead: their keys become -1."""
         if len(rows):
+            self._leave_order()
             self._keys.view[rows] = DEAD
-            self._ascending = self._sorted = False
 
     def drop(self, rows: Rows) -> tuple[Rows, Rows]:
         """Remove `rows` (no duplicates) by moving the last rows into the holes.
@@ -117,24 +124,58 @@ class KeyColumn:
         stays = np.ones(len(self) - left, bool)
         stays[rows[rows >= left] - left] = False
         movers = np.flatnonzero(stays) + left
-        keys = self.view
-        keys[holes] = keys[movers]
+        if len(holes):
+            self._leave_order()
+        moved = self.view[movers]
+        self.view[holes] = moved
         self._keys.truncate(left)
-        self._order = self._order[self._order < left]
-        self._ascending = not left or (self._ascending and not len(holes))
-        self._sorted = False
+        if not left:
+            self._sorted = None
+        elif self._sorted is not None:
+            self._sorted.add(moved, holes, self.view)
         return holes, movers
 
-    def _sorted_rows(self) -> Rows | None:
-        if self._ascending:
-            return None
-        # Several readers may find the same order at the same time: the flag is set last, and the
-        # unsorted order is read once.
-        if self._sorted:
-            return self._order
-        keys, order = self.view, self._order
-        # The old order followed by the new rows is nearly sorted: a merge sort flies over it.
-        nearly = np.concatenate([order, np.arange(len(order), len(keys))])
-        self._order = order = nearly[np.argsort(keys[nearly], kind="stable")]
-        self._sorted = True
-        return order
+    def _leave_order(self) -> None:
+        if self._sorted is None:
+            self._sorted = _Sorted(self.view)
+
+
+class _Sorted:
+    """Where keys are: a sorted copy of most of them, right or out of date, and what has moved.
+
+    An answer counts only if the column says the same, so that nothing has to be removed here.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        """Sort `keys (n,)`, the column by row."""
+        self._make(keys)
+
+    def find(self, keys: Keys, known: Keys) -> Rows:
+        """Return the row of each key in the column `known`, -1 where there is none."""
+        at = np.searchsorted(self._keys.view, keys)
+        np.minimum(at, len(self._keys) - 1, out=at)
+        rows: Rows = np.minimum(self._rows.view[at], len(known) - 1)
+        rows = np.where(known[rows] == keys, rows, -1)
+        if self._moved:
+            for i in np.flatnonzero(rows < 0).tolist():
+                row = self._moved.get(int(keys[i]), -1)
+                if 0 <= row < len(known) and known[row] == keys[i]:
+                    rows[i] = row
+        return rows
+
+    def add(self, keys: Keys, rows: Rows, known: Keys) -> None:
+        """Note that `keys` are in `rows` of the column `known` now."""
+        if not len(keys):
+            return
+        if keys[0] > self._keys.view[-1] and (keys[1:] > keys[:-1]).all():
+            self._keys.append(keys)
+            self._rows.append(rows)
+        elif len(self._moved) + len(keys) > max(_MOVED, len(known) >> _MOVED_SHARE):
+            self._make(known)
+        else:
+            self._moved.update(zip(keys.tolist(), rows.tolist(), strict=True))
+
+    def _make(self, keys: Keys) -> None:
+        order = np.argsort(keys, kind="stable")  # a merge sort, which flies over what is in order
+        self._keys, self._rows = Growing(keys[order]), Growing(order)
+        self._moved: dict[int, int] = {}

@@ -81,6 +81,7 @@ def check_finite(floats: Float32s, name: str = "vectors", first_row: int = 0) ->
 
 
 def _real_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    refuse_masked(values, name)
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -91,3 +92,24 @@ def _real_array(values: ArrayLike, name: str) -> NDArray[Any]:
             f"not dtype {array.dtype}"
         )
     return array
+
+
+def refuse_masked(values: ArrayLike, name: str) -> None:
+    """Raise InputError for masked entries: NumPy would take what is behind the mask for real."""
+    if isinstance(values, list | tuple):
+        masks = [
+            isinstance(row, np.ma.MaskedArray) and bool(np.ma.getmaskarray(row).any())
+            for row in values
+        ]
+        masked = masks.index(True) if True in masks else None
+    elif isinstance(values, np.ma.MaskedArray):
+        mask = np.ma.getmaskarray(values)
+        rows = mask.reshape(len(mask) if mask.ndim > 1 else 1, -1).any(axis=1)
+        masked = int(rows.argmax()) if rows.any() else None
+    else:
+        return
+    if masked is not None:
+        raise InputError(
+            f"{name} row {masked} has masked entries, which have no value: fill them (array.filled"
+            "(...)) or drop the row"
+        )

@@ -63,7 +63,7 @@ class BinaryQuantizer:
         if not (centre or rotate):
             return cls(None, bits, spread(vectors), vectors.shape[1])
         affine = Affine.fit(vectors, centred=centre, rotated=rotate, seed=seed)
-        return cls(affine, bits, spread(vectors - affine.centre), affine.dim)
+        return cls(affine, bits, spread(vectors, affine.centre), affine.dim)
 
     @classmethod
     def signs(cls, dim: int) -> BinaryQuantizer:

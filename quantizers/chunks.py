@@ -11,8 +11,20 @@ from requant.quantizers.codes import CodeSpec
 
 # 512 KB of float32: half of a common L2 cache.
 _FLOATS = 1 << 17
+# Rows that are read, encoded or scored together. On their way they are in memory some six times:
+# as the database's rows, joined, in double precision, as codes, as what an engine is given.
+BATCH_BYTES = 4 << 20
 
 Kernel = Callable[[Float32s, Float32s, Codes], None]
+
+
+def rows_for(dim: int, most: int = 8192) -> int:
+    """Return how many rows of `dim` floats to work on together: BATCH_BYTES, at most `most`.
+
+    >>> rows_for(384), rows_for(65_536), rows_for(2)
+    (2730, 16, 8192)
+    """
+    return max(1, min(most, BATCH_BYTES // (4 * dim)))
 
 
 def row_slices(n: int, dim: int) -> Iterator[slice]:

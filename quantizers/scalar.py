@@ -22,6 +22,7 @@ _LIMIT = 127
 # Clipping the outermost values may serve all the others better; these shares of them are tried.
 _QUANTILES = (1.0, 0.99999, 0.9999, 0.9995, 0.999)
 _SCALE_ROWS = 2000
+_SCALE_VALUES = 1 << 20
 _TINY = 1e-35
 
 
@@ -50,7 +51,7 @@ class ScalarQuantizer:
         """Learn centre and scale from `sample (n, d)`; raises InputError on an empty one."""
         vectors = as_vectors(sample, name="sample")
         affine = Affine.fit(vectors, centred=True, rotated=rotate, seed=seed)
-        step = -(-len(vectors) // _SCALE_ROWS)
+        step = -(-len(vectors) // max(1, min(_SCALE_ROWS, _SCALE_VALUES // vectors.shape[1])))
         rows = np.ascontiguousarray(vectors[::step])
         scale = _best_scale(affine.forward(rows, np.empty_like(rows)))
         return cls(affine, scale, format)

@@ -520,6 +520,10 @@ class Collection:
         """Return what each index is, and what it recorded when it was last published."""
         return published(self._store, self._row)
 
+    def follow(self) -> Iterator[None]:
+        """Bring every index up to date and publish what is worth it, a share a step."""
+        return self._indexes.follow()
+
     def let_go(self) -> None:
         """Forget the indexes without publishing them: the collection has been dropped."""
         if not self._closed:

@@ -17,6 +17,7 @@ from requant.errors import DuplicateIdError, InputError
 from requant.quantizers.arrays import Float32s, as_vectors
 
 MAX_ID = 1024
+MAX_ID_BYTES = 2560  # what PostgreSQL has room for in an index, and SQLite alike
 MAX_DEPTH = 100
 # An escaped NUL: a backslash that is not itself escaped, then u0000.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -134,6 +135,11 @@ def check_ids(ids: Iterable[Any]) -> tuple[list[str], list[int]]:
         if not value or len(value) > MAX_ID:
             raise InputError(f"ids row {row} has {len(value)} characters: an id has 1 to {MAX_ID}")
         _check_text(value, "ids", row)
+        if len(value) > MAX_ID_BYTES // 4 and len(value.encode()) > MAX_ID_BYTES:
+            raise InputError(
+                f"ids row {row} has {len(value.encode())} bytes in UTF-8: an id has at most "
+                f"{MAX_ID_BYTES}"
+            )
         texts.append(value)
         kinds.append(kind)
     return texts, kinds

@@ -7,6 +7,7 @@ depend on how many others were computed with it, and equal vectors tie exactly.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.quantizers.arrays import Float32s
+from requant.quantizers.chunks import rows_for
 
 Metric = Literal["cosine", "ip", "l2"]
 
@@ -52,18 +54,40 @@ def score(query: Float32s, rows: Float32s, metric: Metric) -> Float32s:
     return rounded(products)
 
 
+class ExactRows:
+    """Rows made ready to be scored for many queries, or again and again."""
+
+    def __init__(self, rows: Float32s, metric: Metric) -> None:
+        """Take `rows (m, d) float32`; in memory they are twice as large."""
+        self._rows = rows.astype(np.float64)
+        self._metric = metric
+        self._lengths = lengths_of(self._rows) if metric == "cosine" else None
+
+    def scores(self, queries: Float32s) -> Iterator[Float32s]:
+        """Yield the scores `(m,) float32` of all rows for each of `queries (q, d)`."""
+        if self._metric == "l2":
+            # |a - b|^2 by way of products would lose what tells near neighbours apart.
+            for query in queries:
+                apart = self._rows - query
+                yield rounded(-np.einsum("ij,ij->i", apart, apart))
+            return
+        at_once = rows_for(2 * max(self._rows.shape))
+        for start in range(0, len(queries), at_once):
+            exact = queries[start : start + at_once].astype(np.float64)
+            if self._lengths is not None:
+                exact /= lengths_of(exact)[:, None]
+            products = exact @ self._rows.T
+            if self._lengths is not None:
+                products /= self._lengths
+            yield from rounded(products)
+
+
 def score_many(queries: Float32s, rows: Float32s, metric: Metric) -> Float32s:
     """Return the scores of all `rows (m, d)` for each of `queries (q, d)`: `(q, m) float32`."""
-    if metric == "l2":
-        # |a - b|^2 by way of products would lose what tells near neighbours apart.
-        return np.stack([score(query, rows, metric) for query in queries])
-    exact_rows, exact_queries = rows.astype(np.float64), queries.astype(np.float64)
-    if metric == "cosine":
-        exact_queries /= lengths_of(exact_queries)[:, None]
-    products = exact_queries @ exact_rows.T
-    if metric == "cosine":
-        products /= lengths_of(exact_rows)
-    return rounded(products)
+    found = np.empty((len(queries), len(rows)), np.float32)
+    for i, scores in enumerate(ExactRows(rows, metric).scores(queries)):
+        found[i] = scores
+    return found
 
 
 def best(keys: Keys, scores: Float32s, k: int) -> tuple[Keys, Float32s]:

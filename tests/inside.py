@@ -6,7 +6,8 @@ to that. What stands here is what a user must not rely on and a test has to look
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,26 @@ from requant.indexes.location.bond import Bond
 from requant.indexes.newest import Newest
 from requant.scores import normalise as normalise
 from requant.search import Search
-from requant.store import Identity, ledger, locations, migrations
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    Identity,
+    Reader,
+    ledger,
+    locations,
+    migrations,
+)
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
+LOG_ROWS = "requant.store.change_log._LOG_ROWS"
+REFINED_SHARE = "requant.search.search.REFINED_SHARE"
+BATCH_BYTES = "requant.quantizers.chunks.BATCH_BYTES"
+SHARE_SECONDS = "requant.indexes.share.SECONDS"
+SHARE_OF_READING = "requant.indexes.share._OF_READING"
+SHARE_LEAST_LIVE = "requant.indexes.share._LEAST_LIVE"
+REFIT_SECONDS = "requant.indexes.refit._SECONDS"
+REFIT_ENOUGH = "requant.indexes.refit.ENOUGH_ROWS"
 PUBLISH_ROWS = "requant.indexes.following.PUBLISH_ROWS"
 SIMILARITY_ROWS = "requant.embeddings.similarities._ROWS"
 LANCEDB_LONGEST_LIST = "requant.adapters.lancedb.search._LONGEST_LIST"
@@ -101,6 +118,40 @@ def loaded_of(collection: Collection, name: str) -> Loaded:
     loaded = index_of(collection, name)._loaded
     assert loaded is not None, f"index {name!r} is not in use"
     return loaded
+
+
+def is_in_use(collection: Collection, name: str) -> bool:
+    """Whether an index is in memory."""
+    return index_of(collection, name)._loaded is not None
+
+
+def row_of(collection: Collection) -> CollectionRow:
+    """Return what never changes about a collection."""
+    return collection._row
+
+
+def state_of(collection: Collection) -> CollectionState:
+    """Return how far a collection has been written."""
+    with collection._store.reading() as reader:
+        return reader.state_of(collection._row)
+
+
+@contextmanager
+def snapshot(collection: Collection) -> Iterator[tuple[Reader, CollectionState]]:
+    """Hold a snapshot, as a slow search does."""
+    with collection._store.reading() as reader:
+        yield reader, reader.state_of(collection._row)
+
+
+def before_following(monkeypatch: Any, act: Any) -> None:
+    """Call `act()` whenever an index is about to be brought up to date."""
+    follow = requant.indexes.following.follow_some
+
+    def acting(*arguments: Any) -> None:
+        act()
+        follow(*arguments)
+
+    monkeypatch.setattr(requant.indexes.following, "follow_some", acting)
 
 
 def backend_of(collection: Collection, name: str = "main") -> Backend:
@@ -251,9 +302,9 @@ def shard_of(backend: Any) -> Any:
     return backend._structure.connection._shard
 
 
-def order_of(column: KeyColumn) -> Any:
-    """Return the permutation that sorts a column of keys, as far as it was needed."""
-    return column._order
+def sorted_copy_of(column: KeyColumn) -> Any:
+    """Return the sorted copy of a column of keys, None while it needs none."""
+    return None if column._sorted is None else column._sorted._keys
 
 
 def wake_with(guard: EngineGuard, monkeypatch: Any, wait: Any) -> None:

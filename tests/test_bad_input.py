@@ -336,3 +336,38 @@ def test_a_password_is_not_shown(tmp_path):
         with pytest.raises(RequantError) as raised:
             requant.open(url, folder=tmp_path)
         assert "secret" not in str(raised.value)
+
+
+MASKED = np.ma.masked_array(GOOD, mask=np.eye(3, DIM, k=1) * np.array([[0], [1], [0]]))
+
+
+@pytest.mark.parametrize("given", [MASKED, list(MASKED)], ids=["array", "list of rows"])
+def test_masked_vectors_are_refused_by_row(db, given):
+    notes = db.create_collection("notes", DIM)
+    with pytest.raises(InputError, match="vectors row 1 has masked entries"):
+        notes.upsert(range(3), given)
+    with pytest.raises(InputError, match="queries row 1 has masked entries"):
+        notes.search_many(given)
+    with pytest.raises(InputError, match="vector row 0 has masked entries"):
+        notes.search(MASKED[1])
+    with pytest.raises(InputError, match="row 1 has masked entries"):
+        requant.Calibration.fit(given)
+    assert len(notes) == 0
+    whole = np.ma.masked_array(GOOD, mask=False)
+    assert notes.upsert(range(3), whole) == 3
+    assert (notes.vectors(range(3)) == GOOD).all()
+
+
+def test_an_id_is_bounded_in_bytes_on_both_databases(any_db):
+    rng = np.random.default_rng(0)
+
+    def letters(count):  # such as no compression makes shorter
+        return "".join(map(chr, rng.integers(0x4E00, 0x9FFF, count)))
+
+    notes = any_db.create_collection("notes", DIM)
+    with pytest.raises(InputError, match="row 1 has 3072 bytes in UTF-8: an id has at most 2560"):
+        notes.upsert(["a", letters(1024)], GOOD[:2])
+    longest = letters(853) + "x"
+    assert len(longest.encode()) == 2560
+    notes.upsert([longest, "y" * 1024], GOOD[:2])
+    assert {item.id for item in notes.iter()} == {longest, "y" * 1024}

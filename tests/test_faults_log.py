@@ -186,3 +186,81 @@ def test_no_warning_is_lost(pair):
     """The warning of a rebuild is a class of its own, so that it can be made an error."""
     assert issubclass(IndexWarning, UserWarning)
     assert requant.IndexWarning is IndexWarning
+
+
+@pytest.mark.parametrize("every", [2, 5])
+def test_the_log_is_bounded_whichever_writes_are_logged(any_db, monkeypatch, every):
+    """Only every `every`-th write is an update: that used to decide whether the log is cut."""
+    monkeypatch.setattr(inside.LOG_ROWS, 200)
+    notes = any_db.create_collection("notes", 8)
+    notes.upsert(range(100), vectors(100))
+    notes.add_index("main", engine="faiss", precision="int8")
+    notes.add_index("other", engine="faiss", precision="binary")
+    notes.search(np.ones(8))
+    behind = inside.loaded_of(notes, "main").watermark
+    writes = 0
+    while writes < 300:
+        if writes % every == 1:
+            seed = writes
+            notes.upsert(range(10), vectors(10, seed=seed))
+        else:
+            notes.upsert([f"new {writes}"], documents=["text"])
+        writes += 1
+        assert logged(notes)[0] <= max(200, 100 + writes) + 64 * 10
+    count, floor = logged(notes)
+    assert count < 300 // every * 10, "nothing has been cut"
+    assert floor > behind.seq, "the follower is not as far behind as is to be tried"
+    assert notes.search(vectors(10, seed=seed)[7], k=1)[0].id == 7
+    assert held(notes) == expected(notes)
+    assert notes.verify(deep=True).ok
+
+
+def test_a_write_larger_than_the_log_may_be(db, monkeypatch):
+    monkeypatch.setattr(inside.LOG_ROWS, 50)
+    notes = db.create_collection("notes", 8)
+    notes.upsert(range(100), vectors(100))
+    notes.add_index("main", engine="usearch")
+    with requant.open(db.engine.url.database) as again:
+        other = again.collection("notes")
+        other.search(np.ones(8))
+        for seed in range(70):
+            notes.upsert(range(100), vectors(100, seed=seed))
+        assert logged(notes)[0] <= 100 + 64 * 100
+        assert held(other) == expected(other)
+
+
+def note_some(path, name, told):
+    """Note origins, one after the other, beside others."""
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        for i in range(20):
+            notes.note_origin(f"{name} {i}", "test", "exact")
+    told.send("done")
+
+
+def test_no_origin_is_lost_beside_others(tmp_path):
+    with requant.open(tmp_path / "x") as db:
+        notes = db.create_collection("notes", 8)
+        ends = []
+        for name in "abc":
+            receiver, sender = pipe()
+            ends.append((receiver, start(note_some, str(tmp_path / "x"), name, sender)))
+            sender.close()
+        for receiver, process in ends:
+            assert receiver.poll(60)
+            assert receiver.recv() == "done"
+            process.join()
+        notes.note_origin("a 3", "again", "lossy")
+        origins = notes.stats().origins
+        assert len(origins) == 60
+        assert [one.kind for one in origins if one.source == "a 3"] == ["again"]
+
+
+def test_a_collection_is_found_without_reading_the_others(db):
+    for i in range(3):
+        db.create_collection(f"c{i}", 4)
+    rows = []
+    sa.event.listen(db.engine, "before_cursor_execute", lambda *call: rows.append(call[2]))
+    assert db.collection("c1").name == "c1"
+    assert rows
+    assert all("WHERE" in statement for statement in rows)

@@ -20,6 +20,7 @@ from requant.embeddings.calibration import Calibration
 from requant.embeddings.tensors import as_array, like
 from requant.errors import DimensionError, InputError
 from requant.quantizers.arrays import Float32s, check_finite
+from requant.quantizers.chunks import rows_for
 from requant.quantizers.dialect_codes import Scalar
 from requant.scores import Metric, lengths_of, rounded, score_many
 
@@ -73,11 +74,12 @@ def similarity(
     """
     left, right = _sides(a, b, metric, precision, calibration, dim)
     out = np.empty((len(left), len(right)), np.float32)
-    for i in range(0, len(left), _ROWS):
-        rows = left.floats(slice(i, i + _ROWS))
-        for j in range(0, len(right), _ROWS):
-            columns = right.floats(slice(j, j + _ROWS))
-            out[i : i + _ROWS, j : j + _ROWS] = _block(rows, columns, metric)
+    step = rows_for(left.dim, _ROWS)
+    for i in range(0, len(left), step):
+        rows = left.floats(slice(i, i + step))
+        for j in range(0, len(right), step):
+            columns = right.floats(slice(j, j + step))
+            out[i : i + step, j : j + step] = _block(rows, columns, metric)
     return like(out, a, b)
 
 
@@ -101,8 +103,9 @@ def pairwise_similarity(
     if len(left) != len(right):
         raise DimensionError(f"a has {len(left)} rows and b {len(right)}: pairs need as many")
     out = np.empty(len(left), np.float32)
-    for i in range(0, len(left), _ROWS):
-        part = slice(i, i + _ROWS)
+    step = rows_for(left.dim, _ROWS)
+    for i in range(0, len(left), step):
+        part = slice(i, i + step)
         out[part] = pair_scores(left.floats(part), right.floats(part), metric)
     return like(out, a, b)
 
@@ -128,7 +131,7 @@ class _Side:
     ) -> None:
         self._rows = rows
         self._precision = precision
-        self._dim = dim
+        self.dim = dim
         self._name = name
         self._quantizer = None
         if precision in ("int8", "uint8"):
@@ -149,7 +152,7 @@ class _Side:
         if self._quantizer is not None:
             return self._quantizer.decode(rows)
         if self._precision in ("binary", "ubinary"):
-            return signs(rows, self._precision, self._dim)
+            return signs(rows, self._precision, self.dim)
         with np.errstate(over="ignore"):
             floats = np.ascontiguousarray(rows, np.float32)
         check_finite(floats, self._name, part.start)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from requant.quantizers.arrays import refuse_masked
+
 
 def is_tensor(value: object) -> bool:
     """Whether `value` is a torch tensor.
@@ -42,6 +44,7 @@ def like(array: NDArray[Any], *inputs: object) -> Any:
 
 def as_array(value: Any) -> NDArray[Any]:
     """Return a tensor, a list of tensors, or anything array-like as a NumPy array."""
+    refuse_masked(value, "embeddings")
     if isinstance(value, (list, tuple)) and value and is_tensor(value[0]):
         return np.stack([to_numpy(row) for row in value])
     return np.asarray(to_numpy(value))

@@ -16,6 +16,7 @@ from requant.indexes.location import (
     open_attached,
     sweep,
 )
+from requant.indexes.nearby import Batch, ready
 from requant.indexes.sampling import prepared, sample, spread
 from requant.indexes.spec import (
     IndexOptions,
@@ -29,6 +30,7 @@ from requant.indexes.spec import (
 
 __all__ = [
     "ATTACHED",
+    "Batch",
     "IndexOptions",
     "IndexSet",
     "Loaded",
@@ -43,6 +45,7 @@ __all__ = [
     "open_attached",
     "planned_spec",
     "prepared",
+    "ready",
     "refuse_secrets",
     "sample",
     "spread",

@@ -8,21 +8,16 @@ import numpy as np
 
 from requant.adapters.protocol import Keys
 from requant.indexes.loaded import Loaded
-from requant.indexes.sampling import SAMPLE_ROWS, prepared
+from requant.indexes.sampling import prepared
 from requant.quantizers.arrays import Codes, Float32s
+from requant.quantizers.chunks import rows_for
 from requant.store import CollectionRow, CollectionState, Reader, Watermark
 
 Progress = Callable[[int, int], None]
 
 _BATCH = 8192
 # Codes that are written to a live engine at once.
-_LIVE_BYTES = 16 << 20
-
-
-def outgrown(loaded: Loaded, state: CollectionState) -> bool:
-    """Tell whether a quantizer has seen too little of what there is now."""
-    size = loaded.size + max(state.next_key - loaded.watermark.key, 0)
-    return loaded.fit_rows < SAMPLE_ROWS and size >= 4 * loaded.fit_rows
+_LIVE_BYTES = 8 << 20
 
 
 def catch_up(
@@ -46,13 +41,14 @@ def catch_up(
     changed = reader.changed(owner.id, mark.seq, known)
     total = len(changed) + max(state.next_key - mark.key, 0)
     done = 0
-    for start in range(0, len(changed), _BATCH):
-        keys = changed[start : start + _BATCH]
+    step = rows_for(dim, _BATCH)
+    for start in range(0, len(changed), step):
+        keys = changed[start : start + step]
         found, vectors = reader.vectors(keys, dim)
         if start:
             location.check_turn(loaded.name)
         loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))
-        done += _put(loaded, owner, found, vectors)
+        done += put(loaded, owner, found, vectors)
         _report(progress, done, total)
     loaded.unpublished += max(done, len(changed))
     for keys, codes in _encoded(loaded, owner, reader.scan(mark.key, state.next_key, dim, _BATCH)):
@@ -87,7 +83,8 @@ def _encoded(
         yield np.concatenate(keys), np.concatenate(codes)
 
 
-def _put(loaded: Loaded, owner: CollectionRow, keys: Keys, vectors: Float32s) -> int:
+def put(loaded: Loaded, owner: CollectionRow, keys: Keys, vectors: Float32s) -> int:
+    """Write `vectors (n, d)` as codes, and return how many there are."""
     if len(keys):
         loaded.backend.upsert(keys, loaded.quantizer.encode(prepared(owner, vectors)))
     return len(keys)

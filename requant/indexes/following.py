@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ from requant.errors import (
     TurnLostError,
     UnsupportedError,
 )
-from requant.indexes.catch_up import Progress, catch_up, outgrown
+from requant.indexes.catch_up import Progress, catch_up
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
 from requant.indexes.newest import Newest
+from requant.indexes.refit import is_outgrown, needs_building
 from requant.indexes.sampling import sample
+from requant.indexes.share import follow_some
 from requant.indexes.spec import fit_quantizer, norms_matter, planned_spec
 from requant.quantizers import factory
 from requant.store import (
@@ -79,12 +82,14 @@ class FollowingIndex:
         None while the collection has no vectors: there is nothing to fit a quantizer on. What
         cannot be published is no reason to fail: it is said in an IndexWarning, and tried later.
 
-        An index that another thread or process is writing to is returned as far as it has come,
-        unless that is to be waited for: searches read what it lacks from the store. None also while
-        another thread builds it, which may take long, or wait for what this thread holds.
+        Unless that is to be waited for, an index that another thread or process is writing to, or
+        that is far behind, is returned as far as it has come: searches do a share of the work, and
+        read what it lacks from the store. None also while another thread builds it, which may take
+        long, or wait for what this thread holds.
         """
         loaded = self._loaded
-        if loaded is not None and self._is_current(loaded, reader, state):
+        due = wait and loaded is not None and is_outgrown(loaded, self._owner, state)
+        if loaded is not None and not due and self._is_current(loaded, reader, state):
             return loaded
         follows = loaded is not None and loaded.watermark.seq >= state.log_floor
         follows = follows and loaded is not self._doubted
@@ -113,9 +118,11 @@ class FollowingIndex:
                 self._tell_of_distance()
             if not ours or self._location.attached:
                 return loaded
-            if loaded is not None and not outgrown(loaded, state):
-                loaded = self._caught_up(loaded, reader, state, progress)
-            if loaded is None or outgrown(loaded, state):
+            owner, config = self._owner, self.row.config
+            build = loaded is None or needs_building(loaded, reader, owner, state, config, wait)
+            if not build:
+                loaded = self._caught_up(loaded, reader, state, progress, wait)
+            if build or loaded is None:
                 keep = self._keep_part if loaded is None else None
                 loaded = self._build(reader, state, progress, keep=keep)
                 self._publish_if_possible()
@@ -131,10 +138,16 @@ class FollowingIndex:
         reader: Reader,
         state: CollectionState,
         progress: Progress | None,
+        wait: bool,
     ) -> Loaded | None:
-        """Return the index once it has followed; None if it is to be built again."""
+        """Return the index once it has followed, or a share of it; None to have it built again."""
         while loaded is not None and not loaded.watermark.covers(state):
+            if loaded.watermark.seq > state.seq:
+                return loaded  # it follows a later snapshot: what this one has may be out of date
             try:
+                if not wait:
+                    follow_some(loaded, reader, self._owner, state)
+                    return loaded
                 catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
             except BaseException as error:
                 # Half of a write may be in the engine: it is opened or built again.
@@ -185,8 +198,7 @@ class FollowingIndex:
         """
         if self._location.attached:
             raise UnsupportedError(
-                f"index {self.row.name!r} is attached and never written to: migrate to one of your "
-                "own"
+                f"index {self.row.name!r} is attached, never written to: migrate to one of your own"
             )
         with self._lock, self._location.write_lock(wait=True):
             loaded = self._build(reader, state, progress, overwrite=overwrite)
@@ -378,11 +390,15 @@ class FollowingIndex:
         mark = Watermark(first, state.seq)
         name, backend = self._location.create(spec, quantizer.encode(rows), mark, overwrite)
         loaded = Loaded(quantizer, backend, len(rows), mark, self._location, name, state.seq)
+        del rows  # which may be much
+        begun = time.perf_counter()
         try:
             catch_up(loaded, reader, self._owner, state, progress, keep)
         except BaseException:
             self._abandon(loaded)
             raise
+        loaded.built = loaded.items
+        loaded.seconds_a_row = (time.perf_counter() - begun) / max(loaded.built, 1)
         self._replace(loaded)
         return loaded
 

@@ -95,6 +95,16 @@ class IndexSet:
             self._sync(row)
             self._follow(row).publish()
 
+    def follow(self) -> Iterator[None]:
+        """Bring every index up to date, a share a step; nothing is held between two steps."""
+        for row in ledger.every(self._store, self._owner.id):
+            following = self._follow(row)
+            while not self._followed(following):
+                yield
+            yield
+            self._sync(row)  # what has outgrown its quantizer is built anew
+            yield
+
     def current(self, reader: Reader, state: CollectionState, name: str | None) -> Loaded | None:
         """Return an index caught up, by name or the one in use; None for an exact search."""
         following = self._named_or_active(reader, state, name)
@@ -156,8 +166,18 @@ class IndexSet:
             self._forget(number)
 
     def _sync(self, row: IndexRow) -> None:
+        for _ in range(_TRIES):
+            with self._store.reading() as reader:
+                state = reader.state_of(self._owner)
+                loaded = self._follow(row).sync(reader, state, wait=True)
+                if loaded is None or loaded.watermark.covers(state):
+                    return
+
+    def _followed(self, following: FollowingIndex) -> bool:
         with self._store.reading() as reader:
-            self._follow(row).sync(reader, reader.state_of(self._owner), wait=True)
+            state = reader.state_of(self._owner)
+            loaded = following.sync(reader, state)
+            return loaded is None or loaded.attached or loaded.watermark.covers(state)
 
     def _named(self, name: str) -> IndexRow:
         return ledger.find(self._store, self._owner.id, name)

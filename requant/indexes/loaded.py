@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from requant.adapters.protocol import Backend, Support
 from requant.indexes.location import Location
+from requant.indexes.nearby import Nearby
 from requant.quantizers.protocol import Quantizer, Refining
 from requant.store import Head, Watermark
 
@@ -31,6 +32,12 @@ class Loaded:
     recorded: bool = False  # whether a generation names its place
     unpublished: int = 0
     postponed: int = 0  # what was unpublished when publishing last failed
+    logged: tuple[int, int] = (0, 0)  # the last (seq, key) of the log that a share has followed
+    seconds_a_row: float = 0.0  # what following has cost lately
+    seconds_unfollowed: float = 0.0  # what reading the rest has cost the last search
+    built: int = 0  # its size when it was built, here
+    judged: int = 0  # its size when its quantizer was last found good enough
+    nearby: Nearby = field(default_factory=Nearby)
 
     @property
     def size(self) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from requant.adapters.protocol import Keys
 from requant.quantizers.arrays import Float32s
+from requant.quantizers.chunks import rows_for
 from requant.scores import normalise
 from requant.store import CollectionRow, CollectionState, Reader, key_range
 
@@ -13,6 +16,18 @@ from requant.store import CollectionRow, CollectionState, Reader, key_range
 # fitted on fewer than SAMPLE_ROWS is fitted again when there are four times as many.
 SAMPLE_ROWS = 10_000
 ENOUGH_ROWS = 1_000
+_SAMPLE_BYTES = 16 << 20
+# How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
+_UNEQUAL = 0.3
+
+
+def sample_rows(dim: int) -> int:
+    """Return how many rows of `dim` floats a quantizer learns from, at most.
+
+    >>> sample_rows(384), sample_rows(4096)
+    (10000, 1024)
+    """
+    return min(SAMPLE_ROWS, _SAMPLE_BYTES // (4 * dim))
 
 
 def prepared(owner: CollectionRow, vectors: Float32s) -> Float32s:
@@ -23,24 +38,44 @@ def prepared(owner: CollectionRow, vectors: Float32s) -> Float32s:
 def sample(reader: Reader, owner: CollectionRow, state: CollectionState) -> Float32s:
     """Return rows of the whole collection to learn from, prepared."""
     first, _ = key_range(owner.id)
-    span, dim = state.next_key - first, owner.dim
-    if span > SAMPLE_ROWS:
-        keys = np.linspace(first, state.next_key - 1, SAMPLE_ROWS).astype(np.int64)
-        _, vectors = reader.vectors(keys, dim)
-        if len(vectors) >= ENOUGH_ROWS:
-            return prepared(owner, vectors)
+    span, most = state.next_key - first, sample_rows(owner.dim)
+    if span > most:
+        keys = np.linspace(first, state.next_key - 1, most).astype(np.int64)
+        spread_out = _filled(owner, reader.vectors_of(keys, owner.dim), most)
+        if len(spread_out) >= min(ENOUGH_ROWS, most // 2):
+            return spread_out
     # Few rows, or few of many left: take what there is from the start.
-    for _, vectors in reader.scan(first, state.next_key, dim, batch=SAMPLE_ROWS):
-        return prepared(owner, vectors)
-    return np.empty((0, dim), np.float32)
+    return _filled(owner, reader.scan(first, state.next_key, owner.dim), most)
+
+
+def _filled(owner: CollectionRow, batches: Iterator[tuple[Keys, Float32s]], most: int) -> Float32s:
+    """Return up to `most` rows of `batches`, prepared, without holding them twice."""
+    rows, n = np.empty((most, owner.dim), np.float32), 0
+    for _, vectors in batches:
+        some = vectors[: most - n]
+        rows[n : n + len(some)] = prepared(owner, some)
+        n += len(some)
+        if n == most:
+            break
+    return rows[:n]
 
 
 def spread(
     reader: Reader, owner: CollectionRow, state: CollectionState, count: int = 100
 ) -> tuple[Keys, Float32s]:
-    """Return keys and vectors `(n, d) float32` from all over a collection, about `count`."""
+    """Return keys and vectors `(n, d) float32` from all over a collection, about `count`.
+
+    Fewer where the vectors are wide.
+    """
+    count = rows_for(owner.dim, count)
     first, _ = key_range(owner.id)
     keys = np.unique(np.linspace(first, max(state.next_key - 1, first), count).astype(np.int64))
     found, vectors = reader.vectors(keys, owner.dim)
     order = np.argsort(found)
     return found[order], vectors[order]
+
+
+def unequal_norms(rows: Float32s) -> bool:
+    """Tell whether the lengths of `rows (n, d)` differ so much that they matter."""
+    norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    return bool(norms.std() > _UNEQUAL * norms.mean())

@@ -13,6 +13,7 @@ from requant.adapters import making, registry
 from requant.adapters.guards import check_supported
 from requant.adapters.protocol import IndexSpec, IndexType, Support
 from requant.errors import InputError, UnsupportedError
+from requant.indexes.sampling import unequal_norms
 from requant.inputs import check_name, check_params
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
@@ -21,8 +22,6 @@ from requant.quantizers.protocol import Quantizer
 from requant.scores import Metric
 from requant.store import CollectionRow, IndexConfig
 
-# How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
-_UNEQUAL = 0.3
 # The place of engines that imitate a server in memory.
 _LOCAL = ":memory:"
 
@@ -69,8 +68,7 @@ def norms_matter(owner: CollectionRow, config: IndexConfig, rows: Float32s) -> s
     """Return a warning where codes forget lengths that the metric of a collection needs."""
     if owner.metric == "cosine" or config.precision != "binary":
         return None
-    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-    if norms.std() <= _UNEQUAL * norms.mean():
+    if not unequal_norms(rows):
         return None
     return (
         f"the vectors have unequal norms, which binary codes forget and metric {owner.metric!r} "

@@ -204,4 +204,4 @@ class Migrator:
 def _queries(reader: Reader, owner: CollectionRow, state: CollectionState) -> Float32s:
     """Return stored vectors of the whole collection, to be asked for."""
     rows = sample(reader, owner, state)
-    return rows[:: max(1, len(rows) // QUERIES)][:QUERIES]
+    return rows[:: max(1, len(rows) // QUERIES)][:QUERIES].copy()  # not the whole sample with it

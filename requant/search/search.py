@@ -8,6 +8,7 @@ whenever k exist.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain
@@ -17,15 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.indexes import Loaded
+from requant.indexes import Batch, Loaded, ready
 from requant.quantizers.arrays import Codes, Float32s
+from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
-from requant.scores import best, normalise, score, score_many
+from requant.scores import normalise, score
 from requant.search.request import Found, Request
+from requant.search.scan import merged, nearest, nothing
 from requant.store import CollectionRow, CollectionState, Reader, Watermark, key_range
 
-# Up to this many matches of a filter are scored outright: as cheap as a search, and exact.
+# Up to this many items, or matches of a filter, are scored outright: as cheap as a search, and
+# exact. The items of an index are then kept in memory, if they have no more numbers than this.
 FEW = 1000
+_FEW_FLOATS = 1 << 20
 # Candidates of a search that names no oversampling, at least: for small k, and while a quantizer
 # knows only the first few items of a collection.
 MIN_CANDIDATES = 30
@@ -33,8 +38,7 @@ MIN_CANDIDATES = 30
 STRETCH = 16
 # Queries whose candidates are fetched together, at most, and the bytes that these may take.
 BLOCK = 1024
-BLOCK_BYTES = 64 << 20
-SCAN_ROWS = 8192
+BLOCK_BYTES = 24 << 20
 # The share of the candidates that keeps nearly all of the recall once a Refining quantizer has
 # looked at their codes; their floats need not be fetched at all.
 REFINED_SHARE = 0.375
@@ -67,14 +71,32 @@ class Search:
         if self._loaded is None or not self._size:
             return self._exact(request.queries, self._batches(self._allowed))
         count = self._candidate_count(self._loaded)
-        fetched = count * (REFINED_SHARE if self._refines(self._loaded) else 1)
-        block = max(1, min(BLOCK, int(BLOCK_BYTES / (fetched * self._owner.dim * 4))))
+        if self._is_small(self._loaded):
+            return self._exact(request.queries, self._all_of(self._loaded))
+        if count >= self._size:  # nothing would be left out
+            return self._exact(request.queries, self._batches(self._allowed))
+        block = self._queries_at_once(self._loaded, count)
         results: list[Found] = []
         for start in range(0, len(request.queries), block):
             results += self._block(self._loaded, request.queries[start : start + block], count)
         if self._mark is not None and not self._mark.covers(self._state):
-            return self._with_unfollowed(results, self._mark)
+            return self._with_unfollowed(self._loaded, results, self._mark)
         return results
+
+    def _is_small(self, loaded: Loaded) -> bool:
+        """Whether to score everything: unless it is said how hard the index is to try."""
+        asked = self._request
+        if self._mark is None or asked.oversample is not None or asked.effort is not None:
+            return False
+        most = min(FEW, _FEW_FLOATS // self._owner.dim)
+        return self._size + max(self._state.next_key - self._mark.key, 0) <= most
+
+    def _queries_at_once(self, loaded: Loaded, count: int) -> int:
+        fetched = count * self._owner.dim * 4
+        if self._refines(loaded):
+            fetched = self._kept(count) * self._owner.dim * 4
+            fetched += count * loaded.backend.spec.code.row_bytes
+        return max(1, min(rows_for(self._owner.dim, BLOCK), BLOCK_BYTES // fetched))
 
     def _block(self, loaded: Loaded, queries: Float32s, count: int) -> list[Found]:
         prepared = normalise(queries) if self._owner.metric == "cosine" else queries
@@ -156,7 +178,13 @@ class Search:
         keep = self._kept(len(keys))
         if keep >= len(keys):
             return keys
-        estimates = cast("Refining", loaded.quantizer).estimate(query, codes)
+        quantizer, step = cast("Refining", loaded.quantizer), rows_for(self._owner.dim)
+        estimates = np.concatenate(
+            [
+                quantizer.estimate(query, codes[start : start + step])
+                for start in range(0, len(codes), step)
+            ]
+        )
         return keys[np.argpartition(estimates, len(keys) - keep)[-keep:]]
 
     def _rescored(self, queries: Float32s, rows: list[Keys]) -> list[Found]:
@@ -164,17 +192,33 @@ class Search:
         if not rows:
             return []
         unique = np.sort(rows[0]) if len(rows) == 1 else np.unique(np.concatenate(rows))
-        found, vectors = self._reader.vectors(unique, self._owner.dim)
-        k, metric = self._request.k, self._owner.metric
-        if len(rows) == 1:
-            return [best(found, score(queries[0], vectors, metric), k)]
-        results = []
-        for query, row in zip(queries, rows, strict=True):
-            # An item deleted after the engine answered, or not yet in this snapshot, has no floats.
-            row = row[np.isin(row, found)] if len(found) < len(unique) else row
-            at = np.searchsorted(found, row)
-            results.append(best(row, score(query, vectors[at], metric), k))
+        # Usually all of them; a part at a time where so many were asked for.
+        step = max(
+            BLOCK_BYTES // (4 * self._owner.dim) if len(rows) > 1 else 0, rows_for(self._owner.dim)
+        )
+        results = [nothing()] * len(rows)
+        for start in range(0, len(unique), step):
+            part = unique[start : start + step]
+            found, vectors = self._reader.vectors(part, self._owner.dim)
+            for i, (query, row) in enumerate(zip(queries, rows, strict=True)):
+                # An item deleted after the engine answered, or not yet in this snapshot, has no
+                # floats.
+                whole = len(found) == len(unique)
+                row = found if len(rows) == 1 else row if whole else row[np.isin(row, found)]
+                at = None if len(rows) == 1 else np.searchsorted(found, row)
+                scores = self._scores(query, vectors, at)
+                results[i] = merged(results[i], row, scores, self._request.k)
         return results
+
+    def _scores(self, query: Float32s, vectors: Float32s, at: NDArray[np.intp] | None) -> Float32s:
+        """Return the exact scores of `vectors[at]`; None stands for all."""
+        step, metric = rows_for(self._owner.dim), self._owner.metric
+        if at is None:
+            return score(query, vectors, metric)
+        if len(at) <= step:
+            return score(query, vectors[at], metric)
+        parts = [at[start : start + step] for start in range(0, len(at), step)]
+        return np.concatenate([score(query, vectors[part], metric) for part in parts])
 
     def _completed(
         self, queries: Float32s, results: list[Found], wanted: int, allowed: Keys | None
@@ -189,51 +233,47 @@ class Search:
                 results[i] = found
         return results
 
-    def _with_unfollowed(self, results: list[Found], mark: Watermark) -> list[Found]:
-        """Add what the index does not know of yet, since somebody else is writing to it."""
+    def _with_unfollowed(
+        self, loaded: Loaded, results: list[Found], mark: Watermark
+    ) -> list[Found]:
+        """Add what the index does not know of yet: somebody else writes to it, or it is behind."""
+        begun = time.perf_counter()
         changed = self._reader.changed(self._owner.id, mark.seq, mark.key)
-        fresh = self._exact(self._request.queries, self._unfollowed(changed, mark))
-        merged = []
+        new = loaded.nearby.batches(self._reader, self._owner, self._state, mark.key)
+        fresh = self._exact(self._request.queries, self._passed(chain(self._batches(changed), new)))
+        both = []
         for known, found in zip(results, fresh, strict=True):
-            new = ~np.isin(found[0], known[0])
-            keys = np.concatenate([known[0], found[0][new]])
-            scores = np.concatenate([known[1], found[1][new]])
-            merged.append(best(keys, scores, self._request.k))
-        return merged
+            new_ones = ~np.isin(found[0], known[0])
+            both.append(merged(known, found[0][new_ones], found[1][new_ones], self._request.k))
+        loaded.seconds_unfollowed = time.perf_counter() - begun
+        return both
 
-    def _unfollowed(self, changed: Keys, mark: Watermark) -> Iterator[tuple[Keys, Float32s]]:
-        new = self._reader.scan(mark.key, self._state.next_key, self._owner.dim)
-        for keys, vectors in chain(self._batches(changed), new):
-            if self._allowed is None:
-                yield keys, vectors
-            else:
-                met = np.isin(keys, self._allowed)
-                yield keys[met], vectors[met]
-
-    def _exact(self, queries: Float32s, batches: Iterable[tuple[Keys, Float32s]]) -> list[Found]:
-        """Score every vector of `batches`."""
-        empty: Found = (np.empty(0, np.int64), np.empty(0, np.float32))
-        results = [empty] * len(queries)
-        for keys, vectors in batches:
-            for start in range(0, len(queries), BLOCK):
-                part = queries[start : start + BLOCK]
-                all_scores = score_many(part, vectors, self._owner.metric)
-                for i, scores in enumerate(all_scores, start):
-                    results[i] = self._merged(results[i], keys, scores)
-        return results
-
-    def _merged(self, result: Found, keys: Keys, scores: Float32s) -> Found:
-        keys, scores = best(keys, scores, self._request.k)
-        both = np.concatenate([result[0], keys]), np.concatenate([result[1], scores])
-        return best(*both, self._request.k)
-
-    def _batches(self, allowed: Keys | None) -> Iterator[tuple[Keys, Float32s]]:
+    def _all_of(self, loaded: Loaded) -> Iterator[Batch]:
+        """Yield everything that passes, by way of what is in memory."""
         first, _ = key_range(self._owner.id)
-        if allowed is None:
-            yield from self._reader.scan(first, self._state.next_key, self._owner.dim)
-            return
-        for start in range(0, len(allowed), SCAN_ROWS):
-            yield self._reader.vectors(allowed[start : start + SCAN_ROWS], self._owner.dim)
+        return self._passed(loaded.nearby.batches(self._reader, self._owner, self._state, first))
+
+    def _passed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        allowed = self._allowed
+        for batch in batches:
+            if allowed is not None:
+                met = np.isin(batch.keys, allowed)
+                batch = batch._replace(wanted=met if batch.wanted is None else met & batch.wanted)
+            yield batch
+
+    def _exact(self, queries: Float32s, batches: Iterable[Batch]) -> list[Found]:
+        """Score every vector of `batches`."""
+        return nearest(queries, batches, self._request.k)
+
+    def _batches(self, allowed: Keys | None) -> Iterator[Batch]:
+        first, _ = key_range(self._owner.id)
+        dim = self._owner.dim
+        return ready(
+            self._reader.scan(first, self._state.next_key, dim)
+            if allowed is None
+            else self._reader.vectors_of(allowed, dim),
+            self._owner,
+        )
 
     @cached_property
     def _allowed(self) -> Keys | None:
@@ -246,7 +286,7 @@ class Search:
 
     def _kept(self, count: int) -> int:
         """Return how many of `count` candidates are worth fetching once they are refined."""
-        return max(self._request.k, int(count * REFINED_SHARE))
+        return max(self._request.k, MIN_CANDIDATES, int(count * REFINED_SHARE))
 
     def _refines(self, loaded: Loaded) -> bool:
         # The estimate is one of inner products.

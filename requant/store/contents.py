@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from requant.errors import InputError, UnknownIdError
 from requant.inputs import Rows
 from requant.quantizers.arrays import Float32s
+from requant.quantizers.chunks import rows_for
+from requant.store.change_log import ChangeLog
 from requant.store.engine import Store
 from requant.store.items import ItemWriter
 from requant.store.reader import Item
@@ -25,6 +27,7 @@ class Contents:
         """Stand for the items of `owner`."""
         self._store = store
         self._owner = owner
+        self._change_log = ChangeLog(store.tables, owner.id)
 
     def __len__(self) -> int:
         """Return how many items are stored."""
@@ -73,12 +76,20 @@ class Contents:
             if unknown is not None:
                 raise UnknownIdError(f"no item {unknown[:80]!r} in collection {owner.name!r}")
             keys = np.array([by_id[text] for text in ids], np.int64)
-            unique = np.unique(keys)
-            found, vectors = reader.vectors(unique, owner.dim)
-        if len(found) < len(unique):
-            lost = ids[int((~np.isin(keys, found)).argmax())]
-            raise UnknownIdError(f"item {lost[:80]!r} of collection {owner.name!r} has no vector")
-        return vectors[np.searchsorted(found, keys)]
+            order = np.argsort(keys)
+            vectors = np.empty((len(keys), owner.dim), np.float32)
+            step = rows_for(owner.dim)
+            for start in range(0, len(order), step):
+                part = order[start : start + step]
+                found, some = reader.vectors(np.unique(keys[part]), owner.dim)
+                lost = ~np.isin(keys[part], found)
+                if lost.any():
+                    name = ids[int(part[lost].min())][:80]
+                    raise UnknownIdError(
+                        f"item {name!r} of collection {owner.name!r} has no vector"
+                    )
+                vectors[part] = some[np.searchsorted(found, keys[part])]
+        return vectors
 
     def iterate(self, condition: sa.ColumnElement[bool] | None, batch: int) -> Iterator[Item]:
         """Yield the items that meet `condition`, with vectors, in the order of insertion."""
@@ -95,4 +106,6 @@ class Contents:
 
     def _writer(self, connection: sa.Connection) -> ItemWriter:
         store, owner = self._store, self._owner
-        return ItemWriter(connection, store.tables, store.sql, owner.id, owner.name)
+        return ItemWriter(
+            connection, store.tables, store.sql, owner.id, owner.name, self._change_log
+        )

@@ -11,14 +11,11 @@ import sqlalchemy as sa
 
 from requant.errors import DuplicateIdError, UnknownCollectionError
 from requant.inputs import Rows
+from requant.store.change_log import ChangeLog
 from requant.store.connections import check_transaction
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import Tables
 from requant.store.statements import HotSql
-
-# The log is looked at every so many writes, and may have as many rows as items, or this many.
-_LOG_EVERY = 64
-_LOG_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,13 @@ class ItemWriter:
     """Writes to one collection through an open transaction."""
 
     def __init__(
-        self, connection: sa.Connection, tables: Tables, sql: HotSql, collection: int, name: str
+        self,
+        connection: sa.Connection,
+        tables: Tables,
+        sql: HotSql,
+        collection: int,
+        name: str,
+        change_log: ChangeLog,
     ) -> None:
         """Take the collection's turn: waits until no other transaction writes to it.
 
@@ -45,6 +48,7 @@ class ItemWriter:
         self._tables = tables
         self._sql = sql
         self._collection = collection
+        self._change_log = change_log
         self._turn = self._take_turn(name)
 
     def upsert(self, rows: Rows, *, replace: bool = True) -> int:
@@ -106,19 +110,6 @@ class ItemWriter:
         check_transaction(self._connection)
         return Turn(*row)
 
-    def _bound_log(self) -> None:
-        """Cut a log that no index has read for long; whoever is behind it builds anew."""
-        t = self._tables
-        changes, items = t.changes.c, t.items.c
-        log = changes.collection_id == self._collection
-        count = sa.select(sa.func.count())
-        stored = self._connection.scalar(count.where(items.collection_id == self._collection))
-        logged = self._connection.scalar(count.select_from(t.changes).where(log)) or 0
-        if logged > max(stored or 0, _LOG_ROWS):
-            floor = self._turn.seq - _LOG_EVERY
-            self._connection.execute(sa.delete(t.changes).where(log, changes.seq <= floor))
-            self._set(log_floor=floor)
-
     def _existing(self, ids: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         for start in range(0, len(ids), 10_000):
@@ -157,8 +148,7 @@ class ItemWriter:
         if self._turn.logging and keys:
             seq, collection = self._turn.seq, self._collection
             self._many(self._sql.log_change, ((collection, seq, key) for key in keys))
-            if seq % _LOG_EVERY == 0:
-                self._bound_log()
+            self._change_log.bound(self._connection, seq, self._turn.next_key)
 
     def _set(self, **values: int) -> None:
         table = self._tables.collections

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from requant.adapters.protocol import Keys
 from requant.errors import CorruptDataError, UnknownCollectionError
 from requant.quantizers.arrays import Float32s
+from requant.quantizers.chunks import rows_for
 from requant.store.schema import CollectionRow, Tables
 from requant.store.statements import HotSql
 
@@ -122,20 +123,37 @@ class Reader:
 
     def vectors(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
         """Return those of `keys` (ascending) that have a vector, and the vectors `(m, dim)`."""
-        parameter = self._sql.keys(keys.tolist())
-        rows = self._cursor.execute(self._sql.vectors, (parameter,)).fetchall()
-        return _matrix(rows, dim)
+        if len(keys) <= rows_for(dim):
+            return self._fetched(keys, dim)
+        # Into one array, so that many are not in memory once more as rows.
+        found, vectors = np.empty(len(keys), np.int64), np.empty((len(keys), dim), VECTOR_DTYPE)
+        n = 0
+        for some, floats in self.vectors_of(keys, dim):
+            end = n + len(some)
+            found[n:end], vectors[n:end], n = some, floats, end
+        return found[:n], vectors[:n]
+
+    def vectors_of(self, keys: Keys, dim: int) -> Iterator[tuple[Keys, Float32s]]:
+        """Yield `vectors` of any number of `keys`, `rows_for(dim)` at a time."""
+        step = rows_for(dim)
+        for start in range(0, len(keys), step):
+            yield self._fetched(keys[start : start + step], dim)
 
     def scan(
         self, first: int, end: int, dim: int, batch: int = 8192
     ) -> Iterator[tuple[Keys, Float32s]]:
-        """Yield the keys and vectors of `first <= key < end`, in key order."""
-        for rows in self._pages(self._sql.scan, first, end, batch):
-            yield _matrix(rows, dim)
+        """Yield the keys and vectors of `first <= key < end`, in key order.
+
+        At most `batch` at a time, and no more than `rows_for(dim)`.
+        """
+        for rows in self._pages(self._sql.scan, first, end, rows_for(dim, batch)):
+            keys, vectors = _matrix(rows, dim)
+            rows.clear()  # not in memory twice while they are looked at
+            yield keys, vectors
 
     def damaged(self, first: int, end: int, dim: int) -> Iterator[int]:
         """Yield the keys whose vector has another size or checksum than was written."""
-        for rows in self._pages(self._sql.scan, first, end, 8192):
+        for rows in self._pages(self._sql.scan_checked, first, end, rows_for(dim)):
             for key, vec, crc in rows:
                 if len(vec) != dim * VECTOR_DTYPE.itemsize or zlib.crc32(vec) != crc:
                     yield key
@@ -159,6 +177,13 @@ class Reader:
         parameters = (collection, after_seq, before_key)
         rows = self._cursor.execute(self._sql.changed, parameters).fetchall()
         return np.array([row[0] for row in rows], np.int64)
+
+    def log(
+        self, collection: int, after: tuple[int, int], before_key: int, limit: int
+    ) -> list[tuple[int, int]]:
+        """Return the next (seq, key) of the log below `before_key`, in order, at most `limit`."""
+        parameters = (collection, *after, before_key, limit)
+        return list(self._cursor.execute(self._sql.log, parameters).fetchall())
 
     def items(self, keys: Sequence[int]) -> dict[int, Item]:
         """Return the items of `keys` by key, without vectors."""
@@ -203,9 +228,10 @@ class Reader:
         parameters = (self._sql.texts(names), index)
         return dict(self._cursor.execute(self._sql.aliases, parameters).fetchall())
 
-    def iterate(self, first: int, end: int, batch: int) -> Iterator[Item]:
+    def iterate(self, first: int, end: int, dim: int, batch: int) -> Iterator[Item]:
         """Yield the items of `first <= key < end` with their vectors, in key order."""
-        for rows in self._pages(self._sql.items_with_vectors, first, end, batch):
+        size = rows_for(dim, batch)
+        for rows in self._pages(self._sql.items_with_vectors, first, end, size):
             for key, ext_id, kind, document, metadata, vec in rows:
                 vector = None if vec is None else np.frombuffer(vec, VECTOR_DTYPE).copy()
                 yield _item(key, ext_id, kind, document, metadata, vector)
@@ -220,8 +246,13 @@ class Reader:
 
     def _pages(self, statement: str, first: int, end: int, batch: int) -> Iterator[list[Any]]:
         while rows := self._cursor.execute(statement, (first, end, batch)).fetchall():
-            yield rows
             first = rows[-1][0] + 1
+            yield rows
+
+    def _fetched(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
+        parameter = self._sql.keys(keys.tolist())
+        rows = self._cursor.execute(self._sql.vectors, (parameter,)).fetchall()
+        return _matrix(rows, dim)
 
 
 class _Untried:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from requant.adapters.protocol import Keys
 from requant.errors import CorruptDataError
 from requant.quantizers.arrays import Float32s
+from requant.quantizers.chunks import rows_for
 from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, key_range
 
@@ -64,9 +65,9 @@ class Selection:
         Not checked against their checksums, as in a search.
         """
         if self._all:
-            yield from self._reader.iterate(*key_range(self._owner.id), size)
+            yield from self._reader.iterate(*key_range(self._owner.id), self._owner.dim, size)
             return
-        for keys in self._chunks(size):
+        for keys in self._chunks(rows_for(self._owner.dim, size)):
             found = self._reader.items(keys.tolist())
             present, vectors = self._reader.vectors(keys, self._owner.dim)
             # Copies: who keeps one vector is not to keep the memory of all.
@@ -82,6 +83,7 @@ class Selection:
         """
         done, total = 0, self.total
         progress(done, total)
+        size = rows_for(self._owner.dim, size)
         for keys in self._windows():
             self._check(keys)
             for start in range(0, len(keys), size):

@@ -26,7 +26,9 @@ class HotSql:
     head: str
     vectors: str
     scan: str
+    scan_checked: str
     changed: str
+    log: str
     items: str
     ids: str
     items_with_vectors: str
@@ -62,12 +64,17 @@ _SQLITE = HotSql(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_vectors AS v "
         "ON v.key = j.value"
     ),
-    scan=(
+    scan="SELECT key, vec FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+    scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
     ),
     changed=(
         "SELECT DISTINCT key FROM requant_changes WHERE collection_id = ? AND seq > ? "
         "AND key < ? ORDER BY key"
+    ),
+    log=(
+        "SELECT seq, key FROM requant_changes WHERE collection_id = ? "
+        "AND (seq, key) > (?, ?) AND key < ? ORDER BY seq, key LIMIT ?"
     ),
     items=(
         "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM json_each(?) AS j "
@@ -109,13 +116,18 @@ _POSTGRES = HotSql(
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
     vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s) ORDER BY key",
-    scan=(
+    scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
+    scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "
         "ORDER BY key LIMIT %s"
     ),
     changed=(
         "SELECT DISTINCT key FROM requant_changes WHERE collection_id = %s AND seq > %s "
         "AND key < %s ORDER BY key"
+    ),
+    log=(
+        "SELECT seq, key FROM requant_changes WHERE collection_id = %s "
+        "AND (seq, key) > (%s, %s) AND key < %s ORDER BY seq, key LIMIT %s"
     ),
     items=(
         "SELECT key, ext_id, id_kind, document, metadata FROM requant_items WHERE key = ANY(%s)"

@@ -13,6 +13,7 @@ from requant.adapters.protocol import Keys
 from requant.errors import CorruptIndexError, EngineError, RequantError
 from requant.indexes import IndexSet, Loaded, prepared
 from requant.quantizers.arrays import Codes, Float32s
+from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Quantizer
 from requant.store import CollectionRow, CollectionState, Reader, Store, key_range
 from requant.verification.report import Report
@@ -22,7 +23,6 @@ _NAMED = 5
 # One value of a few hundred in a neighbouring cell loses percents more than the right code does;
 # at the border between two cells it loses the same.
 _SLACK = 1e-4
-_BATCH = 8192
 
 Judge = Callable[[Quantizer, Float32s, Codes, Codes], NDArray[np.bool_]]
 
@@ -96,7 +96,7 @@ def _check_index(
     loaded: Loaded,
     report: Report,
 ) -> None:
-    held = _held(loaded)
+    held = _held(loaded, rows_for(owner.dim))
     known = np.zeros(len(held.keys), bool)
     missing: list[int] = []
     suspects: list[Keys] = []
@@ -122,7 +122,7 @@ def _wrong(reader: Reader, owner: CollectionRow, loaded: Loaded, suspects: Keys)
     if not len(suspects):
         return
     judge: Judge = _are_near if loaded.support.lossy else codes_stand_for
-    for keys, codes in loaded.backend.export(_BATCH):
+    for keys, codes in loaded.backend.export(rows_for(owner.dim)):
         chosen = np.isin(keys, suspects)
         order = np.argsort(keys[chosen])
         keys, codes = keys[chosen][order], codes[chosen][order]
@@ -168,9 +168,9 @@ def _are_near(
     return near
 
 
-def _held(loaded: Loaded) -> _Held:
+def _held(loaded: Loaded, batch: int) -> _Held:
     keys, digests = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
-    for some, codes in loaded.backend.export():
+    for some, codes in loaded.backend.export(batch):
         keys.append(some)
         digests.append(_digests(codes))
     every = np.concatenate(keys)

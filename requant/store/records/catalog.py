@@ -51,9 +51,12 @@ def create(store: Store, name: str, dim: int, metric: Metric) -> CollectionRow:
 
 def find(store: Store, name: str) -> CollectionRow:
     """Return a collection; raises UnknownCollectionError, which lists those that exist."""
-    for row in every(store):
-        if row.name == name:
-            return row
+    table = store.tables.collections
+    columns = (table.c.id, table.c.name, table.c.dim, table.c.metric)
+    with store.connected() as connection:
+        found = connection.execute(sa.select(*columns).where(table.c.name == name)).one_or_none()
+    if found is not None:
+        return CollectionRow(*found)
     have = ", ".join(repr(row.name) for row in every(store)) or "none yet"
     raise UnknownCollectionError(f"no collection {name!r} here; there is: {have}")
 
@@ -69,20 +72,29 @@ def every(store: Store) -> list[CollectionRow]:
 
 def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
     """Remember where vectors of a collection came from, each source once."""
-    kept = [known for known in origins(store, row) if known.source != origin.source]
-    text = json.dumps([asdict(one) for one in (*kept, origin)], ensure_ascii=False)
-    insert = insert_into(store.engine, store.tables.meta).values(name=_origin(row), value=text)
+    meta = store.tables.meta
+    at = meta.c.name == _origin(row)
+    insert = insert_into(store.engine, meta).values(name=_origin(row), value="[]")
+    # Writing first takes the row's turn: what another process notes at the same time stays.
+    same = insert.on_conflict_do_update(index_elements=["name"], set_={"value": meta.c.value})
     with store.writing() as connection:
-        connection.execute(
-            insert.on_conflict_do_update(index_elements=["name"], set_={"value": text})
-        )
+        connection.execute(same)
+        known = _origins(connection.scalar(sa.select(meta.c.value).where(at)))
+        kept = [one for one in known if one.source != origin.source]
+        text = json.dumps([asdict(one) for one in (*kept, origin)], ensure_ascii=False)
+        connection.execute(sa.update(meta).where(at).values(value=text))
 
 
 def origins(store: Store, row: CollectionRow) -> list[Origin]:
     """Return where vectors of a collection came from, in the order of the imports."""
     meta = store.tables.meta
     with store.connected() as connection:
-        text = connection.scalar(sa.select(meta.c.value).where(meta.c.name == _origin(row)))
+        return _origins(
+            connection.scalar(sa.select(meta.c.value).where(meta.c.name == _origin(row)))
+        )
+
+
+def _origins(text: str | None) -> list[Origin]:
     return [] if text is None else [Origin(**one) for one in json.loads(text)]
 
 

@@ -1,0 +1,76 @@
+"""Whether an index is to be fitted anew: its quantizer has seen too little of what there is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from requant.indexes.loaded import Loaded
+from requant.indexes.sampling import ENOUGH_ROWS, prepared, sample_rows, spread
+from requant.indexes.spec import fit_quantizer
+from requant.quantizers.arrays import Float32s
+from requant.quantizers.protocol import Quantizer
+from requant.store import CollectionRow, CollectionState, IndexConfig, Reader
+
+# A search builds anew in passing what takes no longer than this.
+_SECONDS = 0.05
+_A_ROW = 20e-6  # until it is known
+# So much more than after a new fit may codes lose of vectors, as long as nobody waits for the fit.
+_LOSS = 1.25
+_JUDGED_ROWS = 512
+
+
+def is_outgrown(loaded: Loaded, owner: CollectionRow, state: CollectionState) -> bool:
+    """Tell whether a quantizer has seen too little of what there is now."""
+    if loaded.fit_rows >= sample_rows(owner.dim):
+        return False
+    # Of few left among many keys the last fit may have found no more.
+    return _size(loaded, state) >= max(4 * loaded.fit_rows, 2 * loaded.built)
+
+
+def needs_building(
+    loaded: Loaded,
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    config: IndexConfig,
+    wait: bool,
+) -> bool:
+    """Tell whether to build an index anew: whoever does not `wait` does so only where it has to."""
+    if not is_outgrown(loaded, owner, state):
+        return False
+    return wait or not _can_wait(loaded, reader, owner, state, config)
+
+
+def _can_wait(
+    loaded: Loaded,
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    config: IndexConfig,
+) -> bool:
+    """Tell whether an outgrown index answers well enough until somebody has time to build it."""
+    size = _size(loaded, state)
+    if loaded.fit_rows < min(ENOUGH_ROWS, sample_rows(owner.dim)):
+        return False
+    if size * (loaded.seconds_a_row or _A_ROW) < _SECONDS:
+        return False
+    # What an engine has learned itself cannot be judged here.
+    if config.precision == "native" or config.index_type == "ivf":
+        return False
+    if size >= 2 * loaded.judged:
+        _, vectors = spread(reader, owner, state, _JUDGED_ROWS)
+        vectors = prepared(owner, vectors)
+        fresh = fit_quantizer(config, vectors[::2])
+        if _loss(loaded.quantizer, vectors[1::2]) > _LOSS * _loss(fresh, vectors[1::2]):
+            return False
+        loaded.judged = size
+    return True
+
+
+def _size(loaded: Loaded, state: CollectionState) -> int:
+    return loaded.size + max(state.next_key - loaded.watermark.key, 0)
+
+
+def _loss(quantizer: Quantizer, vectors: Float32s) -> float:
+    apart = quantizer.decode(quantizer.encode(vectors)) - vectors
+    return float(np.square(apart, dtype=np.float64).sum())

@@ -1,0 +1,91 @@
+"""A share of the catching up, so small that a search can do it in passing."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from requant.indexes.catch_up import put
+from requant.indexes.loaded import Loaded
+from requant.quantizers.chunks import rows_for
+from requant.store import CollectionRow, CollectionState, Reader, Watermark
+
+# What a search may spend on it; more where reading what is left costs more than twice as much.
+SECONDS = 0.004
+_OF_READING = 0.5
+# Rows that are written at once, at least: writing one to a live engine costs as much as a thousand.
+_LEAST = 32
+_LEAST_LIVE = 1024
+_EVERY_KEY = 1 << 62
+
+
+def follow_some(
+    loaded: Loaded, reader: Reader, owner: CollectionRow, state: CollectionState
+) -> None:
+    """Bring an index nearer to `state`, in about the time that a search may spend on it.
+
+    Safe to repeat if it is interrupted.
+    """
+    location, most = loaded.location, rows_for(owner.dim)
+    least = min(_LEAST_LIVE if location.live else _LEAST, most)
+    loaded.reaching = state.seq
+    location.announce(loaded.name, loaded.backend, state.seq)
+    now = time.perf_counter()
+    until = now + max(SECONDS, _OF_READING * loaded.seconds_unfollowed)
+    first = True
+    while not loaded.watermark.covers(state):
+        if not first:
+            location.check_turn(loaded.name)
+        first = False
+        pace = loaded.seconds_a_row
+        rows = int(min((until - now) / pace, most)) if pace else least
+        done = _step(loaded, reader, owner, state, max(rows, least))
+        begun, now = now, time.perf_counter()
+        if not done:
+            continue  # nothing was logged: the share is one of new rows
+        taken = (now - begun) / done
+        loaded.seconds_a_row = (pace + taken) / 2 if pace else taken
+        if now + least * loaded.seconds_a_row > until:
+            break
+    loaded.items = len(loaded.backend)
+    location.advance(loaded.name, loaded.watermark, loaded.items)
+    if loaded.watermark.covers(state):
+        loaded.seconds_unfollowed = 0.0
+
+
+def _step(
+    loaded: Loaded, reader: Reader, owner: CollectionRow, state: CollectionState, rows: int
+) -> int:
+    """Follow at most so many rows, and return how many there were."""
+    if loaded.watermark.seq < state.seq:
+        return _follow_log(loaded, reader, owner, state, rows)
+    mark = loaded.watermark
+    for keys, vectors in reader.scan(mark.key, state.next_key, owner.dim, rows):
+        done = put(loaded, owner, keys, vectors)
+        loaded.watermark = Watermark(int(keys[-1]) + 1, mark.seq)
+        loaded.unpublished += done
+        return done
+    loaded.watermark = Watermark(state.next_key, mark.seq)
+    return 0
+
+
+def _follow_log(
+    loaded: Loaded, reader: Reader, owner: CollectionRow, state: CollectionState, rows: int
+) -> int:
+    mark = loaded.watermark
+    # One write may have logged more than a share, so a share can end within it.
+    after = max(loaded.logged, (mark.seq, _EVERY_KEY))
+    known = state.next_key if loaded.location.live else mark.key
+    logged = reader.log(owner.id, after, known, rows)
+    keys = np.unique(np.array([key for _, key in logged], np.int64))
+    found, vectors = reader.vectors(keys, owner.dim)
+    loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))
+    put(loaded, owner, found, vectors)
+    loaded.unpublished += len(keys)
+    if len(logged) < rows:
+        loaded.watermark = Watermark(mark.key, state.seq)
+    else:
+        loaded.logged = logged[-1]
+        loaded.watermark = Watermark(mark.key, max(mark.seq, loaded.logged[0] - 1))
+    return len(logged)

@@ -1,0 +1,78 @@
+"""A thread that brings indexes up to date, so that no search has to."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+
+from requant.errors import IndexWarning, InputError, RequantError, UnknownCollectionError
+
+
+class KeepUp:
+    """Looks again and again at what was written, and follows it a share at a time.
+
+    In a forked child nothing runs; a fork waits until the share at hand is done, so that no
+    connection and no lock is in use at that moment.
+    """
+
+    def __init__(self, following: Callable[[], list[Iterator[None]]], seconds: float) -> None:
+        """Follow by what `following()` returns anew each time, a share a step, every `seconds`."""
+        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not number or not 0 < seconds <= threading.TIMEOUT_MAX:
+            raise InputError(f"seconds must be a number above 0, not {seconds!r}")
+        self._following = following
+        self._seconds = seconds
+        self._stopped = threading.Event()
+        self.share = threading.Lock()
+        self._told: set[str] = set()
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._run, name="requant keep_up", daemon=True)
+        _every.add(self)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, after the share at hand."""
+        self._stopped.set()
+        if os.getpid() == self._pid and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            for steps in self._following():
+                self._follow(steps)
+
+    def _follow(self, steps: Iterator[None]) -> None:
+        try:
+            while not self._stopped.is_set():
+                with self.share:
+                    next(steps)
+        except StopIteration:
+            self._told.clear()
+        except UnknownCollectionError:
+            pass  # dropped meanwhile
+        except RequantError as error:
+            if str(error) not in self._told:  # once, however often it is tried
+                self._told.add(str(error))
+                text = f"keep_up: {error}; it is tried again, and searches read the store meanwhile"
+                warnings.warn(text, IndexWarning, stacklevel=2)
+
+
+_every: weakref.WeakSet[KeepUp] = weakref.WeakSet()
+_held: list[KeepUp] = []
+
+
+def _before_fork() -> None:
+    for one in list(_every):
+        one.share.acquire()
+        _held.append(one)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().share.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

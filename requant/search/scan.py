@@ -1,0 +1,45 @@
+"""Exact search: every vector of some batches is scored, a bounded number at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from requant.adapters.protocol import Keys
+from requant.indexes import Batch
+from requant.quantizers.arrays import Float32s
+from requant.scores import best
+from requant.search.request import Found
+
+
+def nearest(queries: Float32s, batches: Iterable[Batch], k: int) -> list[Found]:
+    """Return the k best of all `batches` for each of `queries (q, d)`."""
+    results = [nothing()] * len(queries)
+    for keys, rows, wanted in batches:
+        keys = keys if wanted is None else keys[wanted]
+        if not len(keys):
+            continue
+        for i, scores in enumerate(rows.scores(queries)):
+            results[i] = merged(results[i], keys, scores if wanted is None else scores[wanted], k)
+    return results
+
+
+def nothing() -> Found:
+    """Return a result without items."""
+    return np.empty(0, np.int64), np.empty(0, np.float32)
+
+
+def merged(result: Found, keys: Keys, scores: Float32s, k: int) -> Found:
+    """Return the k best of `result`, which is in order, and of more keys with their scores."""
+    known_keys, known = result
+    if not len(known):
+        return best(keys, scores, k)
+    if len(known) >= k:
+        # Most of a large collection is further away than the k nearest of what was seen first.
+        at = np.flatnonzero(scores >= known[k - 1])
+        if not len(at):
+            return result
+        keys, scores = keys[at], scores[at]
+    keys, scores = best(keys, scores, k)
+    return best(np.concatenate([known_keys, keys]), np.concatenate([known, scores]), k)
