@@ -69,6 +69,9 @@ class Capabilities:
     `survives_fork`: an open index can be used in a forked child; else it raises ForkedError there.
     `params`: the names that `IndexSpec.params` may hold, each with a line of explanation.
     `secrets`: more such names, whose values are passed on opening and never stored.
+    `environment`: variables that the engine reads secrets from, each with the schemes of the URLs
+    it is read for. `redirects`: those of the `params` that name the host which is asked instead
+    of that in the URL, each with the schemes of the URLs for which it does.
     """
 
     engine: str
@@ -81,6 +84,8 @@ class Capabilities:
     survives_fork: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    redirects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def overwrites(self) -> bool:

@@ -35,10 +35,11 @@ from requant.errors import (
     UnknownIdError,
     UnknownIndexError,
     UnsupportedError,
+    UntrustedHostError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -93,6 +94,7 @@ __all__ = [
     "UnknownIdError",
     "UnknownIndexError",
     "UnsupportedError",
+    "UntrustedHostError",
     "open",
     "pairwise_similarity",
     "similarity",
@@ -104,6 +106,7 @@ def open(
     *,
     folder: str | Path | None = None,
     secrets: Mapping[str, Mapping[str, Any]] | None = None,
+    trust: Sequence[str] = (),
 ) -> Database:
     """Open a database, and create it if it is not there.
 
@@ -113,8 +116,16 @@ def open(
             write-ahead mode.
         folder: where index files are kept; by default beside the SQLite file, at
             `<path>.indexes`. To be given for PostgreSQL.
-        secrets: parameters of engines that are never stored, by engine:
-            `{"qdrant": {"api_key": "..."}}`. See `requant engines` for their names.
+        secrets: parameters of engines that are never stored, by the URL of the host they are for:
+            `{"https://qdrant.example:6333": {"api_key": "..."}}`; or by engine,
+            `{"qdrant": {"api_key": "..."}}`, see below. See `requant engines` for their names.
+        trust: hosts, as `["https://qdrant.example:6333"]`, that get what was told by engine or
+            stands in the environment; more of them in REQUANT_TRUSTED_HOSTS, between commas.
+
+    A database says where its indexes are, and may come from anybody. So secrets by engine and
+    those of the environment (QDRANT_API_KEY...) go to hosts that `trust` lists, that you name in
+    `add_index`, `attach_index` or `migrate` while the database is open, and to this machine. For
+    any other host, what uses the index raises UntrustedHostError.
 
     Raises:
         StoreError: the database cannot be opened; InputError: `folder` is missing.
@@ -122,7 +133,7 @@ def open(
     """
     from requant.database import open_database
 
-    return open_database(target, folder=folder, secrets=secrets)
+    return open_database(target, folder=folder, secrets=secrets, trust=trust)
 
 
 def __getattr__(name: str) -> Any:

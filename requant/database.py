@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import sqlalchemy as sa
@@ -135,24 +136,25 @@ def open_database(
     target: str | Path | sa.Engine,
     *,
     folder: str | Path | None = None,
-    secrets: Secrets | None = None,
+    secrets: Mapping[str, Mapping[str, Any]] | None = None,
+    trust: Sequence[str] = (),
 ) -> Database:
     """Open a database, as `requant.open` says, whose other half this is."""
-    secrets = check_secrets(secrets)
+    private = Secrets(check_secrets(secrets), trust)
     if isinstance(target, str) and target == ":memory:":
         home = Path(tempfile.mkdtemp(prefix="requant-"))
         engine, _ = engine_of(home / "store.db")
         store = open_store(engine, owned=True)
         store.gate.live_in(home)
         weakref.finalize(store, _remove, home, os.getpid())
-        return Database(Workspace(store, home / "indexes", secrets), temporary=True)
+        return Database(Workspace(store, home / "indexes", private), temporary=True)
     engine, owned = engine_of(target)
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
         folder = f"{engine.url.database}.indexes"
     store = open_store(engine, owned=owned)
-    return Database(Workspace(store, Path(folder).absolute(), secrets))
+    return Database(Workspace(store, Path(folder).absolute(), private))
 
 
 def _remove(home: Path, owner: int) -> None:

@@ -10,6 +10,7 @@ RequantError
 ├── UnknownIndexError(KeyError)       no index of that name
 ├── ExistsError                       a collection or index of that name is already there
 ├── UnsupportedError, EngineMissingError(ImportError), EngineError, ForkedError
+│   └── UntrustedHostError            an index is on a host that is not to be told a secret
 ├── CorruptDataError, CorruptIndexError, LocationTakenError
 └── StoreError                        the database cannot be opened, read or written
 
@@ -55,6 +56,7 @@ __all__ = [
     "UnknownIdError",
     "UnknownIndexError",
     "UnsupportedError",
+    "UntrustedHostError",
 ]
 
 
@@ -90,6 +92,10 @@ class ExistsError(RequantError):
 
 class StoreError(RequantError):
     """The database cannot be opened, read or written; the driver's error is the cause."""
+
+
+class UntrustedHostError(EngineError):
+    """The database alone names the host of an index, and there is a secret it would be told."""
 
 
 class IndexWarning(UserWarning):

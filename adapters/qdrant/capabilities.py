@@ -46,4 +46,5 @@ CAPABILITIES = Capabilities(
         "replication_factor": "server: copies of each shard (the server's choice)",
     },
     secrets={"api_key": "server: the API key (REQUANT_QDRANT_API_KEY, else QDRANT_API_KEY)"},
+    environment=dict.fromkeys(("REQUANT_QDRANT_API_KEY", "QDRANT_API_KEY"), ("http", "https")),
 )

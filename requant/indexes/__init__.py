@@ -12,13 +12,13 @@ from requant.indexes.location import ATTACHED, Workspace, on_disk, open_attached
 from requant.indexes.sampling import prepared, sample, spread
 from requant.indexes.spec import (
     IndexOptions,
-    Secrets,
     check_config,
     fit_quantizer,
     index_config,
     planned_spec,
     refuse_secrets,
 )
+from requant.indexes.trust import Secrets
 
 __all__ = [
     "ATTACHED",

@@ -39,6 +39,7 @@ class IndexSet:
         self, name: str, config: IndexConfig, progress: Progress | None, *, overwrite: bool
     ) -> None:
         """Record an index and build it; whatever goes wrong, nothing of it remains."""
+        self._workspace.secrets.trust(config)
         check_config(config, self._workspace.secrets, self._owner)
         row = ledger.add(self._store, self._owner.id, name, config)
         try:

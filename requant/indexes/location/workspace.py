@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from requant.indexes.spec import Secrets
+from requant.adapters.own_files import check_own, check_remote
+from requant.indexes.trust import Secrets
 from requant.store import IndexConfig, Store
 
 
@@ -23,10 +24,13 @@ class Workspace:
         return self.folder / str(index)
 
     def address_of(self, index: int, config: IndexConfig, name: str) -> str:
-        """Return the path or URL at which an engine keeps an index as `name`."""
+        """Return the path or URL at which an engine keeps an index as `name`.
+
+        Raises CorruptIndexError, EngineError where that is no place of ours.
+        """
         if config.url is None:
-            return str(self.folder_of(index) / name)
-        return f"{config.url.rstrip('/')}/{name}"
+            return str(check_own(self.folder_of(index), name))
+        return f"{config.url.rstrip('/')}/{check_remote(name)}"
 
 
 def on_disk(path: Path) -> int:

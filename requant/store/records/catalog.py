@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from requant.errors import ExistsError, StoreError, UnknownCollectionError
 from requant.scores import Metric
 from requant.store.engine import Store, insert_into
+from requant.store.records import checked
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 
 
@@ -64,7 +65,7 @@ def every(store: Store) -> list[CollectionRow]:
     columns = (table.c.id, table.c.name, table.c.dim, table.c.metric)
     with store.connected() as connection:
         rows = connection.execute(sa.select(*columns).order_by(table.c.name))
-        return [CollectionRow(*row) for row in rows]
+        return [CollectionRow(*checked.collection(*row)) for row in rows]
 
 
 def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
@@ -83,7 +84,7 @@ def origins(store: Store, row: CollectionRow) -> list[Origin]:
     meta = store.tables.meta
     with store.connected() as connection:
         text = connection.scalar(sa.select(meta.c.value).where(meta.c.name == _origin(row)))
-    return [] if text is None else [Origin(**one) for one in json.loads(text)]
+    return [] if text is None else [Origin(**one) for one in checked.origins(text, row.name)]
 
 
 def _origin(row: CollectionRow) -> str:
