@@ -67,6 +67,7 @@ class Capabilities:
     structure from them. `mmap`: `open(mmap=True)` maps the file instead of reading it.
     `parallel`: a batch of queries uses several cores inside the engine.
     `survives_fork`: an open index can be used in a forked child; else it raises ForkedError there.
+    `read_only`: the `places` in which `open` and `search` write nothing and lock nothing.
     `params`: the names that `IndexSpec.params` may hold, each with a line of explanation.
     `secrets`: more such names, whose values are passed on opening and never stored.
     `environment`: variables that the engine reads secrets from, each with the schemes of the URLs
@@ -85,6 +86,7 @@ class Capabilities:
     params: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read_only: tuple[Place, ...] = ()
     redirects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property

@@ -28,6 +28,7 @@ from requant.errors import (
     InputError,
     LocationTakenError,
     NonFiniteError,
+    ReadOnlyError,
     RequantError,
     StoreError,
     UnknownCollectionError,
@@ -87,6 +88,7 @@ __all__ = [
     "Item",
     "LocationTakenError",
     "NonFiniteError",
+    "ReadOnlyError",
     "RequantError",
     "StoreError",
     "UnknownCollectionError",
@@ -107,6 +109,7 @@ def open(
     folder: str | Path | None = None,
     secrets: Mapping[str, Mapping[str, Any]] | None = None,
     trust: Sequence[str] = (),
+    read_only: bool = False,
 ) -> Database:
     """Open a database, and create it if it is not there.
 
@@ -121,6 +124,11 @@ def open(
             `{"qdrant": {"api_key": "..."}}`, see below. See `requant engines` for their names.
         trust: hosts, as `["https://qdrant.example:6333"]`, that get what was told by engine or
             stands in the environment; more of them in REQUANT_TRUSTED_HOSTS, between commas.
+        read_only: only read what is there: nothing is made, locked or published, and writes raise
+            ReadOnlyError. For files and folders that cannot be written to, roles of PostgreSQL
+            that may not, and where one must be sure. Indexes answer as they were last published,
+            and the rest comes from the store; one that cannot be opened so is not asked, and
+            searches are exact.
 
     A database says where its indexes are, and may come from anybody. So secrets by engine and
     those of the environment (QDRANT_API_KEY...) go to hosts that `trust` lists, that you name in
@@ -133,7 +141,7 @@ def open(
     """
     from requant.database import open_database
 
-    return open_database(target, folder=folder, secrets=secrets, trust=trust)
+    return open_database(target, folder=folder, secrets=secrets, trust=trust, read_only=read_only)
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from requant.errors import ExistsError, InputError
 from requant.indexes import Secrets, Workspace, sweep
 from requant.inputs import check_name, check_secrets
 from requant.scores import Metric
-from requant.store import CollectionRow, catalog, engine_of, ledger, open_store
+from requant.store import CollectionRow, catalog, engine_of, ledger, open_read_only, open_store
 
 MAX_DIM = 65_536
 
@@ -39,6 +39,11 @@ class Database:
         self._folder = workspace.folder
         self._owner = os.getpid() if temporary else 0  # a forked child removes nothing
         self._open: dict[int, Collection] = {}
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened with `read_only=True`, so that writes raise ReadOnlyError."""
+        return self._store.read_only
 
     @property
     def engine(self) -> sa.Engine:
@@ -138,9 +143,12 @@ def open_database(
     folder: str | Path | None = None,
     secrets: Mapping[str, Mapping[str, Any]] | None = None,
     trust: Sequence[str] = (),
+    read_only: bool = False,
 ) -> Database:
     """Open a database, as `requant.open` says, whose other half this is."""
     private = Secrets(check_secrets(secrets), trust)
+    if read_only:
+        return _reading(target, folder, private)
     if isinstance(target, str) and target == ":memory:":
         home = Path(tempfile.mkdtemp(prefix="requant-"))
         engine, _ = engine_of(home / "store.db")
@@ -149,12 +157,28 @@ def open_database(
         weakref.finalize(store, _remove, home, os.getpid())
         return Database(Workspace(store, home / "indexes", private), temporary=True)
     engine, owned = engine_of(target)
+    place = _folder(engine, folder)
+    store = open_store(engine, owned=owned)
+    return Database(Workspace(store, place, private))
+
+
+def _reading(
+    target: str | Path | sa.Engine, folder: str | Path | None, private: Secrets
+) -> Database:
+    store = open_read_only(target)
+    try:
+        return Database(Workspace(store, _folder(store.engine, folder), private))
+    except BaseException:
+        store.close()
+        raise
+
+
+def _folder(engine: sa.Engine, folder: str | Path | None) -> Path:
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
         folder = f"{engine.url.database}.indexes"
-    store = open_store(engine, owned=owned)
-    return Database(Workspace(store, Path(folder).absolute(), private))
+    return Path(folder).absolute()
 
 
 def _remove(home: Path, owner: int) -> None:

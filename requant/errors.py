@@ -13,6 +13,7 @@ RequantError
 │   └── UntrustedHostError            an index is on a host that is not to be told a secret
 ├── CorruptDataError, CorruptIndexError, LocationTakenError
 └── StoreError                        the database cannot be opened, read or written
+    └── ReadOnlyError                 a write to a database that was opened to be read alone
 
 IndexWarning(UserWarning)             an index was damaged and made again, or cannot be written
 ```
@@ -49,6 +50,7 @@ __all__ = [
     "InputError",
     "LocationTakenError",
     "NonFiniteError",
+    "ReadOnlyError",
     "RequantError",
     "StoreError",
     "UnknownCollectionError",
@@ -92,6 +94,10 @@ class ExistsError(RequantError):
 
 class StoreError(RequantError):
     """The database cannot be opened, read or written; the driver's error is the cause."""
+
+
+class ReadOnlyError(StoreError):
+    """A write to a database that was opened with `read_only=True`."""
 
 
 class UntrustedHostError(EngineError):

@@ -50,6 +50,7 @@ CAPABILITIES = Capabilities(
         ),
     ),
     parallel=True,
+    read_only=("folder", "server"),
     # LanceDB restarts its threads in a forked child, but one in five children that opened a table
     # was seen to hang.
     survives_fork=False,

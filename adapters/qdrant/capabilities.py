@@ -20,6 +20,7 @@ CAPABILITIES = Capabilities(
     engine="qdrant",
     storage="live",
     places=("memory", "folder", "server"),
+    read_only=("server",),  # the embedded engine locks its folder and writes to it
     supports=(
         *(
             # Qdrant keeps the float32 vectors beside its own compression, so nothing is lossy.

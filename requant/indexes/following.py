@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
-import numpy as np
-
 from requant.errors import (
     CorruptDataError,
     CorruptIndexError,
@@ -22,9 +20,8 @@ from requant.indexes.catch_up import Progress, catch_up, outgrown
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
 from requant.indexes.sampling import sample
-from requant.indexes.spec import fit_quantizer, index_spec, planned_spec
+from requant.indexes.spec import fit_quantizer, index_spec, norms_matter, planned_spec
 from requant.quantizers import factory
-from requant.quantizers.arrays import Float32s
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -37,8 +34,6 @@ from requant.store import (
     ledger,
 )
 
-# How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
-_UNEQUAL = 0.3
 # Catching up on this many rows is worth a new generation, so that it is not done again.
 PUBLISH_ROWS = 10_000
 # So much of a long build, and half as much again as is published, is worth not being done twice.
@@ -94,6 +89,8 @@ class FollowingIndex:
     def _brought_up(
         self, reader: Reader, state: CollectionState, progress: Progress | None, wait: bool
     ) -> Loaded | None:
+        if self._store.read_only:
+            return self._as_published(state)
         with self._location.write_lock(wait) as ours:
             loaded = self._usable(state)
             if self._location.attached and loaded is None:
@@ -116,6 +113,20 @@ class FollowingIndex:
             if fresh > max(PUBLISH_ROWS, loaded.size // 10):
                 self._publish_if_possible()
             return loaded
+
+    def _as_published(self, state: CollectionState) -> Loaded | None:
+        """Return the index as far as others have brought it; None, an exact search, else."""
+        loaded, reason = None, "its engine cannot open it by reading alone"
+        try:
+            if self._location.readable:
+                loaded, reason = self._usable(state), "nothing recent enough has been published"
+        except (CorruptIndexError, EngineError) as error:
+            reason = str(error)
+        some = state.next_key - key_range(self._owner.id)[0] > 1
+        if loaded is None and some and not self._told:
+            self._told = True
+            self._warn(f"searches are exact: {reason}")
+        return loaded
 
     def rebuild(
         self,
@@ -156,8 +167,12 @@ class FollowingIndex:
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """Keep the index from moving on until the end of the block, by whomever."""
-        with self._lock, self._location.write_lock(wait=True):
-            yield
+        with self._lock:
+            if self._store.read_only:
+                yield
+                return
+            with self._location.write_lock(wait=True):
+                yield
 
     def publish(self, *, wait: bool = True) -> bool:
         """Record what the index holds as a new generation, unless that has been done.
@@ -170,7 +185,7 @@ class FollowingIndex:
         """
         with self._lock:
             loaded = self._loaded
-            if loaded is None:
+            if loaded is None or self._store.read_only:
                 return True
             with self._location.write_lock(wait) as ours:
                 if not loaded.unpublished:
@@ -296,7 +311,8 @@ class FollowingIndex:
             fresh = [
                 (generation, body)
                 for generation, body in ledger.generations(self._store, self.row.id)
-                if generation.watermark.seq >= log_floor and generation.file not in tried
+                if generation.watermark.seq >= log_floor
+                and generation.file not in tried | self._damaged
             ]
             if self._location.live:  # what stood in an older place is not looked after any more
                 fresh = [one for one in fresh if head is not None and one[0].file == head.name]
@@ -311,10 +327,8 @@ class FollowingIndex:
                     raise  # nobody here could make it again
                 if generation.file in ledger.files(self._store, self.row.id):
                     self._damaged.add(generation.file)
-                    self._warn(
-                        f"{error}; it is made again from an older generation or from the stored "
-                        "vectors"
-                    )
+                    cure = "it is made again from an older generation or from the stored vectors"
+                    self._warn(f"{error}" if self._store.read_only else f"{error}; {cure}")
                 continue
             loaded.unpublished = len(self._damaged)  # what is damaged is to be replaced
             return loaded
@@ -345,7 +359,8 @@ class FollowingIndex:
         rows = sample(reader, self._owner, state)
         if len(rows) < 2:  # one vector has no spread to learn, and is found without an index
             return None
-        self._tell_of_norms(rows)
+        if objection := norms_matter(self._owner, self.row.config, rows):
+            self._warn(objection)
         config, secrets = self.row.config, self._workspace.secrets
         quantizer = fit_quantizer(config, rows)
         first, _ = key_range(self._owner.id)
@@ -377,15 +392,4 @@ class FollowingIndex:
             self._warn(
                 "it is attached and too much was written since: searches are exact until you "
                 "migrate to an index of your own"
-            )
-
-    def _tell_of_norms(self, rows: Float32s) -> None:
-        if self._owner.metric == "cosine" or self.row.config.precision != "binary":
-            return
-        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
-        if norms.std() > _UNEQUAL * norms.mean():
-            self._warn(
-                f"the vectors have unequal norms, which binary codes forget and metric "
-                f"{self._owner.metric!r} needs: the first pass will miss results; use precision "
-                "'int8' or 'float32', or a much larger oversample"
             )

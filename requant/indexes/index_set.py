@@ -65,6 +65,7 @@ class IndexSet:
 
     def rebuild(self, name: str | None, progress: Progress | None) -> None:
         """Fit and encode an index anew; None stands for the one in use."""
+        self._store.check_writable()
         with self._store.reading() as reader:
             state = reader.state_of(self._owner)
             if name is None and state.active is None:
@@ -92,6 +93,7 @@ class IndexSet:
 
     def flush(self) -> None:
         """Bring every index up to date and publish it."""
+        self._store.check_writable()
         for row in ledger.every(self._store, self._owner.id):
             self._sync(row)
             self._follow(row).publish()

@@ -23,6 +23,8 @@ from requant.quantizers.protocol import Quantizer
 from requant.scores import Metric
 from requant.store import CollectionRow, IndexConfig
 
+# How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
+_UNEQUAL = 0.3
 # The place of engines that imitate a server in memory.
 _LOCAL = ":memory:"
 
@@ -61,6 +63,20 @@ def fit_quantizer(config: IndexConfig, sample: Float32s) -> Quantizer:
     """Fit the quantizer that `config` asks for on `sample (n, d) float32`."""
     precision: Any = config.precision
     return factory.fit(precision, sample, **config.options)
+
+
+def norms_matter(owner: CollectionRow, config: IndexConfig, rows: Float32s) -> str | None:
+    """Return a warning where codes forget lengths that the metric of a collection needs."""
+    if owner.metric == "cosine" or config.precision != "binary":
+        return None
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    if norms.std() <= _UNEQUAL * norms.mean():
+        return None
+    return (
+        f"the vectors have unequal norms, which binary codes forget and metric {owner.metric!r} "
+        "needs: the first pass will miss results; use precision 'int8' or 'float32', or a much "
+        "larger oversample"
+    )
 
 
 def index_spec(

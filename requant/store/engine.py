@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -36,6 +36,8 @@ _NO_LIMIT = -1  # kept readers must not use up the connections of writers
 class Store:
     """One database with requant's tables; shared by threads, reopened after a fork."""
 
+    read_only: ClassVar[bool] = False
+
     def __init__(self, engine: sa.Engine, *, owned: bool) -> None:
         """Create the tables in `engine` where they are missing; `owned` engines are disposed of."""
         self.engine = engine
@@ -62,6 +64,9 @@ class Store:
         self._check_same(connection)
         raw: Any = connection.connection.driver_connection
         return Reader(connection, raw.cursor(), self.sql, self.tables)
+
+    def check_writable(self) -> None:
+        """Raise ReadOnlyError if this store is only read."""
 
     @contextmanager
     def writing(self, connection: sa.Connection | None = None) -> Iterator[sa.Connection]:

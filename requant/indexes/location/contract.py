@@ -14,10 +14,11 @@ from requant.store import Generation, Head, Reader, Watermark
 class Location(Protocol):
     """Where one index is kept.
 
-    `live`: its engine keeps it and all processes share it. `attached`: another program made it, and
-    it is never written to.
+    `readable`: it can be opened by reading alone. `live`: its engine keeps it and all processes
+    share it. `attached`: another program made it, and it is never written to.
     """
 
+    readable: bool
     live: bool
     attached: bool
 

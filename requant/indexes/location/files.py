@@ -22,6 +22,7 @@ _ORPHAN_SECONDS = 3600.0
 class FileLocation:
     """Each process has the index in its memory; generations are files that never change."""
 
+    readable = True
     live = False
     attached = False
 

@@ -32,6 +32,8 @@ class LiveLocation:
         self._workspace = workspace
         self._owner = owner
         self._row = row
+        place = "folder" if row.config.url is None else "server"
+        self.readable: bool = place in registry.load(row.config.engine).capabilities.read_only
         self._write_lock = WriteLock(workspace.store, workspace.folder_of(row.id), row.id)
 
     @contextmanager
