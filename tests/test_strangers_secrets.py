@@ -15,6 +15,7 @@ import pytest
 import requant
 from requant.adapters.hosts import host_of, masked, told_host
 from requant.errors import IndexWarning, InputError, UntrustedHostError
+from tests.cli import refused
 from tests.databases import vectors
 from tests.qdrant_server import QdrantServer
 
@@ -257,3 +258,19 @@ def test_masked():
     )
     assert masked("https://host/a?api_key=hush") == "https://host/a?***"
     assert masked("what is this? a=b") == "what is this? a=b"
+
+
+@pytest.mark.parametrize("to", ["lancedb", "qdrant", "parquet"])
+@pytest.mark.parametrize("target", ["s3://user:hush@bucket/a", "s3://bucket/a?secret_key=hush"])
+def test_nor_does_an_export(tmp_path, to, target):
+    with requant.open(tmp_path / "y.db") as db:
+        db.create_collection("notes", 8).upsert(range(N), vectors(N))
+    told = refused("export", tmp_path / "y.db", "notes", target, "--to", to)
+    assert "hush" not in told
+
+
+def test_nor_does_the_command_line_whatever_it_is_told(tmp_path):
+    told = refused("import", "none://user:hush@host/a", tmp_path / "y.db", "notes")
+    assert "hush" not in told
+    told = refused("search", "file://user:hush@host/a", "notes", "--vector", "[1]", "--read-only")
+    assert "hush" not in told
