@@ -12,7 +12,8 @@ from requant.quantizers.errors import InputError
 _PORTS = {"http": 80, "https": 443}
 # What parsers of URLs read in different ways: who checks and who connects must mean the same host.
 _PLAIN = re.compile(r"[a-z][a-z0-9+.-]*://[\w.:\[\]-]*(/(?:[^\s\\?#]| )*)?")
-_USER = re.compile(r"//[^/\s'\"]*@")
+# Whoever has masked the password only, as SQLAlchemy does, has done enough.
+_USER = re.compile(r"//(?![^/\s'\"@]*:\*\*\*@)[^/\s'\"]*@")
 _BARE_USER = re.compile(r"[^/\\\s]*:[^/\\\s]*@")
 _QUERY = re.compile(r"(?<=[a-z0-9/])\?[^\s'\"]*=[^\s'\"]*")
 
