@@ -68,8 +68,12 @@ class Capabilities:
     `parallel`: a batch of queries uses several cores inside the engine.
     `survives_fork`: an open index can be used in a forked child; else it raises ForkedError there.
     `notes`: a place of a "live" engine keeps a short text of its owner's, see `Noting`.
+    `read_only`: the `places` in which `open` and `search` write nothing and lock nothing.
     `params`: the names that `IndexSpec.params` may hold, each with a line of explanation.
     `secrets`: more such names, whose values are passed on opening and never stored.
+    `environment`: variables that the engine reads secrets from, each with the schemes of the URLs
+    it is read for. `redirects`: those of the `params` that name the host which is asked instead
+    of that in the URL, each with the schemes of the URLs for which it does.
     """
 
     engine: str
@@ -83,6 +87,9 @@ class Capabilities:
     notes: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read_only: tuple[Place, ...] = ()
+    redirects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def overwrites(self) -> bool:

@@ -25,6 +25,9 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _DIALECTS: dict[str, Release] = {"sentence-transformers": "6", "sentence-transformers-5": "5"}
 
+# Beyond what anybody embeds in: bytes that say so are not tried.
+_MAX_DIM = 1 << 20
+
 _KINDS: dict[str, Callable[[State], Quantizer]] = {
     "float": FloatQuantizer.from_state,
     "scalar": ScalarQuantizer.from_state,
@@ -74,13 +77,15 @@ def from_bytes(data: bytes) -> Quantizer:
         raise CorruptDataError(f"unknown kind of quantizer {state.kind!r}: upgrade requant")
     try:
         quantizer = _KINDS[state.kind](state)
+        if not 1 <= quantizer.dim <= _MAX_DIM or not 1 <= quantizer.spec.width <= 8 * _MAX_DIM:
+            raise ValueError(f"it has {quantizer.dim} dimensions")
         if quantizer.encode(np.zeros((1, quantizer.dim), np.float32)).shape != (
             1,
             quantizer.spec.width,
         ):
             raise ValueError("its codes have another width than it says")
         return quantizer
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise CorruptDataError(f"the {state.kind} quantizer is incomplete: {error!r}") from error
 
 

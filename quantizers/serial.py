@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,16 +68,31 @@ def loads(data: bytes) -> State:
             f"the quantizer has format {version}, this requant reads up to {VERSION}: "
             "upgrade requant"
         )
-    header = json.loads(body[_HEAD.size : _HEAD.size + length])
+    # The checksum keeps accidents away, not people: the header is believed no more than it has to.
+    try:
+        header = json.loads(body[_HEAD.size : _HEAD.size + length])
+        kind, fields, told = header["kind"], header["fields"], list(header["arrays"])
+        arrays = _arrays(told, memoryview(body)[_HEAD.size + length :])
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise CorruptDataError(f"the quantizer's header is none: {error!r}") from error
+    if not isinstance(kind, str) or not isinstance(fields, dict):
+        raise CorruptDataError("the quantizer's header is none: its kind or fields are missing")
+    return State(kind, fields, arrays)
+
+
+def _arrays(told: list[Any], body: memoryview) -> dict[str, NDArray[Any]]:
+    """Return the arrays that a header tells of, none larger than the bytes that there are."""
     arrays: dict[str, NDArray[Any]] = {}
-    offset = _HEAD.size + length
-    for name, dtype, shape in header["arrays"]:
+    offset = 0
+    for name, dtype, shape in told:
         if dtype not in _DTYPES:
             raise CorruptDataError(f"array {name!r} has dtype {dtype!r}, which no quantizer uses")
-        count = int(np.prod(shape))
+        count = math.prod(shape)
+        if not all(type(size) is int and size > 0 for size in shape) or count > len(body):
+            raise CorruptDataError(f"array {name!r} has the shape {str(shape)[:80]}")
         array = np.frombuffer(body, dtype, count, offset).reshape(shape)
         if not np.isfinite(array).all():
             raise CorruptDataError(f"array {name!r} holds NaN or infinity")
         arrays[name] = array
         offset += array.nbytes
-    return State(header["kind"], header["fields"], arrays)
+    return arrays

@@ -28,6 +28,7 @@ from requant.errors import (
     InputError,
     LocationTakenError,
     NonFiniteError,
+    ReadOnlyError,
     RequantError,
     StoreError,
     TurnLostError,
@@ -36,10 +37,11 @@ from requant.errors import (
     UnknownIdError,
     UnknownIndexError,
     UnsupportedError,
+    UntrustedHostError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import sqlalchemy as sa
@@ -87,6 +89,7 @@ __all__ = [
     "Item",
     "LocationTakenError",
     "NonFiniteError",
+    "ReadOnlyError",
     "RequantError",
     "StoreError",
     "TurnLostError",
@@ -95,6 +98,7 @@ __all__ = [
     "UnknownIdError",
     "UnknownIndexError",
     "UnsupportedError",
+    "UntrustedHostError",
     "open",
     "pairwise_similarity",
     "similarity",
@@ -107,6 +111,8 @@ def open(
     folder: str | Path | None = None,
     secrets: Mapping[str, Mapping[str, Any]] | None = None,
     durable: bool = False,
+    trust: Sequence[str] = (),
+    read_only: bool = False,
 ) -> Database:
     """Open a database, and create it if it is not there.
 
@@ -116,11 +122,24 @@ def open(
             write-ahead mode.
         folder: where index files are kept; by default beside the SQLite file, at
             `<path>.indexes`. To be given for PostgreSQL.
-        secrets: parameters of engines that are never stored, by engine:
-            `{"qdrant": {"api_key": "..."}}`. See `requant engines` for their names.
+        secrets: parameters of engines that are never stored, by the URL of the host they are for:
+            `{"https://qdrant.example:6333": {"api_key": "..."}}`; or by engine,
+            `{"qdrant": {"api_key": "..."}}`, see below. See `requant engines` for their names.
+        trust: hosts, as `["https://qdrant.example:6333"]`, that get what was told by engine or
+            stands in the environment; more of them in REQUANT_TRUSTED_HOSTS, between commas.
+        read_only: only read what is there: nothing is made, locked or published, and writes raise
+            ReadOnlyError. For files and folders that cannot be written to, roles of PostgreSQL
+            that may not, and where one must be sure. Indexes answer as they were last published,
+            and the rest comes from the store; one that cannot be opened so is not asked, and
+            searches are exact.
         durable: what has been written survives a power failure as soon as the call returns. By
             default SQLite may lose the last writes then, whole ones and the latest first; a crash
             of the process or a kill loses nothing either way.
+
+    A database says where its indexes are, and may come from anybody. So secrets by engine and
+    those of the environment (QDRANT_API_KEY...) go to hosts that `trust` lists, that you name in
+    `add_index`, `attach_index` or `migrate` while the database is open, and to this machine. For
+    any other host, what uses the index raises UntrustedHostError.
 
     Raises:
         StoreError: the database cannot be opened; InputError: `folder` is missing, or an engine of
@@ -129,7 +148,14 @@ def open(
     """
     from requant.database import open_database
 
-    return open_database(target, folder=folder, secrets=secrets, durable=durable)
+    return open_database(
+        target,
+        folder=folder,
+        secrets=secrets,
+        trust=trust,
+        read_only=read_only,
+        durable=durable,
+    )
 
 
 def __getattr__(name: str) -> Any:

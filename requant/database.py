@@ -7,11 +7,11 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import sqlalchemy as sa
@@ -30,6 +30,7 @@ from requant.store import (
     engine_of,
     identity,
     ledger,
+    open_read_only,
     open_store,
 )
 
@@ -51,6 +52,11 @@ class Database:
         self._owner = os.getpid() if temporary else 0  # a forked child removes nothing
         self._open: dict[int, Collection] = {}
         self._keep_up: KeepUp | None = None
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened with `read_only=True`, so that writes raise ReadOnlyError."""
+        return self._store.read_only
 
     @property
     def engine(self) -> sa.Engine:
@@ -170,11 +176,15 @@ def open_database(
     target: str | Path | sa.Engine,
     *,
     folder: str | Path | None = None,
-    secrets: Secrets | None = None,
+    secrets: Mapping[str, Mapping[str, Any]] | None = None,
+    trust: Sequence[str] = (),
+    read_only: bool = False,
     durable: bool = False,
 ) -> Database:
     """Open a database, as `requant.open` says, whose other half this is."""
-    secrets = check_secrets(secrets)
+    private = Secrets(check_secrets(secrets), trust)
+    if read_only:
+        return _reading(target, folder, private)
     if isinstance(target, str) and target == ":memory:":
         home = Path(tempfile.mkdtemp(prefix="requant-"))
         engine, _ = engine_of(home / "store.db")
@@ -182,13 +192,9 @@ def open_database(
         store.gate.live_in(home)
         weakref.finalize(store, _remove, home, os.getpid())
         ours = identity.establish(store)
-        return Database(Workspace(store, home / "indexes", secrets, ours), temporary=True)
+        return Database(Workspace(store, home / "indexes", private, ours), temporary=True)
     engine, owned = engine_of(target, durable=durable)
-    if folder is None:
-        if engine.dialect.name != "sqlite":
-            raise InputError("say where index files go: open(..., folder='indexes')")
-        # Through a link, it is the same folder.
-        folder = f"{os.path.realpath(engine.url.database or '')}.indexes"
+    place = _folder(engine, folder)
     store = open_store(engine, owned=owned, durable=durable)
     try:
         ours = identity.establish(store)
@@ -197,8 +203,7 @@ def open_database(
         raise
     if ours.shared:
         warnings.warn(_copied(store, ours), IndexWarning, stacklevel=3)
-    place = folder_for(Path(folder).absolute(), ours)
-    return Database(Workspace(store, place, secrets, ours))
+    return Database(Workspace(store, folder_for(place, ours), private, ours))
 
 
 def _copied(store: Store, ours: Identity) -> str:
@@ -208,6 +213,28 @@ def _copied(store: Store, ours: Identity) -> str:
         "names of their own when they are next used (if it was moved, not copied, remove the old "
         "ones)"
     )
+
+
+def _reading(
+    target: str | Path | sa.Engine, folder: str | Path | None, private: Secrets
+) -> Database:
+    store = open_read_only(target)
+    try:
+        place, ours = _folder(store.engine, folder), identity.look(store)
+        place = folder_for(place, ours, write=False)
+        return Database(Workspace(store, place, private, ours))
+    except BaseException:
+        store.close()
+        raise
+
+
+def _folder(engine: sa.Engine, folder: str | Path | None) -> Path:
+    if folder is None:
+        if engine.dialect.name != "sqlite":
+            raise InputError("say where index files go: open(..., folder='indexes')")
+        # Through a link, it is the same folder.
+        folder = f"{os.path.realpath(engine.url.database or '')}.indexes"
+    return Path(folder).absolute()
 
 
 def _remove(home: Path, owner: int) -> None:

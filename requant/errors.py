@@ -10,9 +10,11 @@ RequantError
 ├── UnknownIndexError(KeyError)       no index of that name
 ├── ExistsError                       a collection or index of that name is already there
 ├── UnsupportedError, EngineMissingError(ImportError), EngineError, ForkedError
+│   └── UntrustedHostError            an index is on a host that is not to be told a secret
 ├── CorruptDataError, CorruptIndexError, LocationTakenError
 └── StoreError                        the database cannot be opened, read or written
-    └── TurnLostError                 two wrote to one live index: the connection of one was cut
+    ├── TurnLostError                 two wrote to one live index: the connection of one was cut
+    └── ReadOnlyError                 a write to a database that was opened to be read alone
 
 IndexWarning(UserWarning)             an index was damaged and made again, or cannot be written
 ```
@@ -49,6 +51,7 @@ __all__ = [
     "InputError",
     "LocationTakenError",
     "NonFiniteError",
+    "ReadOnlyError",
     "RequantError",
     "StoreError",
     "TurnLostError",
@@ -57,6 +60,7 @@ __all__ = [
     "UnknownIdError",
     "UnknownIndexError",
     "UnsupportedError",
+    "UntrustedHostError",
 ]
 
 
@@ -96,6 +100,14 @@ class StoreError(RequantError):
 
 class TurnLostError(StoreError):
     """Another process has begun to write to a live index although it was this one's turn."""
+
+
+class ReadOnlyError(StoreError):
+    """A write to a database that was opened with `read_only=True`."""
+
+
+class UntrustedHostError(EngineError):
+    """The database alone names the host of an index, and there is a secret it would be told."""
 
 
 class IndexWarning(UserWarning):

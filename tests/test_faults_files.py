@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import uuid
 import warnings
 from pathlib import Path
 
@@ -169,8 +170,10 @@ def test_what_a_killed_publication_left_is_swept_later(path):
     import os
 
     newest, _ = index_files(path)
-    partial, orphan = newest.with_name(".x.1.partial"), newest.with_name("orphan.faiss")
-    for left in (partial, orphan):
+    name = f"{uuid.uuid4().hex}.faiss"
+    partial, orphan = newest.with_name(f".{name}.1.partial"), newest.with_name(name)
+    strangers = newest.with_name("orphan.faiss")
+    for left in (partial, orphan, strangers):
         left.write_bytes(b"half")
         os.utime(left, (1, 1))
     with requant.open(path) as db:
@@ -179,6 +182,7 @@ def test_what_a_killed_publication_left_is_swept_later(path):
         notes.flush()
     assert not partial.exists()
     assert not orphan.exists()
+    assert strangers.exists()
 
 
 def test_a_file_that_goes_between_the_row_and_the_open_is_no_damage(path, monkeypatch):

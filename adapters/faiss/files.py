@@ -10,6 +10,10 @@ import numpy as np
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.protocol import Keys
 
+# FAISS looks for lists beside the file that it reads, and refuses where it reads no plain file.
+_ONE_FILE = faiss.IO_FLAG_ONDISK_SAME_DIR
+_BUFFER = 1 << 20
+
 
 def is_binary(index: Any) -> bool:
     """Whether FAISS files the index under its binary ones, which have functions of their own."""
@@ -27,13 +31,21 @@ def write(index: Any, location: str) -> None:
 
 
 def read(location: str, binary: bool, mmap: bool) -> Any:
-    """Read a FAISS file; raises CorruptIndexError with FAISS's own error as its cause."""
+    """Read a FAISS file; raises CorruptIndexError with FAISS's own error as its cause.
+
+    Lists that are in another file are refused: it could be anybody's, and would be written to.
+    """
     reader = faiss.read_index_binary if binary else faiss.read_index
-    # IO_FLAG_MMAP maps nothing of flat indexes and graphs.
-    flags = faiss.IO_FLAG_MMAP_IFC if mmap else 0
     try:
-        return reader(location, flags)
+        if mmap:  # IO_FLAG_MMAP maps nothing of flat indexes and graphs
+            return reader(location, faiss.IO_FLAG_MMAP_IFC | _ONE_FILE)
+        file = faiss.FileIOReader(location)
+        return reader(faiss.BufferedIOReader(file, _BUFFER), _ONE_FILE)
     except (RuntimeError, MemoryError) as error:
+        if "ONDISK_SAME_DIR" in str(error):
+            raise CorruptIndexError(
+                f"{location} keeps its lists in another file, as no index of requant's does"
+            ) from error
         raise CorruptIndexError(f"faiss cannot read {location}: {error}") from error
 
 

@@ -50,6 +50,7 @@ CAPABILITIES = Capabilities(
         ),
     ),
     parallel=True,
+    read_only=("folder", "server"),
     # LanceDB restarts its threads in a forked child, but one in five children that opened a table
     # was seen to hang.
     survives_fork=False,
@@ -72,4 +73,31 @@ CAPABILITIES = Capabilities(
         " AWS_ACCESS_KEY_ID, AWS_ENDPOINT and so on in the environment",
         "api_key": "LanceDB Cloud: REQUANT_LANCEDB_API_KEY or LANCEDB_API_KEY",
     },
+    environment={
+        **dict.fromkeys(("REQUANT_LANCEDB_API_KEY", "LANCEDB_API_KEY"), ("db", "http", "https")),
+        **dict.fromkeys(
+            ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+            ("s3", "s3a", "s3+ddb"),
+        ),
+        **dict.fromkeys(
+            (
+                "AZURE_STORAGE_ACCOUNT_KEY",
+                "AZURE_STORAGE_KEY",
+                "AZURE_STORAGE_SAS_TOKEN",
+                "AZURE_STORAGE_SAS_KEY",
+                "AZURE_STORAGE_CLIENT_SECRET",
+                "AZURE_STORAGE_TOKEN",
+            ),
+            ("az", "abfs", "abfss", "azure", "adl"),
+        ),
+        **dict.fromkeys(
+            (
+                "GOOGLE_SERVICE_ACCOUNT",
+                "GOOGLE_SERVICE_ACCOUNT_KEY",
+                "GOOGLE_APPLICATION_CREDENTIALS",
+            ),
+            ("gs",),
+        ),
+    },
+    redirects={"host_override": ("db",)},
 )

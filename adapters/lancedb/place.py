@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +16,13 @@ from urllib.parse import unquote, urlsplit
 from requant.adapters import notes
 from requant.adapters.errors import LocationTakenError
 from requant.adapters.guards import whole_number
+from requant.adapters.hosts import host_of
 from requant.adapters.lancedb.columns import described
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.errors import InputError
 
 _TABLE = "codes"
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
 _MARKER = "requant.json"
 _ENVIRONMENT = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -56,6 +59,7 @@ def place_of(location: str | None, spec: IndexSpec) -> Place:
         told = unquote(urlsplit(location).path) if scheme else location
         folder = Path(told).expanduser().absolute()
         return Place(str(folder), _TABLE, folder)
+    host_of(location)  # refuses users and keys in it, which its errors would show
     database, _, table = location.rstrip("/").rpartition("/")
     if not table or not urlsplit(database).netloc:
         raise InputError(f"{location} names no table: its last part has to")
@@ -132,6 +136,10 @@ def _cloud(database: str, table: str, spec: IndexSpec, seconds: int) -> Place:
             "secrets={'lancedb': {'api_key': ...}})"
         )
     told = {name: spec.params[name] for name in ("region", "host_override") if name in spec.params}
+    # Both become part of a host: nothing may stand in them that makes another host of it.
+    for word in (urlsplit(database).netloc, told.get("region", "us-east-1")):
+        if not isinstance(word, str) or not _WORD.fullmatch(word):
+            raise InputError(f"LanceDB Cloud has no database or region {str(word)[:80]!r}")
     wait = timedelta(seconds=seconds)
     limits = {"connect_timeout": wait, "read_timeout": wait}
     connection = {"api_key": key, "client_config": {"timeout_config": limits}, **told}

@@ -20,6 +20,7 @@ CAPABILITIES = Capabilities(
     engine="qdrant",
     storage="live",
     places=("memory", "folder", "server"),
+    read_only=("server",),  # the embedded engine locks its folder and writes to it
     supports=(
         *(
             # Qdrant keeps the float32 vectors beside its own compression, so nothing is lossy.
@@ -47,4 +48,5 @@ CAPABILITIES = Capabilities(
         "replication_factor": "server: copies of each shard (the server's choice)",
     },
     secrets={"api_key": "server: the API key (REQUANT_QDRANT_API_KEY, else QDRANT_API_KEY)"},
+    environment=dict.fromkeys(("REQUANT_QDRANT_API_KEY", "QDRANT_API_KEY"), ("http", "https")),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from requant.adapters.hosts import masked
 from requant.quantizers.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,250}")
@@ -57,8 +58,8 @@ def parse(location: str | None) -> Place:
         return _server(location)
     if "://" in location:
         raise InputError(
-            f"qdrant has no place like {location!r}: give a path, http(s)://host:port/collection, "
-            "local:path or :memory:"
+            f"qdrant has no place like {masked(location)!r}: give a path, "
+            "http(s)://host:port/collection, local:path or :memory:"
         )
     return Folder(_path(location))
 
@@ -80,8 +81,8 @@ def _server(location: str) -> Server:
     before, _, name = parts.path.rpartition("/")
     if not _has_host(parts) or not _NAME.fullmatch(name):
         raise InputError(
-            f"{location!r} names no collection: http(s)://host:port/collection, a name of letters, "
-            "digits, '_', '-' and '.'"
+            f"{masked(location)!r} names no collection: http(s)://host:port/collection, a name "
+            "of letters, digits, '_', '-' and '.'"
         )
     return Server(f"{parts.scheme}://{parts.netloc}{before}", name)
 

@@ -86,7 +86,7 @@ def load(location: str, code: CodeSpec, mmap: bool) -> Table:
         size = offset + shape[0] * code.row_bytes
         if path.stat().st_size != size:
             raise ValueError(f"it has {path.stat().st_size} bytes, not {size}")
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError, OverflowError) as error:
         raise CorruptIndexError(f"{location} is not a table of codes: {error}") from error
     return Table(KeyColumn(keys), _codes(path, dtype, offset, shape, mmap), mmap)
 

@@ -51,7 +51,9 @@ def _requant(
     incomplete;
     2 usage or bad input; 130 stopped.
     REQUANT_TRACEBACK=1 shows where an error came from, REQUANT_LOG=json writes
-    progress as JSON lines on stderr.
+    progress as JSON lines on stderr. REQUANT_TRUSTED_HOSTS lists the hosts,
+    between commas, that are told keys of the environment where a database
+    names them, as https://qdrant.example:6333.
     """
 
 

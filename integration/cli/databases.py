@@ -17,10 +17,11 @@ _MARK = "requant_meta"
 
 
 @contextmanager
-def existing(target: str, folder: str | None) -> Iterator[Database]:
+def existing(target: str, folder: str | None, *, read_only: bool = False) -> Iterator[Database]:
     """Open a database that is there; raises InputError or StoreError where none is."""
-    _check_exists(target)
-    with requant.open(target, folder=folder) as database:
+    if not read_only:  # which makes nothing
+        _check_exists(target)
+    with requant.open(target, folder=folder, read_only=read_only) as database:
         yield database
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from requant.integration.cli.bundles import takes_bundles
-from requant.integration.cli.options import AsJson, CollectionName, Database, Folder, condition
+from requant.integration.cli.options import (
+    AsJson,
+    CollectionName,
+    Database,
+    Folder,
+    ReadOnly,
+    condition,
+)
 from requant.integration.cli.output import print_json, print_lines, size
 from requant.integration.cli.progress import progress
 
@@ -86,6 +93,7 @@ def export(
     ],
     options: ExportOptions,
     folder: Folder = None,
+    read_only: ReadOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a collection to a file, folder or store that others can read.
@@ -107,7 +115,7 @@ def export(
     from requant.integration.export import export as write
 
     arguments = options.arguments()
-    with existing(database, folder) as opened:
+    with existing(database, folder, read_only=read_only) as opened:
         source = opened.collection(collection)
         with progress(f"exporting {collection}") as advance:
             done = write(source, target, format=format.value, progress=advance, **arguments)

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from requant.adapters.hosts import masked
 from requant.errors import CorruptDataError, CorruptIndexError, IndexWarning, RequantError
 from requant.integration.cli.output import one_line, warn
 
@@ -89,7 +90,7 @@ def report(error: Exception, more: str = "") -> int:
     if isinstance(error, typer.Abort):
         return STOPPED
     text, code = _explained(error)
-    print(f"error: {one_line(text + more)}", file=sys.stderr, flush=True)
+    print(f"error: {one_line(masked(text + more))}", file=sys.stderr, flush=True)
     return code
 
 

@@ -11,7 +11,7 @@ import typer
 from requant.errors import IndexWarning
 from requant.integration.cli.group import BAD_ANSWER
 from requant.integration.cli.indexing import index_json, print_indexes
-from requant.integration.cli.options import AnyCollection, AsJson, Database, Folder
+from requant.integration.cli.options import AnyCollection, AsJson, Database, Folder, ReadOnly
 from requant.integration.cli.output import print_json, print_lines, size
 from requant.integration.cli.progress import waiting
 
@@ -31,6 +31,7 @@ def stats(
     database: Database,
     collection: AnyCollection = None,
     folder: Folder = None,
+    read_only: ReadOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the collections of a database: items, sizes, and how far each index has followed.
@@ -41,7 +42,7 @@ def stats(
     """
     from requant.integration.cli.databases import chosen, existing, shown
 
-    with existing(database, folder) as opened:
+    with existing(database, folder, read_only=read_only) as opened:
         found = [each.stats() for each in chosen(opened, collection)]
     if as_json:
         print_json({"database": shown(database), "collections": [*map(_stats_json, found)]})
@@ -72,6 +73,7 @@ def verify(
         ),
     ] = False,
     folder: Folder = None,
+    read_only: ReadOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare every index with the store, code by code; exit with 1 if one is wrong.
@@ -83,7 +85,7 @@ def verify(
     """
     from requant.integration.cli.databases import chosen, existing, shown
 
-    with existing(database, folder) as opened:
+    with existing(database, folder, read_only=read_only) as opened:
         reports = [_verified(each, deep) for each in chosen(opened, collection)]
     ok = all(report["ok"] for report in reports)
     if as_json:

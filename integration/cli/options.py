@@ -34,6 +34,14 @@ Folder = Annotated[
         "To be given for PostgreSQL.",
     ),
 ]
+ReadOnly = Annotated[
+    bool,
+    typer.Option(
+        "--read-only",
+        help="Only read: for a database in a place that cannot be written to. Indexes answer as "
+        "they were last published, and the rest comes from the store.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 Engine = Annotated[

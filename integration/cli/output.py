@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from requant.adapters.hosts import masked
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -77,7 +79,7 @@ def console() -> Console:
 
 def warn(text: str) -> None:
     """Write one line to stderr."""
-    print(f"warning: {one_line(text)}", file=sys.stderr, flush=True)
+    print(f"warning: {one_line(masked(text))}", file=sys.stderr, flush=True)
 
 
 def one_line(text: str) -> str:

@@ -12,7 +12,14 @@ import typer
 
 from requant.errors import InputError
 from requant.integration.cli.bundles import takes_bundles
-from requant.integration.cli.options import AsJson, CollectionName, Database, Folder, condition
+from requant.integration.cli.options import (
+    AsJson,
+    CollectionName,
+    Database,
+    Folder,
+    ReadOnly,
+    condition,
+)
 from requant.integration.cli.output import (
     print_json,
     print_lines,
@@ -113,6 +120,7 @@ def search(
     query: QueryOptions,
     options: SearchOptions,
     folder: Folder = None,
+    read_only: ReadOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the items nearest to a query, best first, with exact scores.
@@ -126,7 +134,7 @@ def search(
 
     vector = _query(query.vector, query.row, query.text, query.model)
     arguments = options.arguments()
-    with existing(database, folder) as opened:
+    with existing(database, folder, read_only=read_only) as opened:
         target = opened.collection(collection)
         with waiting("searching"):
             found = target.search(vector, **arguments)

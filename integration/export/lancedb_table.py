@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from requant.adapters.hosts import host_of
 from requant.errors import ExistsError
 from requant.integration.export import places
 from requant.integration.export.errors import ExportError
@@ -37,6 +38,7 @@ def _write_local(job: Job, database: Path) -> Written:
 
 
 def _write_remote(job: Job) -> Written:
+    host_of(job.target)  # which refuses users and keys in it: errors would show them
     uri, name = job.target.rstrip("/"), job.collection.name
     where = f"{uri}/{name}"
     table = _opened(uri, name)

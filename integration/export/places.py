@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from requant.adapters.hosts import masked
 from requant.errors import ExistsError, InputError
 
 IsOurs = Callable[[Path], bool]
@@ -75,7 +76,7 @@ def new_files(
 def path_of(target: str) -> Path:
     """Return the path that a target means; raises InputError if it means none."""
     if not target or "\0" in target or "://" in target:
-        raise InputError(f"{target!r} is no path: name a file or folder on this machine")
+        raise InputError(f"{masked(target)!r} is no path: name a file or folder on this machine")
     path = Path(target).expanduser().resolve()
     if not path.name:
         raise InputError(f"{target} cannot be a target: name a file or folder in it")

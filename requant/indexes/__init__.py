@@ -20,13 +20,13 @@ from requant.indexes.nearby import Batch, ready
 from requant.indexes.sampling import prepared, sample, spread
 from requant.indexes.spec import (
     IndexOptions,
-    Secrets,
     check_config,
     fit_quantizer,
     index_config,
     planned_spec,
     refuse_secrets,
 )
+from requant.indexes.trust import Secrets
 
 __all__ = [
     "ATTACHED",

@@ -110,6 +110,8 @@ class FollowingIndex:
     def _brought_up(
         self, reader: Reader, state: CollectionState, progress: Progress | None, wait: bool
     ) -> Loaded | None:
+        if self._store.read_only:
+            return self._as_published(state)
         with self._location.write_lock(wait) as ours:
             if self._doubted is not None and self._doubted is self._loaded:
                 self._let_go_of(self._doubted)  # it is looked at again
@@ -183,6 +185,20 @@ class FollowingIndex:
         """Whether this is the index that is kept at `location`."""
         return self._location is location
 
+    def _as_published(self, state: CollectionState) -> Loaded | None:
+        """Return the index as far as others have brought it; None, an exact search, else."""
+        loaded, reason = None, "its engine cannot open it by reading alone"
+        try:
+            if self._location.readable:
+                loaded, reason = self._usable(state), "nothing recent enough has been published"
+        except (CorruptIndexError, EngineError) as error:
+            reason = str(error)
+        some = state.next_key - key_range(self._owner.id)[0] > 1
+        if loaded is None and some and not self._told:
+            self._told = True
+            self._warn(f"searches are exact: {reason}")
+        return loaded
+
     def rebuild(
         self,
         reader: Reader,
@@ -221,8 +237,12 @@ class FollowingIndex:
     @contextmanager
     def pinned(self) -> Iterator[None]:
         """Keep the index from moving on until the end of the block, by whomever."""
-        with self._lock, self._location.write_lock(wait=True):
-            yield
+        with self._lock:
+            if self._store.read_only:
+                yield
+                return
+            with self._location.write_lock(wait=True):
+                yield
 
     def publish(self, *, wait: bool = True) -> bool:
         """Record what the index holds as a new generation, unless that has been done.
@@ -235,7 +255,7 @@ class FollowingIndex:
         """
         with self._lock:
             loaded = self._loaded
-            if loaded is None:
+            if loaded is None or self._store.read_only:
                 return True
             with self._location.write_lock(wait) as ours:
                 if not loaded.unpublished:

@@ -39,6 +39,7 @@ class IndexSet:
         self, name: str, config: IndexConfig, progress: Progress | None, *, overwrite: bool
     ) -> None:
         """Record an index and build it; whatever goes wrong, nothing of it remains."""
+        self._workspace.secrets.trust(config)
         check_config(config, self._workspace.secrets, self._owner)
         row = ledger.add(self._store, self._owner.id, name, config)
         try:
@@ -64,6 +65,7 @@ class IndexSet:
 
     def rebuild(self, name: str | None, progress: Progress | None) -> None:
         """Fit and encode an index anew; None stands for the one in use."""
+        self._store.check_writable()
         with self._store.reading() as reader:
             state = reader.state_of(self._owner)
             if name is None and state.active is None:
@@ -91,6 +93,7 @@ class IndexSet:
 
     def flush(self) -> None:
         """Bring every index up to date and publish it."""
+        self._store.check_writable()
         for row in ledger.every(self._store, self._owner.id):
             self._sync(row)
             self._follow(row).publish()

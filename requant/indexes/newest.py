@@ -76,9 +76,8 @@ class Newest:
     def _take_for_damaged(self, file: str, error: Exception) -> None:
         if file in ledger.files(self._store, self._row.id):
             self.damaged.add(file)
-            self._warn(
-                f"{error}; it is made again from an older generation or from the stored vectors"
-            )
+            cure = "it is made again from an older generation or from the stored vectors"
+            self._warn(f"{error}" if self._store.read_only else f"{error}; {cure}")
 
     def _opened(self, generation: Generation, body: bytes, head: Head | None) -> Loaded:
         quantizer = factory.from_bytes(body)

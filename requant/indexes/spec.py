@@ -11,9 +11,11 @@ import numpy as np
 
 from requant.adapters import making, registry
 from requant.adapters.guards import check_supported
+from requant.adapters.hosts import host_of, masked
 from requant.adapters.protocol import IndexSpec, IndexType, Support
 from requant.errors import InputError, UnsupportedError
 from requant.indexes.sampling import unequal_norms
+from requant.indexes.trust import Secrets
 from requant.inputs import check_name, check_params
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
@@ -22,10 +24,10 @@ from requant.quantizers.protocol import Quantizer
 from requant.scores import Metric
 from requant.store import CollectionRow, IndexConfig
 
+# How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
+_UNEQUAL = 0.3
 # The place of engines that imitate a server in memory.
 _LOCAL = ":memory:"
-
-Secrets = Mapping[str, Mapping[str, Any]]
 
 
 def wanted_metrics(metric: Metric, index_type: IndexType) -> tuple[CodeMetric, ...]:
@@ -84,9 +86,12 @@ def index_spec(
     metric: CodeMetric,
     expected: int,
 ) -> IndexSpec:
-    """Return what a backend is told of an index, what is told to no store included."""
+    """Return what a backend is told of an index, what is told to no store included.
+
+    Raises UntrustedHostError where that is not for the host of the index.
+    """
     index_type: Any = config.index_type
-    params = {**config.params, **secrets.get(config.engine, {})}
+    params = {**config.params, **secrets.of(config)}
     return IndexSpec(quantizer.spec, metric, index_type, params, expected)
 
 
@@ -161,10 +166,10 @@ def check_config(config: IndexConfig, secrets: Secrets, owner: CollectionRow) ->
     """
     sample = np.eye(2, owner.dim, dtype=np.float32)
     quantizer = fit_quantizer(config, sample)
-    spec = planned_spec(config, secrets, owner.metric, quantizer, 2)
     backend = registry.load(config.engine)
     capabilities = backend.capabilities
     refuse_secrets(config.engine, config.params)
+    spec = planned_spec(config, secrets, owner.metric, quantizer, 2)
     if config.url is not None and "server" not in capabilities.places:
         raise UnsupportedError(f"{config.engine} lives in memory and has no server: leave out url=")
     if config.url is None and config.remote_name is not None:
@@ -180,7 +185,7 @@ def refuse_secrets(engine: str, params: Mapping[str, Any]) -> None:
     if told:
         raise InputError(
             f"{told[0]!r} would be stored in the database: pass it to requant.open("
-            f"secrets={{{engine!r}: {{{told[0]!r}: ...}}}}), or by the environment "
+            f"secrets={{{engine!r}: {{{told[0]!r}: ...}}}}) or by URL, or by the environment "
             f"({secrets[told[0]]})"
         )
 
@@ -197,7 +202,8 @@ def check_url(url: Any) -> str:
         return url
     if "://" not in url:
         if ":" in url:
-            raise InputError(f"url={url!r} has no scheme: did you mean http://{url} ?")
+            shown = masked(f"//{url}").removeprefix("//")
+            raise InputError(f"url={shown!r} has no scheme: did you mean http://{shown} ?")
         return str(Path(url).expanduser().absolute())
     parts = urlsplit(url)
     if "@" in parts.netloc or parts.query or parts.fragment:
@@ -205,6 +211,5 @@ def check_url(url: Any) -> str:
             "url must hold no user, password, query or fragment, since it is stored: pass keys to "
             "requant.open(secrets=...)"
         )
-    if not parts.netloc and parts.scheme != "file":
-        raise InputError(f"url={url!r} names no host or bucket")
+    host_of(url)
     return url.rstrip("/")

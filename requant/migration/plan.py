@@ -36,6 +36,7 @@ def plan_migration(
     workspace: Workspace, owner: CollectionRow, name: str, config: IndexConfig
 ) -> MigrationPlan:
     """Tell what would be carried, changed and dropped, and what it would cost."""
+    workspace.secrets.trust(config)
     check_config(config, workspace.secrets, owner)
     with workspace.store.reading() as reader:
         state = reader.state_of(owner)

@@ -45,6 +45,8 @@ class Shadow:
         Whatever goes wrong with the new index is said in an IndexWarning: the answer of the old one
         stands.
         """
+        if self._store.read_only:
+            return
         row = self._current()
         resting = time.monotonic() < self._rests_until
         if row is None or resting or random.random() >= row.shadow:

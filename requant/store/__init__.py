@@ -9,6 +9,7 @@ from __future__ import annotations
 from requant.store.connections import engine_of
 from requant.store.contents import Contents
 from requant.store.engine import Store, open_store
+from requant.store.read_only import open_read_only
 from requant.store.reader import CollectionState, Head, Id, Item, Reader, Watermark
 from requant.store.records import (
     Generation,
@@ -53,5 +54,6 @@ __all__ = [
     "ledger",
     "locations",
     "migrations",
+    "open_read_only",
     "open_store",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -36,6 +36,8 @@ _OLDER_SCHEMAS = ("1", "2")  # those that lack nothing but tables and columns
 
 class Store:
     """One database with requant's tables; shared by threads, reopened after a fork."""
+
+    read_only: ClassVar[bool] = False
 
     def __init__(self, engine: sa.Engine, *, owned: bool, durable: bool = False) -> None:
         """Create the tables in `engine` where they are missing; `owned` engines are disposed of."""
@@ -79,6 +81,9 @@ class Store:
         readers = (one for one in reversed(self._held.here()) if isinstance(one, Reader))
         found = next(readers, None)
         return self.reading() if found is None else nullcontext(found)
+
+    def check_writable(self) -> None:
+        """Raise ReadOnlyError if this store is only read."""
 
     @contextmanager
     def writing(

@@ -24,6 +24,7 @@ _NOT_OURS = "is attached and never written to: migrate to an index of your own"
 class AttachedLocation:
     """Another program keeps the index; its one generation says what the store held at that time."""
 
+    readable = True
     live = False
     own = False
     attached = True

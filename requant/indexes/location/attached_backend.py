@@ -127,7 +127,7 @@ def open_attached(config: IndexConfig, workspace: Workspace, owner: CollectionRo
     engine: Any = registry.load(config.engine)
     if not hasattr(engine, Attaching.attach.__name__):
         raise UnsupportedError(f"{config.engine} cannot open indexes of other programs")
-    params: dict[str, Any] = {**config.params, **workspace.secrets.get(config.engine, {})}
+    params: dict[str, Any] = {**config.params, **workspace.secrets.of(config)}
     foreign: Attached = engine.attach(config.url or "", params)
     if foreign.dim != owner.dim:
         foreign.close()

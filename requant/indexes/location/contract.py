@@ -14,11 +14,12 @@ from requant.store import Generation, Head, Reader, Watermark
 class Location(Protocol):
     """Where one index is kept.
 
-    `live`: its engine keeps it and all processes share it. `own`: in our own folder. `attached`:
-    another program made it, and it is never written to. `complaint`: what is wrong with what was
-    opened, though it may be used.
+    `readable`: it can be opened by reading alone. `live`: its engine keeps it and all processes
+    share it. `own`: in our own folder. `attached`: another program made it, and it is never written
+    to. `complaint`: what is wrong with what was opened, though it may be used.
     """
 
+    readable: bool
     live: bool
     own: bool
     attached: bool

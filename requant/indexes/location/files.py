@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from requant.adapters import making, registry
 from requant.adapters.files import Digest, check_digest, publish
+from requant.adapters.own_files import check_own, own_entries, refuse_link
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.errors import CorruptIndexError
 from requant.indexes.location.workspace import Workspace
@@ -21,6 +22,7 @@ _ORPHAN_SECONDS = 3600.0
 class FileLocation:
     """Each process has the index in its memory; generations are files that never change."""
 
+    readable = True
     live = False
     own = True
     attached = False
@@ -44,7 +46,7 @@ class FileLocation:
 
     def open(self, generation: Generation, spec: IndexSpec) -> Backend:
         """Read or map a file, once its digest has been checked."""
-        path = self._folder / generation.file
+        path = check_own(self._folder, generation.file)
         try:
             check_digest(path, generation.digest)
             engine = registry.load(self._config.engine)
@@ -60,6 +62,7 @@ class FileLocation:
     def write(self, name: str, backend: Backend) -> tuple[str, Digest]:
         """Write a new file."""
         self._workspace.claim()
+        refuse_link(self._folder)
         name = f"{uuid.uuid4().hex}.{self._config.engine}"
         return name, publish(self._folder / name, backend.flush)
 
@@ -85,9 +88,9 @@ class FileLocation:
         """Nobody needs to know."""
 
     def clear(self, useless: set[str], keep: set[str]) -> None:
-        """Delete files that no row names; a stranger's only when it cannot be in the making."""
+        """Delete files of ours that no row names; old ones only, if they may be in the making."""
         long_ago = time.time() - _ORPHAN_SECONDS
-        for path in self._folder.glob("*"):  # nothing, if the folder itself has gone
+        for path in own_entries(self._folder):
             with contextlib.suppress(FileNotFoundError):
                 ours = path.name in useless
                 if path.name not in keep and (ours or path.stat().st_mtime < long_ago):

@@ -44,6 +44,11 @@ class LiveLocation:
         self._owner = owner
         self._row = row
         self.own = row.config.url is None
+        place = "folder" if row.config.url is None else "server"
+        self.readable: bool = (
+            place in registry.load(row.config.engine).capabilities.read_only
+            and workspace.identity.copied_from is None
+        )
         self._write_lock = WriteLock(workspace.store, workspace.folder_of(row.id), row.id)
         self._bond = Bond(workspace, owner, row)
 

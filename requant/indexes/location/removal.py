@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from typing import Any
 
-from requant.adapters import registry
+from requant.adapters import own_files, registry
 from requant.adapters.protocol import IndexSpec
-from requant.errors import IndexWarning, LocationTakenError, RequantError
+from requant.errors import (
+    CorruptIndexError,
+    EngineError,
+    IndexWarning,
+    LocationTakenError,
+    RequantError,
+)
 from requant.indexes.location import notes
 from requant.indexes.location.workspace import Workspace
 from requant.indexes.spec import trial_spec
@@ -22,12 +27,20 @@ def sweep(workspace: Workspace, dropped: list[IndexRow]) -> None:
         if place.config.url in urls:
             remove(workspace, place)
     for row in dropped if workspace.owns_folder() else ():
-        shutil.rmtree(workspace.folder_of(row.id), ignore_errors=True)
+        own_files.clear(workspace.folder_of(row.id))
 
 
 def remove(workspace: Workspace, place: locations.LocationRow) -> None:
     """Let an engine remove a place; if it cannot, that is said, and tried again later."""
-    where = workspace.address_of(place.index, place.config, place.name)
+    try:
+        where = workspace.address_of(place.index, place.config, place.name)
+    except CorruptIndexError as error:  # nothing that we made: it is forgotten, and left alone
+        warnings.warn(f"nothing is removed: {error}", IndexWarning, stacklevel=2)
+        locations.remove(workspace.store, place.index, place.name)
+        return
+    except EngineError as error:
+        warnings.warn(f"nothing is removed: {error}", IndexWarning, stacklevel=2)
+        return
     try:
         if not place.ours:
             raise LocationTakenError(f"{where} may be somebody else's")

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from requant.adapters.own_files import check_own, check_remote
 from requant.errors import StoreError
-from requant.indexes.spec import Secrets
+from requant.indexes.trust import Secrets
 from requant.store import Identity, IndexConfig, Store
 
 _OWNER = "requant.json"
@@ -38,17 +39,20 @@ class Workspace:
 
     def owns_folder(self) -> bool:
         """Whether what is in the folder is ours to remove."""
-        return folder_for(self.folder, self.identity) == self.folder
+        return folder_for(self.folder, self.identity, write=False) == self.folder
 
     def folder_of(self, index: int) -> Path:
         """Return the folder of an index, by its number in the store."""
         return self.folder / str(index)
 
     def address_of(self, index: int, config: IndexConfig, name: str) -> str:
-        """Return the path or URL at which an engine keeps an index as `name`."""
+        """Return the path or URL at which an engine keeps an index as `name`.
+
+        Raises CorruptIndexError, EngineError where that is no place of ours.
+        """
         if config.url is None:
-            return str(self.folder_of(index) / name)
-        return f"{config.url.rstrip('/')}/{name}"
+            return str(check_own(self.folder_of(index), name))
+        return f"{config.url.rstrip('/')}/{check_remote(name)}"
 
 
 def on_disk(path: Path) -> int:
@@ -61,19 +65,21 @@ def _allotted(stat: os.stat_result) -> int:
     return 512 * stat.st_blocks if hasattr(stat, "st_blocks") else stat.st_size  # none on Windows
 
 
-def folder_for(folder: Path, identity: Identity) -> Path:
+def folder_for(folder: Path, identity: Identity, *, write: bool = True) -> Path:
     """Return `folder`, or a folder of our own in it where it is another database's.
 
-    The folder of a copied database, which was copied along, becomes the copy's.
+    The folder of a copied database, which was copied along, becomes the copy's: that is written
+    into it, unless nothing is to be written.
     """
     owner = _read(folder)
-    if owner is None and folder.is_dir():
+    if owner is None and folder.is_dir() and write:
         _write(folder, identity)  # by a version that did not say whose it is
     if owner is None or owner.get("database") == identity.name:
         return folder
     copied_along = identity.knows(owner.get("database", "")) and not _is_where_it_was(folder, owner)
     if copied_along:
-        _write(folder, identity)
+        if write:
+            _write(folder, identity)
         return folder
     return folder / identity.name[:16]
 

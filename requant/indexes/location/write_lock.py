@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.adapters.forks import keep_from_children
+from requant.adapters.own_files import LOCK, refuse_link
 from requant.errors import StoreError
 from requant.store import Store
 
@@ -28,7 +29,7 @@ class WriteLock:
     def __init__(self, store: Store, folder: Path, index: int) -> None:
         """Prepare the lock of `index`; nothing is locked yet."""
         self._store = store
-        self._path = folder / "turn.lock"
+        self._path = folder / LOCK
         self._index = index
         self._depth = 0
         self._held = ExitStack()
@@ -70,6 +71,8 @@ class WriteLock:
     def _lock_file(self, patience: float) -> bool:
         from filelock import FileLock, Timeout
 
+        refuse_link(self._path.parent)
+        refuse_link(self._path)
         lock = FileLock(self._path, thread_local=False)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from requant.errors import ExistsError, StoreError, UnknownCollectionError
 from requant.scores import Metric
 from requant.store.engine import Store, insert_into
+from requant.store.records import checked
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 
 
@@ -67,7 +68,7 @@ def every(store: Store) -> list[CollectionRow]:
     columns = (table.c.id, table.c.name, table.c.dim, table.c.metric)
     with store.connected() as connection:
         rows = connection.execute(sa.select(*columns).order_by(table.c.name))
-        return [CollectionRow(*row) for row in rows]
+        return [CollectionRow(*checked.collection(*row)) for row in rows]
 
 
 def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
@@ -79,7 +80,7 @@ def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
     same = insert.on_conflict_do_update(index_elements=["name"], set_={"value": meta.c.value})
     with store.writing() as connection:
         connection.execute(same)
-        known = _origins(connection.scalar(sa.select(meta.c.value).where(at)))
+        known = _origins(connection.scalar(sa.select(meta.c.value).where(at)), row)
         kept = [one for one in known if one.source != origin.source]
         text = json.dumps([asdict(one) for one in (*kept, origin)], ensure_ascii=False)
         connection.execute(sa.update(meta).where(at).values(value=text))
@@ -90,12 +91,12 @@ def origins(store: Store, row: CollectionRow) -> list[Origin]:
     meta = store.tables.meta
     with store.connected() as connection:
         return _origins(
-            connection.scalar(sa.select(meta.c.value).where(meta.c.name == _origin(row)))
+            connection.scalar(sa.select(meta.c.value).where(meta.c.name == _origin(row))), row
         )
 
 
-def _origins(text: str | None) -> list[Origin]:
-    return [] if text is None else [Origin(**one) for one in json.loads(text)]
+def _origins(text: str | None, row: CollectionRow) -> list[Origin]:
+    return [] if text is None else [Origin(**one) for one in checked.origins(text, row.name)]
 
 
 def _origin(row: CollectionRow) -> str:

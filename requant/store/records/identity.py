@@ -85,6 +85,20 @@ def establish(store: Store) -> Identity:
                 return replace(fresh, shared=_disown(connection, store)) if copy else fresh
 
 
+def look(store: Store) -> Identity:
+    """Return the identity of a database that is only read; `copied_from` is said of a copy."""
+    home = _home(store)
+    with store.connected() as connection:
+        text = connection.scalar(_read(store))
+    if text is None:
+        return Identity("", copied_from="an older version of requant, which did not say")
+    known = json.loads(text)
+    found = Identity(known["name"], tuple(known["ancestors"]))
+    if known["home"] == home or not _is_copy(known["home"], home, found.name):
+        return found
+    return replace(found, copied_from=_where(known["home"]))
+
+
 def _read(store: Store) -> sa.Select[Any]:
     meta = store.tables.meta
     return sa.select(meta.c.value).where(meta.c.name == _NAME)

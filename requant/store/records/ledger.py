@@ -13,6 +13,7 @@ from requant.adapters.files import Digest
 from requant.errors import ExistsError, StoreError, UnknownIndexError
 from requant.store.engine import Store, insert_into
 from requant.store.reader import Watermark
+from requant.store.records import checked
 
 # The newest, and one to fall back on.
 KEPT_GENERATIONS = 2
@@ -95,9 +96,12 @@ def every(store: Store, collection: int) -> list[IndexRow]:
     statement = sa.select(*columns).where(t.c.collection_id == collection).order_by(t.c.id)
     with store.connected() as connection:
         return [
-            IndexRow(number, owner, name, IndexConfig(**json.loads(config)))
+            IndexRow(
+                checked.whole(number, "an index"), owner, name,
+                IndexConfig(**checked.config(config, number)),
+            )
             for number, owner, name, config in connection.execute(statement)
-        ]
+        ]  # fmt: skip
 
 
 def find(store: Store, collection: int, name: str) -> IndexRow:
@@ -192,12 +196,15 @@ def generations(store: Store, index: int) -> list[tuple[Generation, bytes]]:
         .where(g.c.index_id == index)
         .order_by(g.c.generation.desc())
     )
+    what = f"a generation of index {index}"
     with store.connected() as connection:
         return [
             (
                 Generation(
-                    fingerprint, fit_rows, json.loads(spec), Watermark(key, seq),
-                    items, file, Digest(size, sha256), stamp,
+                    fingerprint, checked.whole(fit_rows, what), checked.spec(spec, index),
+                    Watermark(checked.whole(key, what), checked.whole(seq, what)),
+                    checked.whole(items, what), checked.text(file, what), Digest(size, sha256),
+                    stamp,
                 ),
                 body,
             )

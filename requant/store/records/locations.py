@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 
 from requant.store.engine import Store
 from requant.store.reader import Watermark
+from requant.store.records import checked
 from requant.store.records.ledger import IndexConfig, IndexRow, config_text
 
 
@@ -116,9 +116,12 @@ def orphans(store: Store) -> list[LocationRow]:
     statement = sa.select(*columns).where(gone)
     with store.connected() as connection:
         return [
-            LocationRow(index, name, IndexConfig(**json.loads(config)), made)
+            LocationRow(
+                checked.whole(index, "a location"), checked.text(name, "a location"),
+                IndexConfig(**checked.config(config, index)), bool(made),
+            )
             for index, name, config, made in connection.execute(statement)
-        ]
+        ]  # fmt: skip
 
 
 def _at(store: Store, index: int, name: str) -> sa.ColumnElement[bool]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from requant.store.engine import Store
-from requant.store.records import ledger
+from requant.store.records import checked, ledger
 from requant.store.records.ledger import IndexRow
 
 State = Literal["building", "verified", "switched", "rolled back"]
@@ -60,11 +60,13 @@ def every(store: Store, collection: int) -> list[MigrationRow]:
         .where(table.c.collection_id == collection)
         .order_by(table.c.id.desc())
     )
+    what = f"a migration of collection {collection}"
     with store.connected() as connection:
         return [
             MigrationRow(
-                row.id, row.index_id, row.source_id, row.state, json.loads(row.report),
-                row.shadow, row.wanted, row.found, row.turn or 0,
+                row.id, row.index_id, row.source_id, row.state,
+                checked.mapping(row.report, what), row.shadow, row.wanted, row.found,
+                row.turn or 0,
             )
             for row in connection.execute(statement)
         ]  # fmt: skip
