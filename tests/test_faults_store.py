@@ -130,7 +130,7 @@ def test_a_newer_schema(tmp_path):
     path = make(tmp_path / "x")
     sql(path, "UPDATE requant_meta SET value = '99' WHERE name = 'schema'")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="schema 99, this requant reads 2: upgrade requant"):
+    with pytest.raises(StoreError, match="schema 99, this requant reads 3: upgrade requant"):
         requant.open(path)
     assert path.read_bytes() == before
 

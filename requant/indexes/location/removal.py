@@ -48,10 +48,8 @@ def remove(workspace: Workspace, place: locations.LocationRow) -> None:
         spec = trial_spec(place.config, workspace.secrets)
         _check_ours(workspace, place, engine, spec, where)
         engine.drop(spec, where)
-    except LocationTakenError as error:
-        if place.config.url is not None and place.ours:
-            text = f"{where} is left as it is: {error}"
-            warnings.warn(text, IndexWarning, stacklevel=2)
+    except LocationTakenError:
+        pass  # somebody else's stands there now
     except RequantError as error:
         text = f"{where} cannot be removed ({error}); tried again when an index there is dropped"
         warnings.warn(text, IndexWarning, stacklevel=2)
@@ -73,4 +71,7 @@ def _check_ours(
         raise LocationTakenError("it does not say any more whose it is; see to it yourself")
     problem = notes.objection(note, known, workspace.identity, note.collection, place.index)
     if problem is not None:
+        if workspace.identity.knows(note.database):  # nobody else may think of removing it
+            text = f"{where} is left as it is: {problem}; if nobody uses it, remove it yourself"
+            warnings.warn(text, IndexWarning, stacklevel=2)
         raise LocationTakenError(problem)
