@@ -21,10 +21,11 @@ from requant.store.records import (
     locations,
     migrations,
 )
-from requant.store.schema import CollectionRow, key_range
+from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
 from requant.store.selection import Page, Selection
 
 __all__ = [
+    "SCHEMA_VERSION",
     "CollectionRow",
     "CollectionState",
     "Contents",
@@ -41,7 +42,9 @@ __all__ = [
     "Selection",
     "State",
     "Store",
+    "Tables",
     "Watermark",
+    "build_tables",
     "catalog",
     "engine_of",
     "key_range",

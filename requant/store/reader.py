@@ -130,6 +130,11 @@ class Reader:
         statement = sa.select(v.c.key).where(v.c.key >= first, v.c.key < end, nobody)
         return list(self._connection.execute(statement).scalars())
 
+    def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
+        """Yield what a statement selects, `size` rows at a time and never more in memory."""
+        options = {"stream_results": True, "yield_per": size}
+        return self._connection.execute(statement, execution_options=options).partitions()
+
     def integrity(self) -> list[str]:
         """Return what SQLite finds wrong with its file; PostgreSQL looks after its own."""
         if self._sql.name != "sqlite":

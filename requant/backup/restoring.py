@@ -1,0 +1,85 @@
+"""Putting a backup back: into a SQLite file, which is whole or absent, or into PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from requant.adapters.files import publish
+from requant.backup.postgresql import fill
+from requant.backup.replacing import replacing
+from requant.backup.sealing import Backup
+from requant.backup.unpacking import remove_others, unpack
+from requant.backup.writing import problems
+from requant.errors import InputError, StoreError
+from requant.store import engine_of, open_store
+
+
+def restore(
+    file: str | os.PathLike[str],
+    target: str | os.PathLike[str] | sa.Engine,
+    *,
+    overwrite: bool,
+    folder: str | os.PathLike[str] | None,
+) -> Backup:
+    """Put a backup back, as `requant.restore` says, whose other half this is."""
+    source = Path(file)
+    if not source.is_file():
+        raise StoreError(f"there is no backup at {source}")
+    if target == ":memory:":
+        raise InputError("a database in memory is gone when it is closed: restore to a path")
+    home = None if folder is None else Path(folder).absolute()
+    engine, owned = engine_of(target)
+    try:
+        with problems(f"restore {source}"):
+            if engine.dialect.name == "sqlite":
+                path = Path(os.path.realpath(engine.url.database or ""))
+                return _to_sqlite(source, path, overwrite, home)
+            return _to_postgresql(source, engine, overwrite, home)
+    finally:
+        if owned:
+            engine.dispose()
+
+
+def _to_sqlite(source: Path, path: Path, overwrite: bool, folder: Path | None) -> Backup:
+    home = folder or path.with_name(f"{path.name}.indexes")
+    placed: set[Path] = set()
+    found: list[Backup] = []
+
+    def write(partial: str) -> None:
+        Path(partial).touch(mode=0o600)
+        shutil.copymode(source, partial)
+        found.append(unpack(source, Path(partial), home, placed))
+
+    with replacing(path, overwrite) as replaces:
+        try:
+            publish(path, write)
+        except BaseException:
+            for file in placed:
+                file.unlink(missing_ok=True)
+            raise
+    if replaces and folder is None:
+        remove_others(home, placed)
+    return found[0]
+
+
+def _to_postgresql(source: Path, engine: sa.Engine, overwrite: bool, folder: Path | None) -> Backup:
+    placed: set[Path] = set()
+    with tempfile.TemporaryDirectory(prefix="requant-restore-") as home:
+        partial = Path(home) / "backup.db"
+        backup = unpack(source, partial, folder, placed)
+        # Opened, it is brought up to the schema of today.
+        ours = open_store(engine_of(partial)[0], owned=True)
+        try:
+            fill(open_store(engine, owned=False), ours, overwrite)
+        except BaseException:
+            for file in placed:
+                file.unlink(missing_ok=True)
+            raise
+        finally:
+            ours.close()
+    return backup
