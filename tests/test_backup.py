@@ -196,7 +196,7 @@ def empty_other(request, tmp_path):
         connection.exec_driver_sql("CREATE DATABASE restored")
     yield url.set(database="restored").render_as_string(hide_password=False)
     with engine.connect() as connection:
-        connection.exec_driver_sql("DROP DATABASE restored")
+        connection.exec_driver_sql("DROP DATABASE restored WITH (FORCE)")
     engine.dispose()
 
 
@@ -231,7 +231,7 @@ def test_what_an_attached_index_held_is_remembered(db, tmp_path):
     index = faiss.IndexFlatIP(DIM)
     index.add(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     faiss.write_index(index, str(tmp_path / "theirs.index"))
-    notes.attach_index("theirs", tmp_path / "theirs.index", ids=[*range(N)])
+    notes.attach_index("theirs", location=tmp_path / "theirs.index", ids=[*range(N)])
     notes.upsert([3], vectors(1, DIM, 8))
     db.backup(tmp_path / "notes.backup")
     requant.restore(tmp_path / "notes.backup", tmp_path / "again.requant")

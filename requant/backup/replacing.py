@@ -22,14 +22,10 @@ def replacing(path: Path, overwrite: bool) -> Iterator[bool]:
         ExistsError: there is a file and `overwrite` is not set.
         StoreError: it is open elsewhere, no database of requant's alone, or damaged.
     """
+    check_free(path, overwrite)
     if not os.path.lexists(path):
-        _check_no_log(path)
         yield False
         return
-    if not overwrite:
-        raise ExistsError(
-            f"{path} is there already: give overwrite=True (--overwrite) to replace it"
-        )
     old = os.open(path, os.O_RDWR)
     try:
         with closing(_alone(path)):
@@ -42,8 +38,17 @@ def replacing(path: Path, overwrite: bool) -> Iterator[bool]:
         os.close(old)
 
 
-def _check_no_log(path: Path) -> None:
-    """Refuse the log of a database that has gone: SQLite would apply it to the new one."""
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise ExistsError unless nothing is there, or may be replaced.
+
+    The log of a database that has gone is a StoreError: SQLite would apply it to the new one.
+    """
+    if os.path.lexists(path):
+        if not overwrite:
+            raise ExistsError(
+                f"{path} is there already: give overwrite=True (--overwrite) to replace it"
+            )
+        return
     for kind in ("-wal", "-journal"):
         log = path.with_name(path.name + kind)
         if log.exists():

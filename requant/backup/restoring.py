@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from requant.adapters.files import publish
 from requant.backup.postgresql import fill
-from requant.backup.replacing import replacing
+from requant.backup.replacing import check_free, replacing
 from requant.backup.sealing import Backup
-from requant.backup.unpacking import remove_others, unpack
+from requant.backup.unpacking import remove_others, undone, unpack
 from requant.backup.writing import problems
 from requant.errors import InputError, StoreError
 from requant.store import engine_of, open_store
@@ -47,39 +48,35 @@ def restore(
 
 def _to_sqlite(source: Path, path: Path, overwrite: bool, folder: Path | None) -> Backup:
     home = folder or path.with_name(f"{path.name}.indexes")
-    placed: set[Path] = set()
-    found: list[Backup] = []
+    placed: dict[Path, bool] = {}
+    found: list[tuple[Backup, bool]] = []
+    check_free(path, overwrite)
+    with ExitStack() as stack:
 
-    def write(partial: str) -> None:
-        Path(partial).touch(mode=0o600)
-        shutil.copymode(source, partial)
-        found.append(unpack(source, Path(partial), home, placed))
+        def write(partial: str) -> None:
+            Path(partial).touch(mode=0o600)
+            shutil.copymode(source, partial)
+            backup = unpack(source, Path(partial), home, placed)
+            # Once the backup is known to be good, and until it is in the other's place.
+            found.append((backup, stack.enter_context(replacing(path, overwrite))))
 
-    with replacing(path, overwrite) as replaces:
-        try:
+        with undone(placed):
             publish(path, write)
-        except BaseException:
-            for file in placed:
-                file.unlink(missing_ok=True)
-            raise
-    if replaces and folder is None:
+    ((backup, replaced),) = found
+    if replaced and folder is None:
         remove_others(home, placed)
-    return found[0]
+    return backup
 
 
 def _to_postgresql(source: Path, engine: sa.Engine, overwrite: bool, folder: Path | None) -> Backup:
-    placed: set[Path] = set()
-    with tempfile.TemporaryDirectory(prefix="requant-restore-") as home:
+    placed: dict[Path, bool] = {}
+    with undone(placed), tempfile.TemporaryDirectory(prefix="requant-restore-") as home:
         partial = Path(home) / "backup.db"
         backup = unpack(source, partial, folder, placed)
         # Opened, it is brought up to the schema of today.
         ours = open_store(engine_of(partial)[0], owned=True)
         try:
             fill(open_store(engine, owned=False), ours, overwrite)
-        except BaseException:
-            for file in placed:
-                file.unlink(missing_ok=True)
-            raise
         finally:
             ours.close()
     return backup

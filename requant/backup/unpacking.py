@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from requant.errors import CorruptDataError, StoreError
 from requant.store import SCHEMA_VERSION, Tables, build_tables
 
 
-def unpack(source: Path, target: Path, folder: Path | None, placed: set[Path]) -> Backup:
+def unpack(source: Path, target: Path, folder: Path | None, placed: dict[Path, bool]) -> Backup:
     """Make `target` the database in a backup, and put its index files below `folder`.
 
     Without a folder they are left out, and made again from the vectors. What was put there is
-    added to `placed`. Nobody is to have `target` open; it is not synced.
+    added to `placed`, with whether it is new there. Nobody is to have `target` open; it is not
+    synced.
     """
     backup = unseal(source, target)
     if backup.schema > SCHEMA_VERSION:
@@ -47,7 +49,18 @@ def unpack(source: Path, target: Path, folder: Path | None, placed: set[Path]) -
     return backup
 
 
-def remove_others(folder: Path, kept: set[Path]) -> None:
+@contextmanager
+def undone(placed: Mapping[Path, bool]) -> Iterator[None]:
+    """Remove again what was put there, if what is done with it fails."""
+    try:
+        yield
+    except BaseException:
+        for path in (path for path, new in placed.items() if new):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def remove_others(folder: Path, kept: Container[Path]) -> None:
     """Remove what the indexes of a database that was replaced have left, and nothing else."""
     for home in folder.glob("[0-9]*"):
         if not home.name.isdigit() or home.is_symlink() or not home.is_dir():
@@ -61,13 +74,13 @@ def remove_others(folder: Path, kept: set[Path]) -> None:
                 entry.unlink(missing_ok=True)
 
 
-def _take_out(connection: sa.Connection, folder: Path, placed: set[Path]) -> None:
+def _take_out(connection: sa.Connection, folder: Path, placed: dict[Path, bool]) -> None:
     f = rows.files.c
     for index, name in connection.execute(sa.select(f.index_id, f.file).distinct()).all():
         if not rows.is_plain(name):
             raise CorruptDataError(f"{name!r} is no name of an index file: not a backup of ours")
         path = folder / str(int(index)) / name
-        placed.add(path)
+        placed[path] = not path.exists()
         publish(path, partial(_write, connection, index, name))
 
 

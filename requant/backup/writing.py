@@ -102,7 +102,7 @@ def _copy(store: Store, into: sa.Connection, progress: Progress | None) -> None:
     done = 0
     with store.reading() as reader:
         count = sa.select(sa.func.count()).select_from(store.tables.vectors)
-        ((total,),) = next(reader.pages(count, 1))
+        total = sum(row[0] for page in reader.pages(count, 1) for row in page)
 
         def report(more: int) -> None:
             nonlocal done

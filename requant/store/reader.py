@@ -133,7 +133,8 @@ class Reader:
     def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
         """Yield what a statement selects, `size` rows at a time and never more in memory."""
         options = {"stream_results": True, "yield_per": size}
-        return self._connection.execute(statement, execution_options=options).partitions()
+        with self._connection.execute(statement, execution_options=options) as result:
+            yield from result.partitions()
 
     def integrity(self) -> list[str]:
         """Return what SQLite finds wrong with its file; PostgreSQL looks after its own."""
