@@ -11,11 +11,12 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import IndexWarning
+from requant.errors import IndexWarning, LocationTakenError
 from requant.store.schema import KEY_BITS
 from tests import inside
 from tests.databases import brute_force, files, metadata, vectors
 from tests.processes import DIM, pipe, start, write_batches
+from tests.qdrant_server import running
 
 N, SIZE = 300, 20
 INDEXES = {
@@ -237,6 +238,28 @@ def test_what_an_attached_index_held_is_remembered(db, tmp_path):
     requant.restore(tmp_path / "notes.backup", tmp_path / "again.requant")
     with requant.open(tmp_path / "again.requant") as again:
         approve(again)
+
+
+def test_the_originals_server_is_left_alone(db, tmp_path):
+    """A restored database makes places of its own, or says that a name is taken."""
+    with running() as server:
+        url = server.url
+        notes = fill(db, [])
+        notes.add_index("free", engine="qdrant", url=url)
+        notes.add_index("named", engine="qdrant", url=url, remote_name="docs")
+        db.backup(tmp_path / "notes.backup", indexes=True)
+        requant.restore(tmp_path / "notes.backup", tmp_path / "again.requant")
+        notes.upsert(["later"], -vectors(1, DIM))
+        for name in ("free", "named"):
+            notes.search(np.ones(DIM), index=name)
+        with requant.open(tmp_path / "again.requant") as again:
+            copy = again.collection("notes")
+            copy.upsert(["other"], vectors(1, DIM, 77))  # under the key of "later"
+            with pytest.raises(LocationTakenError, match="docs"):
+                copy.search(np.ones(DIM), index="named")
+            copy.drop_index("named")
+            approve(again)
+        approve(db)
 
 
 def test_progress_counts_vectors(db, tmp_path):
