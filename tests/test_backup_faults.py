@@ -235,6 +235,59 @@ def test_a_full_disk(share, backup, tmp_path):
         assert len(db.collection("notes")) == 200
 
 
+DIES_AT_NTH = """
+import os, sys
+import requant
+left = int(sys.argv[1])
+def dying(call):
+    def counted(*args):
+        global left
+        left -= 1
+        if left == 0:
+            os._exit(9)
+        return call(*args)
+    return counted
+os.fsync, os.replace = dying(os.fsync), dying(os.replace)
+os.ftruncate, os.unlink = dying(os.ftruncate), dying(os.unlink)
+import pathlib
+pathlib.Path.replace = dying(pathlib.Path.replace)
+if sys.argv[2] == "backup":
+    with requant.open(sys.argv[3]) as db:
+        db.backup(sys.argv[4], indexes=True)
+else:
+    requant.restore(sys.argv[4], sys.argv[3], overwrite=True)
+"""
+
+
+@pytest.mark.parametrize("task", ["backup", "restore"])
+def test_killed_at_any_step(task, backup, tmp_path):
+    """Either nothing has happened, or all of it; and the next try succeeds."""
+    path = tmp_path / "notes.requant"
+    for n in range(1, 50):
+        target = backup if task == "restore" else tmp_path / f"{n}.backup"
+        with requant.open(path) as db:
+            db.collection("notes").upsert(["later"], vectors(1))
+        done = subprocess.run([sys.executable, "-c", DIES_AT_NTH, str(n), task, path, target])
+        assert done.returncode in (0, 9)
+        if task == "backup" and target.exists():
+            requant.restore(target, tmp_path / f"{n}.requant")
+        with requant.open(path) as db:
+            notes = db.collection("notes")
+            assert len(notes) in ((201,) if task == "backup" else (200, 201))
+            assert len(notes) == 200 or notes.get(["later"])
+            assert len(notes.search(np.ones(8), k=5)) == 5
+            assert notes.verify(deep=True).ok
+        if not done.returncode:
+            break
+    assert not done.returncode
+    assert n > 2
+    if task == "backup":
+        assert target.exists()
+    else:
+        with requant.open(path) as db:
+            assert not db.collection("notes").get(["later"])
+
+
 def test_what_a_killed_backup_left_is_removed_in_time(backup, tmp_path):
     old, new = (tmp_path / f".second.backup.1-{n}.partial" for n in "ab")
     for left in (old, new):
