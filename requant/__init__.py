@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from requant.backup import Backup
     from requant.collection import Collection
     from requant.database import Database
     from requant.embeddings import Calibration, pairwise_similarity, similarity
@@ -59,6 +60,7 @@ import_module("requant.adapters.forks")
 
 # SQLAlchemy takes longer to import than all of requant: it waits for the first use.
 _LAZY = {
+    "Backup": "requant.backup",
     "Batch": "requant.search",
     "Calibration": "requant.embeddings",
     "Collection": "requant.collection",
@@ -70,6 +72,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Backup",
     "Batch",
     "Calibration",
     "Collection",
@@ -101,6 +104,7 @@ __all__ = [
     "UntrustedHostError",
     "open",
     "pairwise_similarity",
+    "restore",
     "similarity",
 ]
 
@@ -156,6 +160,35 @@ def open(
         read_only=read_only,
         durable=durable,
     )
+
+
+def restore(
+    file: str | Path,
+    target: str | Path | sa.Engine,
+    *,
+    overwrite: bool = False,
+    folder: str | Path | None = None,
+) -> Backup:
+    """Put back what `Database.backup` has written; return what the backup says of itself.
+
+    A database is replaced wholly or not at all. Indexes whose files the backup does not carry, and
+    those that an engine keeps in a place of its own, are made again from the vectors when they are
+    first used.
+
+    Args:
+        file: the backup.
+        target: a path (SQLite), a SQLAlchemy URL of SQLite or PostgreSQL, or an engine; where the
+            backup came from does not matter.
+        overwrite: replace the database that is there, if nobody has it open.
+        folder: where index files are kept, as for `requant.open`.
+
+    Raises:
+        CorruptDataError: not a backup, or a damaged one; ExistsError: there is a database already;
+        StoreError: it is open elsewhere, or cannot be written.
+    """
+    from requant.backup import restore
+
+    return restore(file, target, overwrite=overwrite, folder=folder)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,9 +16,10 @@ from typing import Any, get_args
 import numpy as np
 import sqlalchemy as sa
 
+from requant.backup import Backup, write_backup
 from requant.collection import Collection
 from requant.errors import ExistsError, IndexWarning, InputError
-from requant.indexes import Secrets, Workspace, folder_for, sweep
+from requant.indexes import Progress, Secrets, Workspace, folder_for, sweep
 from requant.inputs import check_name, check_secrets
 from requant.keep_up import KeepUp
 from requant.scores import Metric
@@ -128,6 +129,25 @@ class Database:
         before, self._keep_up = self._keep_up, KeepUp(self._shares, seconds)
         if before is not None:
             before.stop()
+
+    def backup(
+        self, path: str | Path, *, indexes: bool = False, progress: Progress | None = None
+    ) -> Backup:
+        """Write the database as it is now into one file, while others read and write.
+
+        `requant.restore` puts it back, into SQLite or PostgreSQL. What is committed when this
+        begins is in it, and nothing else; whatever goes wrong, `path` is a whole backup or absent.
+
+        Args:
+            path: the new file; nothing that exists is replaced.
+            indexes: carry the newest published files of indexes, too; else, and for indexes that
+                their engine keeps, they are made again from the vectors.
+            progress: called as progress(done, total), in vectors.
+
+        Raises:
+            ExistsError: there is a file at `path`; StoreError: it cannot be written.
+        """
+        return write_backup(self._workspace, Path(path), indexes=indexes, progress=progress)
 
     def close(self) -> None:
         """Publish what indexes in memory hold, and close the connections; again is harmless."""

@@ -92,3 +92,17 @@ def write_until_killed(path: str, seed: int, told: Connection) -> None:
             if chance.random() < 0.3:
                 notes.search(np.ones(DIM), index=chance.choice(["one", "two"]))
             told.send(("done", write))
+
+
+def write_batches(target: str, folder: str, writer: int, size: int, told: Connection) -> None:
+    """Write batch after batch, each of new ids, for ever; tell when the first is there."""
+    with requant.open(target, folder=folder) as db:
+        notes = db.collection("notes")
+        batch = 0
+        while True:
+            ids = [f"{writer}-{batch}-{row}" for row in range(size)]
+            marks = [{"writer": writer, "batch": batch}] * size
+            notes.upsert(ids, vectors(size, DIM, batch), documents=ids, metadata=marks)
+            if not batch:
+                told.send(None)
+            batch += 1

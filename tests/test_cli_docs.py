@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import typer
 
+import requant
 from requant.collection import Collection
+from requant.database import Database
 from requant.indexes import index_config
 from requant.integration.cli import app
 from tests.cli import documented_keys, floats, npy, run
@@ -33,7 +35,7 @@ def test_every_command_of_the_issue_is_there():
         "requant engines", "requant demo", "requant index", "requant index add",
         "requant index list", "requant index use", "requant index drop", "requant index rebuild",
         "requant index attach", "requant migrate", "requant rollback", "requant shadow",
-        "requant export",
+        "requant export", "requant backup", "requant restore",
     }  # fmt: skip
 
 
@@ -80,6 +82,8 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         "shadow": (db, "notes"),
         "rollback": (db, "notes"),
         "export": (db, "notes", tmp_path / "out", "--to", "parquet"),
+        "backup": (db, tmp_path / "notes.backup"),
+        "restore": (tmp_path / "notes.backup", tmp_path / "restored.requant"),
         "index drop": (db, "notes", "main"),
     }
     answering = {path for path, command in COMMANDS.items() if "--json answers" in command.help}
@@ -98,6 +102,8 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         ("index attach", Collection.attach_index, {"name", "location"}),
         ("migrate", Collection.migrate, {"name", "progress", "index"}),
         ("verify", Collection.verify, set()),
+        ("backup", Database.backup, {"path", "progress"}),
+        ("restore", requant.restore, {"file", "target"}),
     ],
 )
 def test_the_library_has_the_same_words(command, method, other_words):

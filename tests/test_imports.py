@@ -32,7 +32,7 @@ FLOORS = [
     {"errors", "inputs", "scores", "embeddings", "keep_up"},
     {"store", "filters"},
     {"indexes"},
-    {"search", "verification"},
+    {"search", "verification", "backup"},
     {"migration"},
     {"collection"},
     {"database"},

@@ -10,6 +10,7 @@ import typer
 
 import requant
 from requant.integration.cli import (
+    backing_up,
     demo,
     engines,
     exporting,
@@ -66,6 +67,8 @@ app.command("rollback")(migrating.rollback)
 app.command("shadow")(migrating.shadow)
 app.command("stats")(inspecting.stats)
 app.command("verify")(inspecting.verify)
+app.command("backup")(backing_up.backup)
+app.command("restore")(backing_up.restore)
 app.command("engines")(engines.engines)
 app.command("demo")(demo.demo)
 

@@ -25,10 +25,11 @@ from requant.store.records import (
     locations,
     migrations,
 )
-from requant.store.schema import CollectionRow, key_range
+from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
 from requant.store.selection import Page, Selection
 
 __all__ = [
+    "SCHEMA_VERSION",
     "CollectionRow",
     "CollectionState",
     "Contents",
@@ -46,7 +47,9 @@ __all__ = [
     "Selection",
     "State",
     "Store",
+    "Tables",
     "Watermark",
+    "build_tables",
     "catalog",
     "engine_of",
     "identity",

@@ -165,6 +165,12 @@ class Reader:
         statement = sa.select(v.c.key).where(v.c.key >= first, v.c.key < end, nobody)
         return list(self._connection.execute(statement).scalars())
 
+    def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
+        """Yield what a statement selects, `size` rows at a time and never more in memory."""
+        options = {"stream_results": True, "yield_per": size}
+        with self._connection.execute(statement, execution_options=options) as result:
+            yield from result.partitions()
+
     def integrity(self) -> list[str]:
         """Return what SQLite finds wrong with its file; PostgreSQL looks after its own."""
         if self._sql.name != "sqlite":

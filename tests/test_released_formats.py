@@ -1,0 +1,98 @@
+"""What an earlier version has written is opened, and every answer is found in it."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import requant
+from requant.store import SCHEMA_VERSION
+from tests import inside
+from tests.databases import brute_force, held
+
+HERE = Path(__file__).parent / "data"
+MAKE = runpy.run_path(str(HERE / "make_released.py"))
+RELEASED = sorted(path.name for path in (HERE / "released").glob("*.tar.xz"))
+
+
+@pytest.fixture(scope="module", params=RELEASED)
+def unpacked(request, tmp_path_factory):
+    """A released database, which the tests of this file share."""
+    folder = tmp_path_factory.mktemp("released")
+    with tarfile.open(HERE / "released" / request.param) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def schema(folder):
+    with closing(sqlite3.connect(folder / "notes.requant")) as connection:
+        query = "SELECT value FROM requant_meta WHERE name = 'schema'"
+        return int(connection.execute(query).fetchone()[0])
+
+
+def kept(db, engines):
+    """Where indexes of these engines are kept."""
+    every = inside.folder_of(db).glob("*/*")
+    return sorted(str(path) for path in every if path.suffix[1:] in engines)
+
+
+def test_there_is_the_first_format_and_the_one_of_today(tmp_path):
+    schemas = set()
+    for name in RELEASED:
+        with tarfile.open(HERE / "released" / name) as archive:
+            archive.extract("notes.requant", tmp_path, filter="data")
+        schemas.add(schema(tmp_path))
+    assert {2, SCHEMA_VERSION} <= schemas
+
+
+# Warnings are errors: none is given, and so no index was found damaged and made again.
+def test_every_answer_is_found(unpacked):
+    current = schema(unpacked) == SCHEMA_VERSION
+    expected = json.loads((unpacked / "expected.json").read_text())
+    rows, gone = MAKE["vectors"](), (7, 8)
+    rows[9] = rows[7]
+    left = [row for row in range(len(rows)) if row not in gone]
+    with requant.open(unpacked / "notes.requant") as db:
+        # Nothing is built again, but for what live engines keep in a format that lacks something.
+        engines = {"faiss", "usearch", *(["lancedb", "qdrant"] if current else [])}
+        before = kept(db, engines)
+        notes = db.collection("notes")
+        items = list(notes.iter())
+        assert [item.id for item in items] == [f"id {row}" for row in left]
+        assert len(items) == len(notes) == expected["items"]
+        for item, row in zip(items, left, strict=True):
+            assert item.document == (f"Größe {row}" if row % 3 else None)
+            assert item.metadata == {"n": row, "even": row % 2 == 0, "deep": {"x": [row]}}
+            assert np.array_equal(item.vector, rows[row])
+        assert [index.name for index in notes.indexes] == expected["indexes"]
+        for index in notes.indexes:
+            for query in rows[::20] + np.float32(0.01):
+                hits = notes.search(query, k=10, index=index.name, oversample=20)
+                best, scores = brute_force(query, rows[left], "cosine", 10)
+                assert [hit.id for hit in hits] == [f"id {left[row]}" for row in best]
+                np.testing.assert_allclose([hit.score for hit in hits], scores, rtol=1e-5)
+        assert notes.verify(deep=True).ok
+        assert set(held(notes)) == set(expected["indexes"])
+        assert kept(db, engines) == before
+        numbers = db.collection("numbers")
+        assert (numbers.metric, [item.id for item in numbers.iter()]) == ("l2", [1, 2, 3])
+
+
+def test_it_is_written_to_as_before(unpacked):
+    rows = MAKE["vectors"]()
+    for _ in range(2):
+        with requant.open(unpacked / "notes.requant") as db:
+            notes = db.collection("notes")
+            notes.upsert(["new"], -rows[:1])
+            for index in notes.indexes:
+                assert notes.search(-rows[0], k=1, index=index.name)[0].id == "new"
+            assert notes.verify(deep=True).ok
+            assert notes.delete(["new"]) == 1
+    assert schema(unpacked) == SCHEMA_VERSION
