@@ -219,7 +219,7 @@ def _reupload(items: Any, name: str) -> float:
 
     def upload() -> None:
         fresh.append(making.create(type(backend), backend.spec, where, sample=codes[:1000]))
-        step = max(1, (16 << 20) // codes[0].nbytes)  # as requant.indexes.catch_up does
+        step = max(1, (16 << 20) // codes[0].nbytes)  # as requant.indexes.following.catch_up does
         for start in range(0, len(keys), step):
             part = slice(start, start + step)
             fresh[0].upsert(keys[part], codes[part])

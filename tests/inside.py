@@ -13,17 +13,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-import requant.indexes.catch_up
-import requant.indexes.following
+import requant.indexes.following.catch_up
+import requant.indexes.following.index
 from requant.adapters.guards import EngineGuard
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Backend
 from requant.collection import Collection
 from requant.database import Database
 from requant.indexes import index_config
+from requant.indexes.following.newest import Newest
 from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location.bond import Bond
-from requant.indexes.newest import Newest
 from requant.scores import normalise as normalise
 from requant.search import Search
 from requant.store import (
@@ -41,12 +41,12 @@ FEW = "requant.search.search.FEW"
 LOG_ROWS = "requant.store.change_log._LOG_ROWS"
 REFINED_SHARE = "requant.search.search.REFINED_SHARE"
 BATCH_BYTES = "requant.quantizers.chunks.BATCH_BYTES"
-SHARE_SECONDS = "requant.indexes.share.SECONDS"
-SHARE_OF_READING = "requant.indexes.share._OF_READING"
-SHARE_LEAST_LIVE = "requant.indexes.share._LEAST_LIVE"
-REFIT_SECONDS = "requant.indexes.refit._SECONDS"
-REFIT_ENOUGH = "requant.indexes.refit.ENOUGH_ROWS"
-PUBLISH_ROWS = "requant.indexes.following.PUBLISH_ROWS"
+SHARE_SECONDS = "requant.indexes.following.share.SECONDS"
+SHARE_OF_READING = "requant.indexes.following.share._OF_READING"
+SHARE_LEAST_LIVE = "requant.indexes.following.share._LEAST_LIVE"
+REFIT_SECONDS = "requant.indexes.following.refit._SECONDS"
+REFIT_ENOUGH = "requant.indexes.following.refit.ENOUGH_ROWS"
+PUBLISH_ROWS = "requant.indexes.following.index.PUBLISH_ROWS"
 SIMILARITY_ROWS = "requant.embeddings.similarities._ROWS"
 LANCEDB_LONGEST_LIST = "requant.adapters.lancedb.search._LONGEST_LIST"
 QDRANT_LATE = "requant.adapters.qdrant.points._LATE"
@@ -145,13 +145,13 @@ def snapshot(collection: Collection) -> Iterator[tuple[Reader, CollectionState]]
 
 def before_following(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever an index is about to be brought up to date."""
-    follow = requant.indexes.following.follow_some
+    follow = requant.indexes.following.index.follow_some
 
     def acting(*arguments: Any) -> None:
         act()
         follow(*arguments)
 
-    monkeypatch.setattr(requant.indexes.following, "follow_some", acting)
+    monkeypatch.setattr(requant.indexes.following.index, "follow_some", acting)
 
 
 def backend_of(collection: Collection, name: str = "main") -> Backend:
@@ -200,8 +200,11 @@ def published_files(db: Database, collection: Collection) -> list[Path]:
 
 def build_in_small_steps() -> None:
     """Let this process read and publish so little at a time that it can be killed in between."""
-    requant.indexes.following.PART_ROWS, requant.indexes.catch_up._BATCH = 3000, 2000
-    requant.indexes.catch_up._LIVE_BYTES = 0
+    requant.indexes.following.index.PART_ROWS, requant.indexes.following.catch_up._BATCH = (
+        3000,
+        2000,
+    )
+    requant.indexes.following.catch_up._LIVE_BYTES = 0
 
 
 def before_the_log_is_pruned(monkeypatch: Any, act: Any) -> None:
@@ -252,7 +255,7 @@ def within_a_turn(monkeypatch: Any, moment: str, act: Any) -> None:
     owner: Any = locations if method == "announce" else Bond
     call = getattr(owner, method)
     if method == "check_turn":
-        monkeypatch.setattr(requant.indexes.catch_up, "_BATCH", 40)
+        monkeypatch.setattr(requant.indexes.following.catch_up, "_BATCH", 40)
 
     def acting(*arguments: Any) -> Any:
         if not done:

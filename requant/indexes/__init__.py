@@ -5,7 +5,7 @@ An `IndexSet` hands out each index as it is (`Loaded`); `spec` says what a backe
 
 from __future__ import annotations
 
-from requant.indexes.catch_up import Progress
+from requant.indexes.following import Progress
 from requant.indexes.index_set import IndexSet
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import (

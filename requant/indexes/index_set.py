@@ -13,8 +13,7 @@ from requant.errors import (
     RequantError,
     UnknownIndexError,
 )
-from requant.indexes.catch_up import Progress
-from requant.indexes.following import FollowingIndex
+from requant.indexes.following import FollowingIndex, Progress
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Workspace, sweep
 from requant.indexes.spec import check_config

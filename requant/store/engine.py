@@ -10,16 +10,17 @@ import sqlalchemy as sa
 
 from requant.errors import StoreError
 from requant.store.connections import (
+    Gate,
     Held,
     Taken,
     check_connection,
     check_durable,
     keep_log_short,
+    parents,
     savepoint,
     sibling,
     taken_of,
 )
-from requant.store.forks import Gate, parents
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
 from requant.store.snapshots import Reading, Snapshots, store_error

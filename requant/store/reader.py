@@ -89,9 +89,13 @@ class Reader:
 
     def go_on_as(self, other: Reader) -> Any:
         """Read by the connection of another reader from now on; returns its cursor."""
-        self._connection = other._connection
-        self._cursor = self._driver_cursor = other._driver_cursor
+        self._connection, self._driver_cursor = other.source()
+        self._cursor = self._driver_cursor
         return self._cursor
+
+    def source(self) -> tuple[sa.Connection, Any]:
+        """Return the connection that is read by, and the driver's cursor on it."""
+        return self._connection, self._driver_cursor
 
     def go_on(self) -> None:
         """Read by the driver's cursor from now on: its connection lives."""

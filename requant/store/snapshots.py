@@ -14,8 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
-from requant.store.connections import Held
-from requant.store.forks import Gate, parents
+from requant.store.connections import Gate, Held, parents
 from requant.store.reader import Reader
 from requant.store.schema import Tables
 from requant.store.statements import HotSql

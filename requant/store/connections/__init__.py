@@ -2,18 +2,20 @@
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
 a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
-SQLite's log short.
+SQLite's log short, and `forks` keeps a forked child from harming its parent, and itself.
 """
 
 from __future__ import annotations
 
 from requant.store.connections.checkpoints import keep_log_short
+from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling
 from requant.store.connections.lent import check_connection, check_transaction, savepoint
 from requant.store.connections.opening import check_durable, check_engine, engine_of
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
+    "Gate",
     "Held",
     "Taken",
     "check_connection",
@@ -22,6 +24,7 @@ __all__ = [
     "check_transaction",
     "engine_of",
     "keep_log_short",
+    "parents",
     "savepoint",
     "sibling",
     "taken_of",

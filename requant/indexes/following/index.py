@@ -1,4 +1,7 @@
-"""An index that follows the store: loaded from its newest generation, caught up, published."""
+"""An index that follows the store: loaded from its newest generation, caught up, published.
+
+This file is long because every step is taken under one lock, and its rules are seen best together.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,20 @@ from requant.errors import (
     TurnLostError,
     UnsupportedError,
 )
-from requant.indexes.catch_up import Progress, catch_up
+from requant.indexes.following.catch_up import Progress, catch_up
+from requant.indexes.following.making import begin, record
+from requant.indexes.following.newest import Newest
+from requant.indexes.following.refit import is_outgrown, needs_building
+from requant.indexes.following.share import follow_some
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
-from requant.indexes.newest import Newest
-from requant.indexes.refit import is_outgrown, needs_building
 from requant.indexes.sampling import sample
-from requant.indexes.share import follow_some
-from requant.indexes.spec import fit_quantizer, norms_matter, planned_spec
-from requant.quantizers import factory
+from requant.indexes.spec import norms_matter
 from requant.store import (
     CollectionRow,
     CollectionState,
-    Generation,
     IndexRow,
     Reader,
-    Watermark,
     key_range,
     ledger,
 )
@@ -278,23 +279,7 @@ class FollowingIndex:
             self._loaded = None
 
     def _publish(self, loaded: Loaded) -> bool:
-        try:
-            name, digest = self._location.write(loaded.name, loaded.backend)
-        except OSError as error:
-            raise StoreError(f"cannot write index {self.row.name!r}: {error}") from error
-        spec = loaded.backend.spec
-        generation = Generation(
-            fingerprint=factory.fingerprint(loaded.quantizer),
-            fit_rows=loaded.fit_rows,
-            spec={"metric": spec.metric, "expected": spec.expected},
-            watermark=loaded.watermark,
-            items=loaded.size,
-            file=name,
-            digest=digest,
-            stamp=self._location.stamp(name),
-        )
-        body = factory.to_bytes(loaded.quantizer)
-        useless = ledger.record(self._store, self.row, generation, body, self._newest.damaged)
+        useless, name = record(self._store, self.row, self._location, loaded, self._newest.damaged)
         self._newest.damaged = set()
         loaded.unpublished = loaded.postponed = 0
         keep = ledger.files(self._store, self.row.id)
@@ -402,14 +387,9 @@ class FollowingIndex:
             return None
         if objection := norms_matter(self._owner, self.row.config, rows):
             self._warn(objection)
-        config, secrets = self.row.config, self._workspace.secrets
-        quantizer = fit_quantizer(config, rows)
-        first, _ = key_range(self._owner.id)
-        metric, expected = self._owner.metric, state.next_key - first
-        spec = planned_spec(config, secrets, metric, quantizer, expected)
-        mark = Watermark(first, state.seq)
-        name, backend = self._location.create(spec, quantizer.encode(rows), mark, overwrite)
-        loaded = Loaded(quantizer, backend, len(rows), mark, self._location, name, state.seq)
+        loaded = begin(
+            self._workspace, self._owner, self.row, self._location, rows, state, overwrite
+        )
         del rows  # which may be much
         begun = time.perf_counter()
         try:

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from requant.indexes.catch_up import put
+from requant.indexes.following.catch_up import put
 from requant.indexes.loaded import Loaded
 from requant.quantizers.chunks import rows_for
 from requant.store import CollectionRow, CollectionState, Reader, Watermark

@@ -1,0 +1,67 @@
+"""A new index, still empty; and an index as a generation that is on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from requant.errors import StoreError
+from requant.indexes.loaded import Loaded
+from requant.indexes.location import Location, Workspace
+from requant.indexes.spec import fit_quantizer, planned_spec
+from requant.quantizers import factory
+from requant.quantizers.arrays import Float32s
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    Generation,
+    IndexRow,
+    Store,
+    Watermark,
+    key_range,
+    ledger,
+)
+
+
+def begin(
+    workspace: Workspace,
+    owner: CollectionRow,
+    row: IndexRow,
+    location: Location,
+    rows: Float32s,
+    state: CollectionState,
+    overwrite: bool,
+) -> Loaded:
+    """Return an empty index whose quantizer has learned from `rows (n, d) float32`, prepared."""
+    quantizer = fit_quantizer(row.config, rows)
+    first, _ = key_range(owner.id)
+    expected = state.next_key - first
+    spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)
+    mark = Watermark(first, state.seq)
+    name, backend = location.create(spec, quantizer.encode(rows), mark, overwrite)
+    return Loaded(quantizer, backend, len(rows), mark, location, name, state.seq)
+
+
+def record(
+    store: Store, row: IndexRow, location: Location, loaded: Loaded, damaged: Collection[str]
+) -> tuple[set[str], str]:
+    """Make an index durable and record it; return the files that are now useless, and its own.
+
+    Raises StoreError, EngineError: it cannot be written.
+    """
+    try:
+        name, digest = location.write(loaded.name, loaded.backend)
+    except OSError as error:
+        raise StoreError(f"cannot write index {row.name!r}: {error}") from error
+    spec = loaded.backend.spec
+    generation = Generation(
+        fingerprint=factory.fingerprint(loaded.quantizer),
+        fit_rows=loaded.fit_rows,
+        spec={"metric": spec.metric, "expected": spec.expected},
+        watermark=loaded.watermark,
+        items=loaded.size,
+        file=name,
+        digest=digest,
+        stamp=location.stamp(name),
+    )
+    body = factory.to_bytes(loaded.quantizer)
+    return ledger.record(store, row, generation, body, damaged), name
