@@ -106,7 +106,7 @@ class QdrantServer:
         name, rest = parts[1], "/".join(parts[2:])
         if not rest:
             return 200, self._collection(method, name, body)
-        return 200, _POINTS[method, rest](self._client, name, body)
+        return 200, POINTS[method, rest](self._client, name, body)
 
     def _collection(self, method: str, name: str, body: Any) -> Any:
         if method == "DELETE":
@@ -166,7 +166,7 @@ def _count(client: QdrantClient, name: str, body: Any) -> Any:
     return client.count(name, count_filter=wanted.filter, exact=bool(wanted.exact))
 
 
-_POINTS: dict[tuple[str, str], Any] = {
+POINTS: dict[tuple[str, str], Any] = {
     ("PUT", "points"): _upsert,
     ("POST", "points"): _retrieve,
     ("POST", "points/query/batch"): _query,
