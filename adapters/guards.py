@@ -54,6 +54,11 @@ class EngineGuard:
         """Whether this is the process that opened the index, and no forked child of it."""
         return os.getpid() == self._pid
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._closed
+
     def __enter__(self) -> None:
         """Wait for the turn to write; raise ForkedError in a child, EngineError once closed."""
         self._check()

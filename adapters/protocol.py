@@ -44,7 +44,7 @@ class Support:
     down into the engine. `codes`: `search(codes=True)` hands back the candidates' codes as well.
     `lossy`: the engine compresses what it is given, so that `export` yields approximations and
     distances are estimates (native formats only). `deletes`: "in place", or "tombstones" until a
-    rebuild.
+    rebuild. `mmap`: an engine that maps files maps this one; else it reads it, with a warning.
     """
 
     format: Format
@@ -55,6 +55,7 @@ class Support:
     codes: bool = False
     lossy: bool = False
     deletes: Literal["in place", "tombstones"] = "in place"
+    mmap: bool = True
 
 
 @dataclass(frozen=True)

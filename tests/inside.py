@@ -49,9 +49,11 @@ REFIT_ENOUGH = "requant.indexes.following.refit.ENOUGH_ROWS"
 PUBLISH_ROWS = "requant.indexes.following.index.PUBLISH_ROWS"
 SIMILARITY_ROWS = "requant.embeddings.similarities._ROWS"
 LANCEDB_LONGEST_LIST = "requant.adapters.lancedb.search._LONGEST_LIST"
+LANCEDB_MOST_MORE = "requant.adapters.lancedb.search._MOST_MORE"
+LANCEDB_ROOM = "requant.adapters.lancedb.upkeep._ROOM"
 QDRANT_LATE = "requant.adapters.qdrant.points._LATE"
 QDRANT_VALUES = "requant.adapters.qdrant.points._VALUES"
-QDRANT_AMONG = "requant.adapters.qdrant.answers._AMONG"
+
 QDRANT_FIRST_PAUSE = "requant.adapters.qdrant.retry._FIRST_PAUSE"
 USEARCH_TRY = "requant.adapters.usearch.probe._try"
 QDRANT_READER_RETRIES = "requant.integration.readers.foreign.qdrant_server._RETRIES"
@@ -298,6 +300,11 @@ def table_of(backend: Any) -> Any:
 def guard_of(backend: Any) -> EngineGuard:
     """Return what refuses a backend to a forked child."""
     return backend._guard
+
+
+def writing_of(backend: Any) -> Any:
+    """Return what whoever writes to a backend is inside of."""
+    return backend._writing
 
 
 def shard_of(backend: Any) -> Any:

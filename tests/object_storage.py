@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 BUCKET = "requant-test"
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,25 @@ class ObjectStorage:
 @contextlib.contextmanager
 def running_object_storage() -> Iterator[ObjectStorage]:
     """Run moto's S3 server with one empty bucket, on a free port of the loopback interface."""
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server: Any = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with contextlib.redirect_stdout(io.StringIO()):
-        server.start()
-    host, port = server.get_host_and_port()
-    storage = ObjectStorage(f"http://{host}:{port}")
-    try:
-        storage.client.create_bucket(Bucket=BUCKET)
-        yield storage
-    finally:
-        server.stop()
+    put = S3Response.put_object
+
+    def put_object(self: Any) -> Any:
+        # moto looks whether an object is there, and writes it then: by itself, both of two do.
+        with _ONE_AT_A_TIME:
+            return put(self)
+
+    with mock.patch.object(S3Response, "put_object", put_object):
+        with contextlib.redirect_stdout(io.StringIO()):
+            server.start()
+        host, port = server.get_host_and_port()
+        storage = ObjectStorage(f"http://{host}:{port}")
+        try:
+            storage.client.create_bucket(Bucket=BUCKET)
+            yield storage
+        finally:
+            server.stop()

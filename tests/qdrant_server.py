@@ -25,16 +25,26 @@ class QdrantServer:
 
     Faults: `fail(status, times)`, `cut(times)` (carry out a PUT and hang up without an answer),
     `delay` (seconds before each answer), `stop()` and `start()`, `key`, `forgets_metadata`.
+    As a real one, it takes bodies of 32 MB, and no more than `strict` says, by Qdrant's names.
+    `told` is what its descriptions of collections say besides, by path ("config.metadata");
+    `mangle(request, result)` returns what it answers instead; `slow_writes` are seconds.
     """
 
     def __init__(self, key: str | None = None) -> None:
         self.key = key
         self.delay = 0.0
         self.forgets_metadata = False
+        self.strict: dict[str, int] = {}
+        self.told: dict[str, Any] = {}
+        self.mangle: Any = None
+        self.slow_writes = 0.0
+        self.bodies: list[int] = []
+        self.limits: list[int] = []
         self.requests: list[str] = []
+        self.queries: list[str] = []
         self.sent_keys: set[str | None] = set()
         self.on_write: Any = None
-        self._failures: list[int] = []
+        self._failures: list[Reply] = []
         self._cuts = 0
         self._client = QdrantClient(":memory:")
         self._created: dict[str, Any] = {}
@@ -74,8 +84,8 @@ class QdrantServer:
         self.stop()
         threading.Timer(seconds, self.start).start()
 
-    def fail(self, status: int, times: int) -> None:
-        self._failures = [status] * times
+    def fail(self, status: int, times: int, text: str = "a fault on demand") -> None:
+        self._failures = [(status, text)] * times
 
     def cut(self, times: int) -> None:
         self._cuts = times
@@ -85,7 +95,7 @@ class QdrantServer:
         with self._turn:
             self.requests.append(f"{method} {path}")
             if self._failures:
-                return self._failures.pop(), "a fault on demand"
+                return self._failures.pop()
             if method == "PUT" and path.endswith("/points") and self.on_write is not None:
                 self.on_write()
             try:
@@ -98,15 +108,42 @@ class QdrantServer:
             if method == "PUT" and self._cuts:
                 self._cuts -= 1
                 return None
-            return reply
+            if self.mangle is not None:
+                reply = reply[0], self.mangle(self.requests[-1], _plain(reply[1]))
+        if method == "PUT" and path.endswith("/points"):
+            time.sleep(self.slow_writes)
+        return reply
 
     def _carry_out(self, method: str, parts: list[str], body: Any) -> Reply:
+        if parts == ["aliases"]:
+            return 200, self._client.get_aliases()
         if parts[0] != "collections" or len(parts) < 2:
             return 404, "no such path"
         name, rest = parts[1], "/".join(parts[2:])
         if not rest:
             return 200, self._collection(method, name, body)
+        too_many = self._refusal(rest, body)
+        if too_many is not None:
+            return 400, too_many
+        self.limits += [query["limit"] for query in (body or {}).get("searches", [])]
         return 200, POINTS[method, rest](self._client, name, body)
+
+    def _refusal(self, rest: str, body: Any) -> str | None:
+        """What strict mode says to a request, None where it takes it."""
+        sizes = {}
+        if rest == "points" and "batch" in body:
+            sizes["upsert_max_batchsize"] = len(body["batch"]["ids"])
+        if rest == "points/query/batch":
+            sizes["search_max_batchsize"] = len(body["searches"])
+            sizes["condition_max_size"] = max(
+                len(condition["has_id"])
+                for query in body["searches"]
+                for condition in (query.get("filter") or {}).get("must", [{"has_id": []}])
+            )
+        for name, size in sizes.items():
+            if size > self.strict.get(name, size):
+                return f"Limit exceeded {size} > {self.strict[name]} for {name!r}"
+        return None
 
     def _collection(self, method: str, name: str, body: Any) -> Any:
         if method == "DELETE":
@@ -125,6 +162,14 @@ class QdrantServer:
         info["config"]["quantization_config"] = self._created.get(name, {}).get(
             "quantization_config"
         )
+        if self.strict:
+            info["config"]["strict_mode_config"] = {"enabled": True, **self.strict}
+        for path, value in self.told.items():
+            *above, last = path.split(".")
+            place = info
+            for part in above:
+                place = place[part]
+            place[last] = value
         return info
 
 
@@ -185,11 +230,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         server = self.server_of
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        server.bodies.append(len(raw))
+        if len(raw) > 32 << 20:
+            return self._reply(413, f"JSON payload ({len(raw)} bytes) is larger than allowed")
         time.sleep(server.delay)
         server.sent_keys.add(self.headers.get("api-key"))
         if server.key is not None and self.headers.get("api-key") != server.key:
             return self._reply(401, "Must provide an API key")
         path = urlsplit(self.path).path
+        server.queries.append(urlsplit(self.path).query)
         reply = server.answer(self.command, path, json.loads(raw) if raw else None)
         if reply is None:
             self.close_connection = True

@@ -27,8 +27,8 @@ def _number_rows(format: Format, metrics: tuple[CodeMetric, ...]) -> tuple[Suppo
 def _level_rows(format: Format) -> tuple[Support, ...]:
     # Look-up tables are rounded to 8 bits, so the order is that of the codes within that rounding.
     return (
-        Support(format, "flat", _BOTH, codes=True),
-        Support(format, "ivf", _BOTH, key_sets=True),
+        Support(format, "flat", _BOTH, codes=True, mmap=False),
+        Support(format, "ivf", _BOTH, key_sets=True, mmap=False),
     )
 
 
@@ -44,7 +44,15 @@ CAPABILITIES = Capabilities(
         Support("binary", "hnsw", ("hamming",), key_sets=True, codes=True, deletes="tombstones"),
         Support("binary", "ivf", ("hamming",)),
         *(
-            Support("native", kind, _BOTH, key_sets=True, lossy=True, deletes="tombstones")
+            Support(
+                "native",
+                kind,
+                _BOTH,
+                key_sets=True,
+                lossy=True,
+                deletes="tombstones",
+                mmap=kind == "hnsw",  # by the usual factory: FAISS maps no blocks of fast scan
+            )
             for kind in _KINDS
         ),
     ),

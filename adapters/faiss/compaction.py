@@ -48,11 +48,25 @@ def compacted(index: Any, live: Rows) -> Any:
     return index
 
 
-def _again(index: Any, live: Rows) -> Any:
+def starts_anew(index: Any) -> bool:
+    """Whether all that is left has to be compressed once more, which takes long."""
+    core = layers.core_of(index)
+    if core is not index and not isinstance(index, faiss.IndexPreTransform):
+        return True
+    return layers.kind_of(index) == "hnsw"
+
+
+def emptied(index: Any) -> Any:
+    """Return an index without rows, trained as `index`."""
     fresh = files.copy(index)
     layers.mend(fresh)
     layers.hush(fresh)
     fresh.reset()
+    return fresh
+
+
+def _again(index: Any, live: Rows) -> Any:
+    fresh = emptied(index)
     for start in range(0, len(live), _AT_ONCE):
         fresh.add(layers.reconstructed_rows(index, live[start : start + _AT_ONCE]))
     return fresh

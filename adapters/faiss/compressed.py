@@ -88,6 +88,26 @@ class CompressedIndex:
         """Write one FAISS file."""
         files.write(files.with_keys(self.inner, self.keys.view), location)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many rows are dead that the index should be made anew."""
+        return self.dead > DEAD_SHARE * len(self.keys) and compaction.starts_anew(self.inner)
+
+    def empty(self) -> Any:
+        """Return an index without rows, trained as this one."""
+        return compaction.emptied(self.inner)
+
+    def vectors(self, rows: Rows) -> Any:
+        """Return what FAISS makes of `rows`, to be compressed once more."""
+        return layers.reconstructed_rows(self.inner, rows)
+
+    def become(self, inner: Any, keys: KeyColumn) -> None:
+        """Go on with the FAISS index `inner`, whose row i has key i of `keys`."""
+        self.inner, self.keys, self._core = inner, keys, layers.core_of(inner)
+        self._alive = None
+        self.dead = len(keys) - len(self._live())
+        self._tune()
+
     def _thorough(
         self, queries: Codes, want: int, allowed: Rows | None, effort: int | None
     ) -> _Found:
@@ -167,13 +187,10 @@ class CompressedIndex:
         self._alive = None
 
     def _compact_if_due(self) -> None:
-        if self.dead <= DEAD_SHARE * len(self.keys):
-            return
-        live = self._live()
-        self.inner = compaction.compacted(self.inner, live)
-        self._core = layers.core_of(self.inner)
-        self.keys, self.dead, self._alive = KeyColumn(self.keys.view[live]), 0, None
-        self._tune()
+        if self.dead > DEAD_SHARE * len(self.keys) and not self.is_crowded:
+            live = self._live()
+            inner = compaction.compacted(self.inner, live)
+            self.become(inner, KeyColumn(self.keys.view[live]))
 
     def _nlist(self) -> int:
         return int(self._core.nlist) if self._spec.index_type == "ivf" else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -12,6 +13,7 @@ from requant.adapters.protocol import Keys
 
 # FAISS looks for lists beside the file that it reads, and refuses where it reads no plain file.
 _ONE_FILE = faiss.IO_FLAG_ONDISK_SAME_DIR
+_MAPPED = faiss.IO_FLAG_READ_ONLY | _ONE_FILE
 _BUFFER = 1 << 20
 
 
@@ -37,16 +39,35 @@ def read(location: str, binary: bool, mmap: bool) -> Any:
     """
     reader = faiss.read_index_binary if binary else faiss.read_index
     try:
-        if mmap:  # IO_FLAG_MMAP maps nothing of flat indexes and graphs
-            return reader(location, faiss.IO_FLAG_MMAP_IFC | _ONE_FILE)
+        if mmap:
+            return read_mapped(Path(location), binary)
         file = faiss.FileIOReader(location)
         return reader(faiss.BufferedIOReader(file, _BUFFER), _ONE_FILE)
-    except (RuntimeError, MemoryError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         if "ONDISK_SAME_DIR" in str(error):
             raise CorruptIndexError(
                 f"{location} keeps its lists in another file, as no index of requant's does"
             ) from error
         raise CorruptIndexError(f"faiss cannot read {location}: {error}") from error
+
+
+def read_mapped(path: Path, binary: bool) -> Any:
+    """Return the index in a file, whose vectors stay there until they are compared.
+
+    It is mapped here and read from memory: FAISS's own reader of mapped files takes a number that
+    was cut for a whole one, and goes on behind the end of the file. Raises CorruptIndexError where
+    it was cut, and what FAISS raises: RuntimeError, MemoryError; OSError.
+    """
+    size = path.stat().st_size
+    if not size:
+        raise CorruptIndexError(f"{path} is empty")
+    data = np.memmap(path, np.uint8, "r")
+    source = faiss.ZeroCopyIOReader(faiss.swig_ptr(data), size)
+    index = (faiss.read_index_binary if binary else faiss.read_index)(source, _MAPPED)
+    if source.rp_ > size:  # by less than a number: the last ones of lists
+        raise CorruptIndexError(f"{path} has {size} bytes of {source.rp_}: it was cut")
+    index.referenced_objects = [data]
+    return index
 
 
 def copy(index: Any) -> Any:

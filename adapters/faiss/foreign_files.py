@@ -10,14 +10,13 @@ import faiss
 import numpy as np
 
 from requant.adapters.errors import CorruptIndexError
+from requant.adapters.faiss.files import read_mapped
 
 # By FAISS's number of it.
 METRICS: dict[int, Literal["ip", "l2"]] = {
     faiss.METRIC_INNER_PRODUCT: "ip",
     faiss.METRIC_L2: "l2",
 }
-# With the flag for the same folder, FAISS refuses to follow a mapped index to another file.
-_MAPPED = faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_ONDISK_SAME_DIR
 _ON_DISK = b"ilod"
 _LONGEST_NAME = 4096
 
@@ -32,7 +31,7 @@ def load(path: Path, mapped: bool) -> tuple[Any, Path | None]:
         binary = file.read(2) == b"IB"
     reader = faiss.read_index_binary if binary else faiss.read_index
     try:
-        index = reader(str(path), _MAPPED)
+        index = read_mapped(path, binary)
     except RuntimeError as error:
         if "ONDISK_SAME_DIR" not in str(error):
             raise

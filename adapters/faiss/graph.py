@@ -41,17 +41,16 @@ class GraphIndex:
     def upsert(self, keys: Keys, codes: Codes) -> None:
         """Link new nodes; the old nodes of known keys die."""
         at = self.keys.find(keys)
-        self._link(self.inner, codes)
+        for start in range(0, len(codes), _AT_ONCE):
+            self.inner.add(self._types.codec.vectors(codes[start : start + _AT_ONCE]))
         self._bury(at[at >= 0])
         self.keys.append(keys)
-        self._compact_if_due()
 
     def delete(self, keys: Keys) -> int:
         """Let the nodes of `keys` die."""
         at = self.keys.find(keys)
         at = at[at >= 0]
         self._bury(at)
-        self._compact_if_due()
         return len(at)
 
     def search(
@@ -77,6 +76,24 @@ class GraphIndex:
     def save(self, location: str) -> None:
         """Write one FAISS file."""
         files.write(files.with_keys(self.inner, self.keys.view), location)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many nodes are dead that the graph should be made anew."""
+        return self.dead > DEAD_SHARE * len(self.keys)
+
+    def empty(self) -> Any:
+        """Return a graph without nodes."""
+        return new_graph(self._spec, self._types)
+
+    def vectors(self, rows: Rows) -> Any:
+        """Return copies of `rows` as FAISS takes them."""
+        return self._types.codec.vectors(self._rows.gather(rows))
+
+    def become(self, inner: Any, keys: KeyColumn) -> None:
+        """Go on with the graph `inner`, whose node i has key i of `keys`."""
+        self.keys = keys
+        self._adopt(inner)
 
     def _choice(self, among: Keys | None) -> tuple[int, Any]:
         """Return how many rows may be answered with, and a selector of them (None: all)."""
@@ -104,10 +121,6 @@ class GraphIndex:
         params = None if selector is None else faiss.SearchParameters(sel=selector)
         return ask(self._storage, vectors, k, params)
 
-    def _link(self, graph: Any, codes: Codes) -> None:
-        for start in range(0, len(codes), _AT_ONCE):
-            graph.add(self._types.codec.vectors(codes[start : start + _AT_ONCE]))
-
     def _bury(self, rows: Rows) -> None:
         self.keys.kill(rows)
         self.dead += len(rows)
@@ -115,15 +128,6 @@ class GraphIndex:
 
     def _live_rows(self) -> Rows:
         return np.flatnonzero(self.keys.view >= 0)
-
-    def _compact_if_due(self) -> None:
-        if self.dead <= DEAD_SHARE * len(self.keys):
-            return
-        graph, live = new_graph(self._spec, self._types), self._live_rows()
-        for start in range(0, len(live), _AT_ONCE):
-            self._link(graph, self._rows.gather(live[start : start + _AT_ONCE]))
-        self.keys = KeyColumn(self.keys.view[live])
-        self._adopt(graph)
 
     def _adopt(self, inner: Any) -> None:
         self.inner = inner

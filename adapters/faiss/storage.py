@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
 
+from requant.adapters.attached_files import FileState, state_of
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.faiss import factory, files, layers
 from requant.adapters.faiss.compressed import CompressedIndex
@@ -20,6 +24,13 @@ from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import InputError
 
 FaissStructure = FlatIndex | GraphIndex | ListsIndex | CompressedIndex
+
+
+class Origin(NamedTuple):
+    """The file that an index maps, as it was when it was opened."""
+
+    path: Path
+    state: FileState
 
 
 def new(spec: IndexSpec, sample: Codes | None) -> FaissStructure:
@@ -47,12 +58,28 @@ def read(spec: IndexSpec, location: str, mmap: bool) -> FaissStructure:
     return _structure(spec, types, inner, keys)
 
 
-def private_copy(spec: IndexSpec, structure: FaissStructure) -> FaissStructure:
-    """Return a copy in memory: FAISS kills the process when a mapped index is written to."""
-    if isinstance(structure, CompressedIndex):
-        return CompressedIndex(spec, files.copy(structure.inner), structure.keys)
-    keys = KeyColumn() if isinstance(structure, ListsIndex) else structure.keys
-    return _structure(spec, types_for(spec), files.copy(structure.inner), keys)
+def in_memory(spec: IndexSpec, structure: FaissStructure, origin: Origin) -> FaissStructure:
+    """Return a mapped index as one in memory: FAISS kills the process when it writes to a map.
+
+    The file is read anew, since FAISS's own copies take four times the room. Where it is no longer
+    the one that is mapped, the index is written to a temporary one.
+    """
+    with contextlib.suppress(CorruptIndexError):
+        if state_of(origin.path) == origin.state:
+            fresh = read(spec, str(origin.path), False)
+            if state_of(origin.path) == origin.state:
+                return fresh
+    with tempfile.TemporaryDirectory(prefix="requant-") as folder:
+        copy = str(Path(folder) / "index")
+        structure.save(copy)
+        return read(spec, copy, False)
+
+
+def is_mapped(structure: FaissStructure) -> bool:
+    """Whether the codes of an index that was opened as a map stay in its file."""
+    # FAISS reads the blocks of fast scan into memory of its own, which is aligned.
+    core = layers.core_of(structure.inner)
+    return not isinstance(core, (faiss.IndexFastScan, faiss.IndexIVFFastScan))
 
 
 def _structure(spec: IndexSpec, types: IndexTypes, inner: Any, keys: KeyColumn) -> FaissStructure:
@@ -103,6 +130,8 @@ def _layers(index: Any) -> dict[str, Any]:
         "dimension": (index.d, core.d),
         "metric": index.metric_type,
         "bytes of a row": getattr(codes, "code_size", None),
+        "quantizer": codes.sq.qtype if hasattr(codes, "sq") else None,
+        "block": getattr(codes, "bbs", None),
         "whole": not graph or core.ntotal == codes.ntotal,
     }
 

@@ -24,7 +24,7 @@ from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.guards import EngineGuard
 from requant.adapters.lancedb.attached_columns import ROW, Columns, columns_of, texts_of
 from requant.adapters.lancedb.attached_table import index_of, opened, place_named, stamp_of
-from requant.adapters.lancedb.calls import Caller, _AbsentError
+from requant.adapters.lancedb.calls import Caller, is_absent
 from requant.quantizers.arrays import Float32s
 
 PARAMS = {
@@ -56,7 +56,9 @@ class AttachedTable:
         self._call = Caller(str(self._place), self._place.secrets)
         try:
             self._table, schema = self._call(opened(self._place))
-        except _AbsentError as error:
+        except EngineError as error:
+            if not is_absent(error):
+                raise
             raise CorruptIndexError(f"there is no lancedb table at {self._place}") from error
         try:
             self._columns = columns_of(schema, params, str(self._place))
@@ -94,7 +96,9 @@ class AttachedTable:
         with self._guard.shared:
             try:
                 return self._call(stamp_of(self._place))
-            except _AbsentError as error:
+            except EngineError as error:
+                if not is_absent(error):
+                    raise
                 raise CorruptIndexError(f"there is no lancedb table at {self._place}") from error
 
     def __len__(self) -> int:

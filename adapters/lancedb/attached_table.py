@@ -8,7 +8,7 @@ from typing import Any
 
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.lancedb.place import Place, place_of
-from requant.adapters.lancedb.table import connected
+from requant.adapters.lancedb.probe import connected
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.errors import InputError
 

@@ -24,7 +24,8 @@ class LancedbBackend(LiveBackend[Rows]):
     """Codes in a LanceDB table with the columns `key` and `code`, which plain LanceDB opens.
 
     A location is a folder, in which the table is called `codes`, or a URI whose last part is the
-    name of the table: `s3://bucket/prefix/name`, `gs://`, `az://`, `db://database/name`.
+    name of the table: `s3://bucket/prefix/name`, `gs://`, `az://`, `db://database/name` (LanceDB
+    Cloud, which was never tried). A store that ignores `If-None-Match` is refused by `create`.
 
     Every write is one commit, seen at once by all processes. `flush` builds the index, when there
     are `index_from` rows, extends it, and compacts the table; rows that are not yet in it are

@@ -64,8 +64,8 @@ class Caller:
     def __call__(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return what it returns.
 
-        Raises EngineError for whatever LanceDB raises, of which _AbsentError and _TakenError are
-        two, and CorruptIndexError where a file is missing or damaged.
+        Raises EngineError for whatever LanceDB raises (see `is_absent` and `is_taken`), and
+        CorruptIndexError where a file is missing or damaged.
         """
         try:
             return _loop().run(coroutine)
@@ -110,6 +110,16 @@ class Caller:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return _SOURCE.sub("", text).strip()[:600]
+
+
+def is_absent(error: EngineError) -> bool:
+    """Tell whether there is no such table."""
+    return isinstance(error, _AbsentError)
+
+
+def is_taken(error: EngineError) -> bool:
+    """Tell whether there is such a table already."""
+    return isinstance(error, _TakenError)
 
 
 def is_conflict(error: EngineError) -> bool:

@@ -64,6 +64,8 @@ CAPABILITIES = Capabilities(
         "nprobes": "ivf: partitions read by a search without effort (20)",
         "ef": "hnsw: candidates looked at by a search without effort (128)",
         "keep_versions": "seconds that a superseded version of the table stays readable (900)",
+        "most_versions": "superseded versions that stay at most, however young; what another "
+        "process reads of an older one ends in an EngineError (64)",
         "timeout": "seconds that a server may take to answer (30)",
         "region": "LanceDB Cloud: the region of the database (us-east-1)",
         "host_override": "LanceDB Enterprise: the URL of the server",
@@ -71,7 +73,8 @@ CAPABILITIES = Capabilities(
     secrets={
         "storage_options": "object storage: endpoint, region and keys by LanceDB's names; or"
         " AWS_ACCESS_KEY_ID, AWS_ENDPOINT and so on in the environment",
-        "api_key": "LanceDB Cloud: REQUANT_LANCEDB_API_KEY or LANCEDB_API_KEY",
+        "api_key": "LanceDB Cloud, which was never tried: REQUANT_LANCEDB_API_KEY or"
+        " LANCEDB_API_KEY",
     },
     environment={
         **dict.fromkeys(("REQUANT_LANCEDB_API_KEY", "LANCEDB_API_KEY"), ("db", "http", "https")),

@@ -10,10 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from requant.adapters import notes
-from requant.adapters.lancedb.calls import Caller, _AbsentError
+from requant.adapters.errors import EngineError
+from requant.adapters.lancedb.calls import Caller, is_absent
 from requant.adapters.lancedb.columns import CODE
 from requant.adapters.lancedb.place import Place
-from requant.adapters.lancedb.table import Table, caller_of, connected, opened
+from requant.adapters.lancedb.probe import connected
+from requant.adapters.lancedb.table import Table, caller_of, opened
 
 _KEY = "requant-note"
 
@@ -49,7 +51,9 @@ def noted_at(place: Place) -> str | None:
         return _read_beside(place, call)
     try:
         inner, schema, *_ = call(opened(place))
-    except _AbsentError:
+    except EngineError as error:
+        if not is_absent(error):
+            raise
         return None
     inner.close()
     return _in_schema(schema)
@@ -61,7 +65,9 @@ def drop(place: Place) -> None:
         return
     try:
         caller_of(place)(_drop_beside(place))
-    except _AbsentError:
+    except EngineError as error:
+        if not is_absent(error):
+            raise
         return
 
 
@@ -78,7 +84,9 @@ def _beside(place: Place) -> str:
 def _read_beside(place: Place, call: Caller) -> str | None:
     try:
         rows = call(_rows_beside(place))
-    except _AbsentError:
+    except EngineError as error:
+        if not is_absent(error):
+            raise
         return None
     return str(rows[0]["text"]) if rows else None
 

@@ -56,6 +56,7 @@ class Plan:
     nprobes: int
     ef: int
     keep_seconds: int
+    most_versions: int
 
     @property
     def approximate(self) -> bool:
@@ -94,6 +95,7 @@ def plan_of(spec: IndexSpec) -> Plan:
         nprobes=whole_number(spec, "nprobes", 20),
         ef=whole_number(spec, "ef", 128),
         keep_seconds=whole_number(spec, "keep_versions", 900),
+        most_versions=whole_number(spec, "most_versions", 64),
     )
 
 

@@ -46,7 +46,7 @@ class Rows:
 
     def chunks(self, batch: int) -> Iterator[tuple[Keys, Codes]]:
         """Yield everything in the version of the table that there is when it begins."""
-        return writes.chunks(self.table, batch)
+        return self._upkeep.reading(writes.chunks(self.table, batch))
 
     def flush(self) -> None:
         """Index and compact the table, and make its files durable."""

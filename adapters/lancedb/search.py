@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,10 @@ _DISTANCE, _QUERY = "_distance", "query_index"
 _AT_ONCE = 64
 # Bits come back under the wrong query when a call holds several: so many calls at a time.
 _SIDE_BY_SIDE = 4
-# Reading a longer list of keys costs more than filtering afterwards.
+# Keys in one condition: of more, several are asked for one after the other.
 _LONGEST_LIST = 20_000
+# Candidates that are asked for, to be filtered afterwards: more take longer than lists of keys.
+_MOST_MORE = 2_000
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,29 @@ def search(table: Table, queries: Codes, wish: Wish) -> Candidates:
     if not len(queries) or (wish.among is not None and not len(wish.among)):
         return Candidates.empty(table.plan.spec, len(queries), wish.k, wish.codes)
     arrays = query_arrays(queries, table.plan.spec)
-    if wish.among is not None and len(wish.among) > _LONGEST_LIST:
-        return _filtered(table, arrays, wish, wish.among)
-    answer = _ask(table, arrays, wish)
-    if table.plan.approximate:
-        _complete(table, arrays, wish, answer)
-    return answer
+    if wish.among is None or len(wish.among) <= _LONGEST_LIST or _is_range(wish.among):
+        return _whole(table, arrays, wish)
+    return _among_many(table, arrays, wish, wish.among)
 
 
 def where_keys(keys: Keys) -> str:
     """Return the SQL condition that the key is one of `keys`, at least one: integers, no text."""
-    if keys[-1] - keys[0] == len(keys) - 1 and (len(keys) == 1 or (np.diff(keys) == 1).all()):
+    if _is_range(keys):
         return f"{KEY} >= {int(keys[0])} AND {KEY} <= {int(keys[-1])}"
     return f"{KEY} IN ({','.join(map(str, keys.tolist()))})"
+
+
+def _is_range(keys: Keys) -> bool:
+    """Whether sorted keys are all that there are between the first and the last of them."""
+    return bool(keys[-1] - keys[0] == len(keys) - 1)
+
+
+def _whole(table: Table, arrays: list[Any], wish: Wish) -> Candidates:
+    """Return the answer of the index, and what it missed."""
+    answer = _ask(table, arrays, wish)
+    if table.plan.approximate:
+        _complete(table, arrays, wish, answer)
+    return answer
 
 
 def _ask(table: Table, arrays: list[Any], wish: Wish, exact: bool = False) -> Candidates:
@@ -133,26 +145,55 @@ def _complete(table: Table, arrays: list[Any], wish: Wish, answer: Candidates) -
     short = np.flatnonzero(found < there)
     if len(short):
         again = _ask(table, [arrays[i] for i in short], wish, exact=True)
-        answer.keys[short], answer.distances[short] = again.keys, again.distances
-        if answer.codes is not None and again.codes is not None:
-            answer.codes[short] = again.codes
+        _enter_rows(again, short, answer)
 
 
-def _filtered(table: Table, arrays: list[Any], wish: Wish, among: Keys) -> Candidates:
-    """Ask for more than k and filter, and for yet more where too few are left."""
+def _among_many(table: Table, arrays: list[Any], wish: Wish, among: Keys) -> Candidates:
+    """Ask for more than k and filter; where too few are left, ask for one list after the other."""
     answer = Candidates.empty(table.plan.spec, len(arrays), wish.k, wish.codes)
     rows: int = table.call(table.inner.count_rows())
+    more = min(rows, 64 + 2 * wish.k * rows // len(among))
     for start in range(0, len(arrays), _AT_ONCE):
         left = np.arange(start, min(start + _AT_ONCE, len(arrays)))
-        more = min(rows, 64 + 2 * wish.k * rows // len(among))
-        while len(left) and more:
-            last = more >= rows
-            wider = Wish(more, None, wish.effort, wish.codes)
-            found = _ask(table, [arrays[i] for i in left], wider, exact=last)
-            done = _keep(found, among, wish.k, left, answer)
-            left = left[:0] if last else left[~done]
-            more = min(rows, 4 * more)
+        if 0 < more <= _MOST_MORE:
+            found = _ask(table, arrays[start : start + _AT_ONCE], replace(wish, k=more, among=None))
+            left = left[~_keep(found, among, wish.k, left, answer)]
+        if len(left):
+            _enter_rows(_in_lists(table, [arrays[i] for i in left], wish, among), left, answer)
     return answer
+
+
+def _in_lists(table: Table, arrays: list[Any], wish: Wish, among: Keys) -> Candidates:
+    """Return the best of the answers among parts of the keys."""
+    best: Candidates | None = None
+    for start in range(0, len(among), _LONGEST_LIST):
+        part = replace(wish, among=among[start : start + _LONGEST_LIST])
+        found = _whole(table, arrays, part)
+        best = found if best is None else _better(best, found)
+    assert best is not None
+    return best
+
+
+def _better(one: Candidates, other: Candidates) -> Candidates:
+    """Return the nearest of two answers to the same queries, which share no key."""
+    k = one.keys.shape[1]
+    keys = np.concatenate([one.keys, other.keys], axis=1)
+    distances = np.concatenate([one.distances, other.distances], axis=1)
+    order = np.lexsort((keys, distances))[:, :k]
+    codes = None
+    if one.codes is not None and other.codes is not None:
+        both = np.concatenate([one.codes, other.codes], axis=1)
+        codes = np.take_along_axis(both, order[:, :, None], axis=1)
+    return Candidates(
+        np.take_along_axis(keys, order, axis=1), np.take_along_axis(distances, order, axis=1), codes
+    )
+
+
+def _enter_rows(found: Candidates, which: NDArray[np.int64], answer: Candidates) -> None:
+    """Write an answer into rows `which` of another."""
+    answer.keys[which], answer.distances[which] = found.keys, found.distances
+    if answer.codes is not None and found.codes is not None:
+        answer.codes[which] = found.codes
 
 
 def _keep(

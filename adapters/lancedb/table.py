@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
-
-import lancedb
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.lancedb import place as places
-from requant.adapters.lancedb.calls import Caller, _AbsentError, _TakenError
+from requant.adapters.lancedb.calls import Caller, is_absent, is_taken
 from requant.adapters.lancedb.columns import described, description_in, schema_of
 from requant.adapters.lancedb.place import Place
 from requant.adapters.lancedb.plan import Plan
+from requant.adapters.lancedb.probe import check_conditional_writes, connected
 
 # The version that the last flush left. LanceDB opens an older one without a word when the newest
 # manifest is lost.
@@ -43,12 +41,14 @@ def create(place: Place, plan: Plan, overwrite: bool) -> Table:
         _claim(place, plan)
     call = caller_of(place)
     try:
+        if not place.folder and not place.remote:
+            check_conditional_writes(place, call)
         inner = call(_created(place, plan))
-    except _TakenError:
-        raise LocationTakenError(
-            f"there is a table at {place} already: choose another place, or overwrite it"
-        ) from None
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, EngineError) and is_taken(error):
+            raise LocationTakenError(
+                f"there is a table at {place} already: choose another place, or overwrite it"
+            ) from None
         if place.folder:
             places.remove(place.folder)
         raise
@@ -62,7 +62,9 @@ def open_table(place: Place, plan: Plan) -> Table:
         raise CorruptIndexError(f"there is no lancedb index at {place}")
     try:
         inner, schema, version, flushed = call(opened(place))
-    except _AbsentError as error:
+    except EngineError as error:
+        if not is_absent(error):
+            raise
         raise CorruptIndexError(f"there is no lancedb index at {place}") from error
     _check(place, plan, schema)
     if version < flushed:
@@ -86,14 +88,18 @@ def drop(place: Place, anyones: bool = False) -> None:
     call = caller_of(place)
     try:
         inner, schema, *_ = call(opened(place))
-    except _AbsentError:
+    except EngineError as error:
+        if not is_absent(error):
+            raise
         return
     inner.close()
     if description_in(schema) is None and not anyones:
         raise LocationTakenError(_not_ours(place))
     try:
         call(_dropped(place))
-    except _AbsentError:
+    except EngineError as error:
+        if not is_absent(error):
+            raise
         return
 
 
@@ -142,15 +148,6 @@ def _check(place: Place, plan: Plan, schema: Any) -> None:
 def caller_of(place: Place) -> Caller:
     """Return what runs calls at a place."""
     return Caller(str(place), place.secrets)
-
-
-async def connected(place: Place) -> Any:
-    """Return a connection that sees at once what other processes write."""
-    # Without an interval, a handle never sees what other processes write.
-    interval = None if place.remote else timedelta(0)
-    return await lancedb.connect_async(
-        place.uri, read_consistency_interval=interval, **place.connection
-    )
 
 
 async def _created(place: Place, plan: Plan) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lancedb.index import BTree
 
@@ -24,6 +24,10 @@ _COMMITS = 64
 # LanceDB indexes new rows in a part of its own and never joins parts: so many, and one more for
 # each number of rows, before the whole index is built anew.
 _PARTS, _ROWS_A_PART, _MOST_PARTS = 8, 25_000, 64
+# A folder may be so many times as large as its rows, and this much larger, before old versions go.
+_TIMES_LARGER, _ROOM = 4, 64 << 20
+
+T = TypeVar("T")
 
 
 class Upkeep:
@@ -33,6 +37,7 @@ class Upkeep:
         """Begin with the table as it is."""
         self._table = table
         self._commits = 0
+        self._exports = 0
         self._synced: set[Path] = set()
 
     def wrote(self) -> None:
@@ -40,8 +45,16 @@ class Upkeep:
         self._commits += 1
         if self._commits >= _COMMITS and not self._table.place.remote:
             with contextlib.suppress(EngineError, CorruptIndexError):
-                self._do(_optimized(self._table))
+                self._optimize()
             self._commits = 0
+
+    def reading(self, chunks: Iterator[T]) -> Iterator[T]:
+        """Yield `chunks` of one version, which stays as long as its age allows."""
+        self._exports += 1
+        try:
+            yield from chunks
+        finally:
+            self._exports -= 1
 
     def flush(self) -> None:
         """Index what is not, compact where it matters, and make the files durable."""
@@ -76,12 +89,16 @@ class Upkeep:
             build = state.parts > most
         if crumbs or self._commits >= _COMMITS // 2 or (build and state.fragments > 1):
             # An index has as many parts as it found fragments in need of one.
-            self._do(_optimized(table))
+            self._optimize()
             self._commits = 0
         elif not build and state.unindexed >= least:
-            self._do(_optimized(table))
+            self._optimize()
         if build:
             self._do(_indexed(table))
+
+    def _optimize(self) -> None:
+        """Compact the table, and keep few old versions, unless somebody here reads one of them."""
+        self._do(_optimized(self._table, bounded=not self._exports))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         """Leave to another process what it is doing at the same time."""
@@ -123,18 +140,45 @@ async def _indexed(table: Table) -> None:
         await table.inner.create_index(CODE, config=table.plan.config(), replace=True)
 
 
-async def _optimized(table: Table) -> None:
+async def _optimized(table: Table, bounded: bool) -> None:
     """Join small fragments, index new rows, and delete what was superseded long ago.
 
     LanceDB cleans up nothing while an old version has a name, so ours is taken away first.
+    `bounded`: also younger versions than `keep_versions` says, where there are many or large ones.
     """
     with contextlib.suppress(Exception):
         await table.inner.tags.delete(FLUSHED)
     keep = timedelta(seconds=table.plan.keep_seconds)
     try:
+        if bounded:
+            keep = min(keep, await _age_kept(table))
         await table.inner.optimize(cleanup_older_than=keep)
     finally:
         await _marked(table)
+
+
+async def _age_kept(table: Table) -> timedelta:
+    """Return how old the oldest version is that may stay, by number and by size."""
+    versions = await table.inner.list_versions()
+    made: list[datetime] = sorted(version["timestamp"] for version in versions)
+    most = table.plan.most_versions
+    folder = table.place.folder
+    if folder is not None:
+        held = (await table.inner.stats())["total_bytes"]
+        if _bytes_in(folder) > _TIMES_LARGER * held + _ROOM:
+            most = 1
+    if len(made) <= most:
+        return timedelta.max
+    oldest = made[-most]
+    return max(datetime.now(oldest.tzinfo) - oldest, timedelta(0))
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process has cleaned up
+            total += path.stat().st_size
+    return total
 
 
 async def _marked(table: Table) -> None:

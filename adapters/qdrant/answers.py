@@ -16,8 +16,6 @@ from requant.quantizers.arrays import Codes
 
 # Queries in one request: their answers are Python objects until they are arrays.
 _QUERIES = 256
-# Keys in one filter: a server takes requests of 32 MB.
-_AMONG = 100_000
 # Qdrant makes room for as many answers as it is asked for.
 _MANY = 10_000
 # A root in float32 tells whole numbers apart up to here.
@@ -58,8 +56,9 @@ class Asker:
         self, keys: Keys, distances: Any, queries: Codes, among: Keys | None, effort: int | None
     ) -> None:
         vectors, k = vectors_of(queries, self._spec), keys.shape[1]
-        if among is not None and len(among) > _AMONG:
-            parts = np.array_split(among, -(-len(among) // _AMONG))
+        most = self._connection.limits.keys
+        if among is not None and len(among) > most:
+            parts = np.array_split(among, -(-len(among) // most))
             answers = self._merged([self._points(vectors, k, part, effort) for part in parts], k)
         else:
             answers = self._points(vectors, k, among, effort)

@@ -29,7 +29,7 @@ PARAMS = {
     "exact": "True compares every vector (False)",
     "rescore": "whether compressed vectors are only the first pass (the server's default)",
 }
-_CONNECTION = ("api_key", "timeout", "retries", "prefer_grpc", "grpc_port")
+_CONNECTION = ("api_key", "timeout", "total_timeout", "retries", "prefer_grpc", "grpc_port")
 _METRICS: dict[str, Metric] = {"Cosine": "cosine", "Dot": "ip", "Euclid": "l2"}
 # Queries in one request.
 _QUERIES = 256

@@ -20,14 +20,13 @@ import qdrant_edge as edge
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant.attached_folder import SEGMENTS, copy, stamp_of
-from requant.adapters.qdrant.edge import is_failure
+from requant.adapters.qdrant.edge import CONFIG, is_failure
 from requant.adapters.qdrant.folder import MARK
 from requant.adapters.qdrant.opening import EDGE
 from requant.adapters.qdrant.places import Folder
 from requant.quantizers.errors import InputError
 
 T = TypeVar("T")
-_CONFIG = "edge_config.json"
 
 
 class HeldInCopy:
@@ -114,9 +113,9 @@ def _config(path: Path) -> Mapping[str, Any]:
     try:
         if not (path / SEGMENTS).is_dir():
             raise ValueError("it has no segments")
-        config = json.loads((path / _CONFIG).read_bytes())
+        config = json.loads((path / CONFIG).read_bytes())
         if not isinstance(config, dict) or not isinstance(config.get("vectors"), dict):
-            raise ValueError(f"its {_CONFIG} cannot be understood")
+            raise ValueError(f"its {CONFIG} cannot be understood")
     except (OSError, ValueError) as error:
         raise CorruptIndexError(f"no shard of qdrant-edge stands at {path}: {error}") from error
     return config

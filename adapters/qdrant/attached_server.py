@@ -11,8 +11,10 @@ from qdrant_client import models
 
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.protocol import IndexSpec
+from requant.adapters.qdrant.client import GRPC_BYTES, parts_of
 from requant.adapters.qdrant.places import Server
-from requant.adapters.qdrant.server import _connect, _info
+from requant.adapters.qdrant.received import answers_of, once
+from requant.adapters.qdrant.server import connect, info_of
 
 # Points that a stamp looks at.
 _LOOK = 100
@@ -24,8 +26,7 @@ class HeldByServer:
     def __init__(self, place: Server, wishes: IndexSpec) -> None:
         """Connect as `wishes.params` say; raises CorruptIndexError, EngineError."""
         self._name, self._place = place.collection, place
-        connection, self._call = _connect(wishes, place)
-        self._client = connection.client
+        self._client, self._call = connect(wishes, place)
         try:
             self.config: Mapping[str, Any] = self._config()
         except BaseException:
@@ -55,8 +56,16 @@ class HeldByServer:
             )
             for row in vectors
         ]
-        answers = self._call(lambda: self._client.query_batch_points(self._name, requests))
-        return [answer.points for answer in answers]
+        answers: list[Sequence[Any]] = []
+        for part in parts_of(len(requests), len(vectors[0]), 0, len(requests), GRPC_BYTES):
+            answers += self._query(requests[part])
+        return answers
+
+    def _query(self, requests: list[Any]) -> list[Sequence[Any]]:
+        found = self._call(
+            lambda: self._client.query_batch_points(self._name, requests), repeat_slow=False
+        )
+        return [once(points) for points in answers_of(found, len(requests), str(self._place))]
 
     def count(self, vector: str) -> int:
         """Count exactly; points need not have every vector."""
@@ -89,7 +98,7 @@ class HeldByServer:
         return f"points={self.count(vector)} distance={distance} first={look.hexdigest()}"
 
     def _config(self) -> Mapping[str, Any]:
-        info = _info(self._client, self._call, self._place)
+        info = info_of(self._client, self._call, self._place)
         if info is None:
             raise CorruptIndexError(f"there is no collection {self._place}")
         config: Mapping[str, Any] = info.config.params.model_dump(mode="json")

@@ -40,11 +40,19 @@ CAPABILITIES = Capabilities(
         "quantization_options": "native: quantile; encoding, query_encoding; bits; compression",
         "wal": "folder: log each write, so that a crash loses none, flushed or not (True)",
         "timeout": "server: seconds that a request may take (30)",
+        "total_timeout": "server: seconds within which one that failed is begun again (60)",
         "retries": "server: how often a request is repeated that failed in passing (4)",
         "parallel": "server: requests of an upload under way at once (2)",
         "prefer_grpc": "server: gRPC instead of HTTP (False)",
         "grpc_port": "server: the port of gRPC (6334)",
-        "shard_number": "server: shards of the collection (the server's choice)",
+        "ordering": "server: weak, medium or strong order of writes; medium behind a load balancer "
+        "(the server's choice, weak)",
+        "upsert_max_batchsize": "server: points in a write (what strict mode says, else 524288 "
+        "values)",
+        "search_max_batchsize": "server: queries in a request (what strict mode says, else 256)",
+        "condition_max_size": "server: keys in a filter (what strict mode says, else 100000)",
+        "shard_number": "server: shards of the collection (the server's choice); of several, each "
+        "is asked for a share of 128 or more candidates, and an eighth more to make good for it",
         "replication_factor": "server: copies of each shard (the server's choice)",
     },
     secrets={"api_key": "server: the API key (REQUANT_QDRANT_API_KEY, else QDRANT_API_KEY)"},

@@ -21,15 +21,26 @@ class Wish:
     among: list[int] | None = None
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much one request may hold: points to write, queries, and keys in a filter."""
+
+    points: int = 1 << 19
+    queries: int = 256
+    keys: int = 100_000
+
+
 class Connection(Protocol):
     """An open index. Points have `.id` and `.score`, records `.id` and `.vector`.
 
     `sharing`: whether calls may overlap: "none", "readers" (beside each other), "all".
-    `alone`: nobody else writes to it.
+    `alone`: nobody else writes to it. `optimizes`: `optimize` does something.
     """
 
     sharing: Sharing
     alone: bool
+    optimizes: bool
+    limits: Limits
 
     def upsert(self, chunks: Iterator[Chunk]) -> None:
         """Store vectors under keys; what it returns from is accepted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +17,13 @@ from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import folder
 from requant.adapters.qdrant.codec import Vectors
 from requant.adapters.qdrant.collection_layout import Layout, check_mark, mark_of
-from requant.adapters.qdrant.connection import Chunk, Wish
+from requant.adapters.qdrant.connection import Chunk, Limits, Wish
 from requant.adapters.qdrant.edge_config import config_of, params_of
 
 T = TypeVar("T")
 _SHARD = "shard"
 _LOG = "wal"
+CONFIG = "edge_config.json"
 
 
 class EdgeConnection:
@@ -29,6 +31,8 @@ class EdgeConnection:
 
     sharing: Sharing = "readers"
     alone = True
+    optimizes = True
+    limits = Limits()
 
     def __init__(self, shard: Any, lock: folder.FolderLock, path: Path, size: int) -> None:
         """Take over a shard of vectors of `size`; it stays ours until it is closed."""
@@ -134,7 +138,7 @@ class EdgeConnection:
 def create(spec: IndexSpec, layout: Layout, path: Path, overwrite: bool) -> EdgeConnection:
     """Make a folder of ours with an empty shard in it."""
     config = config_of(spec, layout)
-    folder.reserve(path, mark_of(spec), overwrite)
+    folder.reserve(path, mark_of(spec) | {"datatype": layout.datatype}, overwrite)
     lock = folder.FolderLock(path)
     try:
         folder.check_room(path)
@@ -150,7 +154,9 @@ def create(spec: IndexSpec, layout: Layout, path: Path, overwrite: bool) -> Edge
 
 def load(spec: IndexSpec, layout: Layout, path: Path) -> EdgeConnection:
     """Open a folder of ours."""
-    check_mark(folder.read_mark(path), spec, str(path))
+    mark = folder.read_mark(path)
+    check_mark(mark, spec, str(path))
+    _check_datatype(mark, layout, path)
     folder.check_room(path)  # Qdrant catches up with its log
     lock = folder.FolderLock(path)
     try:
@@ -164,6 +170,25 @@ def load(spec: IndexSpec, layout: Layout, path: Path) -> EdgeConnection:
                 f"another program has the Qdrant shard in {path} open: close it there"
             ) from error
         raise CorruptIndexError(f"qdrant cannot read the index in {path}: {error}") from error
+
+
+def _check_datatype(mark: dict[str, Any], layout: Layout, path: Path) -> None:
+    """Raise CorruptIndexError where a folder was made on a machine that computes otherwise.
+
+    Marks of earlier versions do not tell the datatype; the shard itself does.
+    """
+    found = mark.get("datatype")
+    if found is None:
+        try:
+            told = json.loads((path / _SHARD / CONFIG).read_bytes())
+            found = next(iter(told["vectors"].values()))["datatype"].lower()
+        except (OSError, ValueError, LookupError, AttributeError, TypeError, StopIteration):
+            return  # whoever opens the shard tells what is wrong with it
+    if found != layout.datatype:
+        raise CorruptIndexError(
+            f"{path} does not fit: its datatype is {found!r}, expected {layout.datatype!r} on this "
+            "machine: rebuild the index here"
+        )
 
 
 def is_failure(error: BaseException) -> bool:

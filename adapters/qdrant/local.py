@@ -20,7 +20,7 @@ from requant.adapters.files import publish
 from requant.adapters.guards import check_codes, check_keys
 from requant.adapters.locks import Sharing
 from requant.adapters.protocol import IndexSpec, Keys
-from requant.adapters.qdrant.client import ClientConnection
+from requant.adapters.qdrant.client import ClientConnection, Manner
 from requant.adapters.qdrant.codec import codes_of, vectors_of
 from requant.adapters.qdrant.collection import settings_of
 from requant.adapters.qdrant.collection_layout import Layout, check_mark, mark_of
@@ -43,7 +43,7 @@ class LocalConnection(ClientConnection):
     def __init__(self, spec: IndexSpec, layout: Layout, path: Path | None) -> None:
         """Begin empty."""
         client = _run(lambda: QdrantClient(":memory:"))
-        super().__init__(client, _NAME, _run)
+        super().__init__(client, _NAME, _run, Manner())
         self._spec = spec
         self._path = path
         self._note: str | None = None
@@ -163,8 +163,8 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _run(call: Callable[[], T]) -> T:
-    """Call local mode, which raises whatever Python raises."""
+def _run(call: Callable[[], T], *, repeat_slow: bool = True) -> T:
+    """Call local mode, which raises whatever Python raises; nothing is repeated."""
     try:
         return call()
     except EngineError:

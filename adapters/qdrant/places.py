@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -30,6 +31,18 @@ class Server:
     def __str__(self) -> str:
         """Return the address, without any key."""
         return f"{self.url}/{self.collection}"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on the way can read what is sent there."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True)

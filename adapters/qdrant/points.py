@@ -35,7 +35,7 @@ class Points:
     @property
     def late(self) -> bool:
         """Whether so much was written that searches are slow until it is optimized."""
-        return self._new > _LATE and self._layout.late
+        return self.connection.optimizes and self._new > _LATE and self._layout.late
 
     def __len__(self) -> int:
         """Return the number of points, which is counted again after a write of whoever may."""
@@ -106,7 +106,7 @@ class Points:
         self.connection.close()
 
     def _parts(self, keys: Keys, codes: Codes) -> Iterator[Chunk]:
-        step = max(1, _VALUES // self._layout.size)
+        step = max(1, min(_VALUES // self._layout.size, self.connection.limits.points))
         for start in range(0, len(keys), step):
             part = slice(start, start + step)
             yield keys[part].tolist(), vectors_of(codes[part], self._spec)

@@ -15,9 +15,12 @@ from requant.adapters.errors import EngineError
 
 T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-_PASSING_STATUS = (429, 502, 503, 504)
-_PASSING_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
-_KEY_CODES = (401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED")
+_PASSING = (429, 502, 503, 504, "UNAVAILABLE", "RESOURCE_EXHAUSTED")
+# The server was asked, and took too long: it may be about it still.
+_SLOW = (408, "DEADLINE_EXCEEDED")
+REFUSED = (401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED")
+_SECONDS = 60.0
+_TEXT = 300
 _KEY_HINT = (
     "the API key is missing or wrong, or may not do this: check "
     "requant.open(secrets={'qdrant': {'api_key': ...}}), "
@@ -28,24 +31,47 @@ _KEY_HINT = (
 class Retry:
     """Carries out calls to one server; every call of ours may be repeated without harm."""
 
-    def __init__(self, where: str, retries: int) -> None:
-        """Repeat a call at most `retries` times; `where` is what errors name."""
-        self._where = where
-        self._retries = retries
+    def __init__(
+        self, where: str, retries: int, seconds: float = _SECONDS, secret: str | None = None
+    ) -> None:
+        """Repeat a call at most `retries` times, and begin no try that may end after `seconds`.
 
-    def __call__(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns; raises EngineError."""
-        tries = 0
+        `where` is what errors name; `secret` is cut out of what the server says.
+        """
+        self.where = where
+        self._retries = retries
+        self._seconds = seconds
+        self._secret = secret
+
+    def __call__(self, call: Callable[[], T], *, repeat_slow: bool = True) -> T:
+        """Return what `call` returns; raises EngineError.
+
+        What took too long is asked once more if there is time for it and `repeat_slow`: of a
+        search that nobody waits for any more, a second one makes a busy server busier.
+        """
+        tries, began = 0, time.monotonic()
         while True:
+            started = time.monotonic()
             try:
                 return call()
             except EngineError:
                 raise
             except Exception as error:
                 tries += 1
-                if tries > self._retries or not _passing(error):
-                    raise EngineError(f"{self._where}: {_told(error, tries)}") from error
-                time.sleep(_pause(error, tries))
+                pause = _pause(error, tries)
+                needed = time.monotonic() - began + pause
+                if is_slow(error):
+                    needed += time.monotonic() - started
+                    again = repeat_slow
+                else:
+                    again = _is_passing(error)
+                if tries > self._retries or not again or needed > self._seconds:
+                    raise EngineError(f"{self.where}: {self._told(error, tries)}") from error
+                time.sleep(pause)
+
+    def _told(self, error: Exception, tries: int) -> str:
+        text = _told(error, tries)
+        return text.replace(self._secret, "***") if self._secret else text
 
 
 def code_of(error: BaseException) -> int | str | None:
@@ -60,10 +86,17 @@ def code_of(error: BaseException) -> int | str | None:
     return name
 
 
-def _passing(error: Exception) -> bool:
+def is_slow(error: BaseException | None) -> bool:
+    """Whether the server was reached, and did not answer in time."""
+    if isinstance(error, ResponseHandlingException):
+        return isinstance(error.source, (httpx.ReadTimeout, httpx.WriteTimeout))
+    return error is not None and code_of(error) in _SLOW
+
+
+def _is_passing(error: Exception) -> bool:
     if isinstance(error, ResponseHandlingException):
         return isinstance(error.source, httpx.TransportError)
-    return code_of(error) in (*_PASSING_STATUS, *_PASSING_CODES)
+    return code_of(error) in _PASSING
 
 
 def _pause(error: Exception, tries: int) -> float:
@@ -75,19 +108,31 @@ def _pause(error: Exception, tries: int) -> float:
 
 def _told(error: Exception, tries: int) -> str:
     code = code_of(error)
-    if code in _KEY_CODES:
-        return f"the server refused ({code}): {_KEY_HINT}"
+    if code in REFUSED:
+        return f"the server refused ({code}: {_own_text(error)}): {_KEY_HINT}"
     source = error.source if isinstance(error, ResponseHandlingException) else error
     often = f" ({tries} tries)" if tries > 1 else ""
-    if isinstance(source, httpx.TimeoutException) or code == "DEADLINE_EXCEEDED":
+    if isinstance(source, httpx.TimeoutException) or code in _SLOW:
         return (
             f"no answer in time{often}: check the server's load, or raise params={{'timeout': ...}}"
         )
-    # gRPC's own text fills a screen.
-    details: Any = getattr(source, "details", None)
-    text = details() if callable(details) else f"{type(source).__name__}: {source}"
+    text = _own_text(source)
     if isinstance(source, httpx.TransportError) or code == "UNAVAILABLE":
         return f"the server cannot be reached{often}: {text}; check that it runs and the address"
     if code in (404, "NOT_FOUND"):
         return "the server has no such collection: somebody dropped it, or the address is wrong"
     return f"qdrant failed{often}: {text}"
+
+
+def _own_text(error: Exception) -> str:
+    """Return what the server itself says: gRPC's own text fills a screen, and so may a proxy's."""
+    details: Any = getattr(error, "details", None)
+    if callable(details):
+        return str(details())[:_TEXT]
+    if isinstance(error, UnexpectedResponse):
+        try:
+            said = str(error.structured()["status"]["error"])
+        except (ValueError, KeyError, TypeError):
+            said = error.content.decode(errors="replace").strip()
+        return f"{error.status_code} {error.reason_phrase}: {said[:_TEXT]}"
+    return f"{type(error).__name__}: {error}"[: 2 * _TEXT]

@@ -31,7 +31,7 @@ class FlatIndex:
     @classmethod
     def load(cls, spec: IndexSpec, location: str, mmap: bool) -> FlatIndex:
         """Read or map the file that `save` wrote."""
-        return cls(spec, table.load(location, spec.code, mmap))
+        return cls(spec, table.load(location, spec.code, _meaning(spec), mmap))
 
     def __len__(self) -> int:
         """Return the number of keys."""
@@ -84,4 +84,9 @@ class FlatIndex:
 
     def save(self, location: str) -> None:
         """Write one file."""
-        self._table.save(location)
+        self._table.save(location, _meaning(self._spec))
+
+
+def _meaning(spec: IndexSpec) -> str:
+    """Return what is not seen in the codes themselves."""
+    return f"{spec.code.format} compared by {spec.metric}"

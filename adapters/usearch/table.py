@@ -1,4 +1,8 @@
-"""Codes and keys in two NumPy arrays, and in one file: two `.npy` images, keys first."""
+"""Codes and keys in two NumPy arrays, and in one file: their `.npy` images, and what they are.
+
+The keys come first. Last, as a text in an array of its own, stands what the codes mean; files of
+earlier versions end with the codes.
+"""
 
 from __future__ import annotations
 
@@ -59,11 +63,12 @@ class Table:
         rows = self.keys.find(keys)
         return rows[rows >= 0]
 
-    def save(self, location: str) -> None:
-        """Write the file."""
+    def save(self, location: str, meaning: str) -> None:
+        """Write the file; `meaning` is what `load` has to be told."""
         with Path(location).open("wb") as file:
             np.save(file, self.keys.view, allow_pickle=False)
             np.save(file, self.codes, allow_pickle=False)
+            np.save(file, np.array(meaning), allow_pickle=False)
 
     def _own(self) -> None:
         if self._mapped:
@@ -71,8 +76,11 @@ class Table:
             self._mapped = False
 
 
-def load(location: str, code: CodeSpec, mmap: bool) -> Table:
-    """Read or map what `save` wrote; raises CorruptIndexError if it is not whole, or not `code`."""
+def load(location: str, code: CodeSpec, meaning: str, mmap: bool) -> Table:
+    """Read or map what `save` wrote.
+
+    Raises CorruptIndexError if it is not whole, not `code`, or has another `meaning`.
+    """
     path = Path(location)
     try:
         with path.open("rb") as file:
@@ -83,12 +91,26 @@ def load(location: str, code: CodeSpec, mmap: bool) -> Table:
             raise ValueError(f"it holds {dtype} codes of shape {shape}")
         if keys.dtype != np.int64 or keys.shape != shape[:1]:
             raise ValueError(f"it holds {keys.dtype} keys of shape {keys.shape}, codes {shape}")
-        size = offset + shape[0] * code.row_bytes
-        if path.stat().st_size != size:
-            raise ValueError(f"it has {path.stat().st_size} bytes, not {size}")
+        _check_end(path, offset + shape[0] * code.row_bytes, meaning)
     except (ValueError, EOFError, OSError, MemoryError, OverflowError) as error:
         raise CorruptIndexError(f"{location} is not a table of codes: {error}") from error
     return Table(KeyColumn(keys), _codes(path, dtype, offset, shape, mmap), mmap)
+
+
+def _check_end(path: Path, end: int, meaning: str) -> None:
+    """Raise ValueError unless there is nothing behind the codes, or what they should mean."""
+    size = path.stat().st_size
+    if size < end:
+        raise ValueError(f"it has {size} bytes, not {end}")
+    if size == end:
+        return
+    with path.open("rb") as file:
+        file.seek(end)
+        found = np.load(file, allow_pickle=False)
+        if file.tell() != size:
+            raise ValueError(f"it has {size} bytes, not {file.tell()}")
+    if str(found) != meaning:
+        raise ValueError(f"it holds codes of {str(found)!r}, not of {meaning!r}")
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -107,4 +129,4 @@ def _codes(
         return np.empty(shape, dtype)  # nothing cannot be mapped
     if mmap:
         return np.memmap(path, dtype, "r", offset, shape)
-    return np.fromfile(path, dtype, offset=offset).reshape(shape)
+    return np.fromfile(path, dtype, shape[0] * shape[1], offset=offset).reshape(shape)

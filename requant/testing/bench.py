@@ -111,6 +111,10 @@ class Bench:
         else:
             backend.flush()
         backend.close()
+        row = self.backend.capabilities.find(spec.code.format, spec.index_type)
+        if mmap and self.backend.capabilities.mmap and row is not None and not row.mmap:
+            with pytest.warns(UserWarning, match="cannot be mapped"):
+                return self._kept(making.open(self.backend, spec, where, mmap=True))
         return self._kept(making.open(self.backend, spec, where, mmap=mmap))
 
     def approve(self, backend: Backend, judge: Judge, queries: Codes, k: int = 10) -> None:

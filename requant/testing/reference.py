@@ -68,7 +68,7 @@ class Rows:
         """Write one file."""
         keys, codes = self.arrays()
         with open(location, "wb") as file:  # noqa: PTH123 - np.savez appends a suffix to a path
-            np.savez(file, keys=keys, codes=codes, metric=np.array(self._spec.metric))
+            np.savez(file, keys=keys, codes=codes, meaning=np.array(_meaning(self._spec)))
 
     def arrays(self) -> tuple[Keys, Codes]:
         """Return all keys and codes."""
@@ -110,10 +110,14 @@ class ReferenceBackend(LocalBackend[Rows]):
         index = cls.create(spec)
         try:
             with np.load(location, allow_pickle=False) as file:
-                keys, codes, metric = file["keys"], file["codes"], str(file["metric"])
+                keys, codes, meaning = file["keys"], file["codes"], str(file["meaning"])
         except (OSError, ValueError, KeyError) as error:
             raise CorruptIndexError(f"{location} is not a reference index: {error}") from error
-        if metric != spec.metric or codes.shape[1:] != (spec.code.width,):
-            raise CorruptIndexError(f"{location} holds {codes.shape} codes for {metric}")
+        if meaning != _meaning(spec) or codes.shape[1:] != (spec.code.width,):
+            raise CorruptIndexError(f"{location} holds {codes.shape} codes of {meaning}")
         index.upsert(keys, codes)
         return index
+
+
+def _meaning(spec: IndexSpec) -> str:
+    return f"{spec.code.format} by {spec.metric}"

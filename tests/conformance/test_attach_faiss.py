@@ -245,3 +245,38 @@ def test_a_stamp_tells_of_lists_in_another_file(tmp_path: Path) -> None:
     lists.write_bytes(data)
     with attached(path) as found:
         assert found.stamp() != stamp
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mmap", [True, False])
+def test_a_file_cut_by_a_few_bytes_is_refused(tmp_path: Path, kind: str, mmap: bool) -> None:
+    path = tmp_path / "i.faiss"
+    faiss.write_index(made(kind), str(path))
+    whole = path.read_bytes()
+    for cut in (*range(1, 14), 40):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(CorruptIndexError):
+            FaissBackend.attach(str(path), {"mmap": mmap})
+
+
+@pytest.mark.parametrize("kind", ["IndexBinaryFlat", "IndexBinaryIVF", "IndexBinaryHNSW"])
+def test_a_file_of_bits_cut_by_a_few_bytes_is_refused(tmp_path: Path, kind: str) -> None:
+    inner = {
+        "IndexBinaryFlat": lambda: faiss.IndexBinaryFlat(D),
+        "IndexBinaryIVF": lambda: faiss.IndexBinaryIVF(faiss.IndexBinaryFlat(D), D, 4),
+        "IndexBinaryHNSW": lambda: faiss.IndexBinaryHNSW(D, 8),
+    }[kind]()
+    if kind == "IndexBinaryIVF":
+        inner.cp.min_points_per_centroid = 1
+        inner.train(BITS)
+    index = inner if kind == "IndexBinaryIVF" else faiss.IndexBinaryIDMap(inner)
+    index.add_with_ids(BITS, IDS)
+    path = tmp_path / "i.faiss"
+    faiss.write_index_binary(index, str(path))
+    with attached(path, metric="cosine") as found:
+        assert len(found) == N
+    whole = path.read_bytes()
+    for cut in (*range(1, 14), 40):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(CorruptIndexError):
+            FaissBackend.attach(str(path), {})

@@ -1,5 +1,8 @@
 """What only FAISS has: files for plain FAISS, tombstones, lists, the fast-scan layout."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faiss
@@ -8,6 +11,7 @@ import pytest
 
 from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.adapters.faiss import FaissBackend, fastscan
+from requant.adapters.faiss import backend as faiss_backend
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.codes import CodeSpec, level_values
 from requant.quantizers.errors import InputError
@@ -120,6 +124,66 @@ def test_a_mapped_index_moves_into_memory_on_the_first_write(tmp_path, format):
     Judge(spec, judge.keys[1:], judge.codes[1:]).holds(mapped)
 
 
+def test_a_mapped_index_whose_file_was_replaced_is_copied(tmp_path):
+    backend, judge = filled(spec_of("int8"))
+    backend.flush(str(tmp_path / "index"))
+    mapped = FaissBackend.open(judge.spec, str(tmp_path / "index"), mmap=True)
+    other, _ = filled(spec_of("int8"), 40)
+    other.flush(str(tmp_path / "other"))
+    (tmp_path / "other").replace(tmp_path / "index")
+    mapped.delete(judge.keys[:1])
+    Judge(judge.spec, judge.keys[1:], judge.codes[1:]).holds(mapped)
+    gone = FaissBackend.open(judge.spec, str(tmp_path / "index"), mmap=True)
+    (tmp_path / "index").unlink()
+    gone.delete(judge.keys[:1])
+    assert len(gone) == 39
+
+
+PEAK = """
+import resource, sys
+import numpy as np
+from requant.adapters.faiss import FaissBackend
+from requant.adapters.protocol import IndexSpec
+from requant.testing.data import code_spec
+index = FaissBackend.open(IndexSpec(code_spec("int8", 1024), "l2"), sys.argv[1], mmap=True)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+index.delete(np.array([7]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux")
+def test_the_first_write_to_a_mapped_index_takes_its_room_once(tmp_path):
+    spec = spec_of("int8", dim=1024)
+    backend = FaissBackend.create(spec)
+    for start in range(0, 80_000, 20_000):
+        backend.upsert(np.arange(start, start + 20_000), np.zeros((20_000, 1024), np.int8))
+    backend.flush(str(tmp_path / "index"))
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "index")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    data = (tmp_path / "index").stat().st_size / 1024
+    assert float(done.stdout) < 1.5 * data
+
+
+@pytest.mark.parametrize("format", ["int2", "native"])
+@pytest.mark.parametrize("index_type", ["flat", "ivf"])
+def test_a_map_that_cannot_be_is_told(tmp_path, format, index_type):
+    backend, judge = filled(spec_of(format, index_type))
+    backend.flush(str(tmp_path / "index"))
+    with pytest.warns(UserWarning, match=f"{format}/{index_type} index in blocks, which cannot"):
+        read = FaissBackend.open(judge.spec, str(tmp_path / "index"), mmap=True)
+    assert len(read) == 300
+
+
+@pytest.mark.parametrize("other", ["SQfp16", "SQ8_direct", "PQ64x8", "SQ4", "HNSW8,SQ8"])
+def test_a_file_of_another_factory_is_refused(tmp_path, other):
+    backend, _ = filled(spec_of("native", factory="SQ8"))
+    backend.flush(str(tmp_path / "index"))
+    index_type = "hnsw" if "HNSW" in other else "flat"
+    with pytest.raises(CorruptIndexError):
+        FaissBackend.open(spec_of("native", index_type, factory=other), str(tmp_path / "index"))
+
+
 def memory_of(backend):
     inner = inside.structure_of(backend).inner
     return inner.xb if isinstance(inner, faiss.IndexBinary) else inner.codes
@@ -142,6 +206,70 @@ def test_dead_nodes_are_buried_until_a_fifth_is_dead(tmp_path):
     judge.holds(backend)
     queries = make_queries(spec.code, 10)
     assert judge.rules(backend.search(queries, 20), queries, 20) > 0.9
+
+
+@pytest.mark.parametrize("format", ["int8", "binary", "native"])
+def test_a_graph_is_made_anew_while_others_search_and_write(monkeypatch, format):
+    """Whoever searches or writes meanwhile does not wait, and nothing of it is lost."""
+    spec = spec_of(format, "hnsw", "hamming" if format == "binary" else "l2")
+    codes, keys = make_codes(spec.code, 3000), make_keys(3000)
+    backend = FaissBackend.create(spec, sample=codes)
+    backend.upsert(keys[:1000], codes[:1000])
+    queries, done, build = make_queries(spec.code, 5), [], faiss_backend.successor_of
+
+    def meanwhile():
+        judge = Judge(spec, keys[300:1000], codes[300:1000])
+        assert judge.rules(backend.search(queries, 20), queries, 20) > 0.5
+        backend.upsert(keys[1000:], codes[1000:])
+        backend.upsert(keys[900:1000], codes[:100])
+        assert backend.delete(keys[300:350]) == 50
+        done.append(len(backend))
+
+    def building(*arguments):
+        successor = build(*arguments)
+        if not done:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(meanwhile).result(60)
+        return successor
+
+    monkeypatch.setattr(faiss_backend, "successor_of", building)
+    backend.delete(keys[:300])
+    assert done == [2650]
+    held = np.r_[codes[350:900], codes[:100], codes[1000:]]
+    judge = Judge(spec, keys[350:], held)
+    judge.holds(backend)
+    assert judge.rules(backend.search(queries, 20), queries, 20) > 0.5
+    assert inside.structure_of(backend).dead == 150
+    assert backend.delete(keys[350:]) == 2650
+    assert len(backend) == inside.structure_of(backend).inner.ntotal == 0
+
+
+def test_an_export_ends_where_a_graph_is_made_anew(monkeypatch):
+    backend, judge = filled(spec_of("int8", "hnsw"))
+    build, exports = faiss_backend.successor_of, []
+
+    def building(*arguments):
+        export = backend.export(50)
+        exports.append((export, next(export)))
+        return build(*arguments)
+
+    monkeypatch.setattr(faiss_backend, "successor_of", building)
+    backend.delete(judge.keys[:100])
+    with pytest.raises(EngineError, match="written to"):
+        list(exports[0][0])
+
+
+def test_a_write_is_accepted_although_the_index_is_closed_meanwhile(monkeypatch):
+    backend, judge = filled(spec_of("int8", "hnsw"))
+    build = faiss_backend.successor_of
+
+    def building(*arguments):
+        successor = build(*arguments)
+        backend.close()
+        return successor
+
+    monkeypatch.setattr(faiss_backend, "successor_of", building)
+    assert backend.delete(judge.keys[:100]) == 100
 
 
 @pytest.mark.parametrize("format", ["float32", "binary"])

@@ -7,6 +7,7 @@ import pytest
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.lancedb import LancedbBackend
+from requant.adapters.lancedb import search as search_module
 from requant.adapters.lancedb.place import place_of
 from requant.adapters.protocol import IndexSpec
 from requant.quantizers.errors import InputError, UnsupportedError
@@ -91,8 +92,10 @@ def test_small_tables_have_no_index(tmp_path):
     assert index_of(tmp_path / "index") == {}
 
 
-def test_a_large_key_set_is_filtered_afterwards(tmp_path, monkeypatch):
+@pytest.mark.parametrize("most", [0, 2000])
+def test_a_large_key_set_is_filtered_or_asked_for_in_parts(tmp_path, monkeypatch, most):
     monkeypatch.setattr(inside.LANCEDB_LONGEST_LIST, 50)
+    monkeypatch.setattr(inside.LANCEDB_MOST_MORE, most)
     for spec in (spec_of("float32", "ivf"), spec_of("binary", metric="hamming")):
         backend, judge = filled(spec, tmp_path / spec.code.format)
         queries = make_queries(spec.code, 70)
@@ -104,6 +107,28 @@ def test_a_large_key_set_is_filtered_afterwards(tmp_path, monkeypatch):
         found = backend.search(queries[:1], 1, among=judge.keys[300:400], codes=True)
         at = np.searchsorted(judge.keys, found.keys[0, 0])
         np.testing.assert_array_equal(found.codes[0, 0], judge.codes[at])
+
+
+def test_no_search_asks_for_the_whole_table(tmp_path, monkeypatch):
+    """Where the allowed keys are far from the query, they are asked for by name."""
+    monkeypatch.setattr(inside.LANCEDB_LONGEST_LIST, 100)
+    monkeypatch.setattr(inside.LANCEDB_MOST_MORE, 150)
+    asked, ask = [], search_module.replace
+    spec = spec_of("float32")
+    backend, judge = filled(spec, tmp_path, 1000)
+    queries = make_queries(spec.code, 3)
+    distances = np.linalg.norm(judge.codes - queries[0], axis=1)
+    far = judge.keys[np.sort(np.argsort(distances)[-250:])]
+
+    def noting(wish, **changed):
+        asked.append(changed.get("k", wish.k))
+        return ask(wish, **changed)
+
+    monkeypatch.setattr(search_module, "replace", noting)
+    found = backend.search(queries, 9, among=far, codes=True)
+    judge.is_exact(found, queries, 9, far)
+    np.testing.assert_array_equal(found.codes, judge.codes[np.searchsorted(judge.keys, found.keys)])
+    assert max(asked) <= 150
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from moto.s3.responses import S3Response
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.lancedb import LancedbBackend
@@ -64,6 +65,29 @@ def test_writers_in_threads_lose_nothing(storage):
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write, handles))
     Judge(spec, keys, codes).holds(handles[0])
+
+
+def test_a_store_that_ignores_conditions_is_refused(monkeypatch):
+    put = S3Response.put_object
+
+    def ignoring(self):
+        self.headers = {
+            name: value for name, value in self.headers.items() if name.lower() != "if-none-match"
+        }
+        return put(self)
+
+    monkeypatch.setattr(S3Response, "put_object", ignoring)
+    with running_object_storage() as server:
+        spec = spec_of(server.options)
+        with pytest.raises(EngineError, match="ignores If-None-Match"):
+            LancedbBackend.create(spec, where("careless"))
+        assert server.keys("some/prefix/careless") == []
+
+
+def test_a_store_that_keeps_conditions_is_left_clean(storage):
+    LancedbBackend.create(spec_of(storage.options), where("careful")).close()
+    assert {key.split("/")[2] for key in storage.keys("some/prefix/careful")} == {"careful.lance"}
+    LancedbBackend.drop(spec_of(storage.options), where("careful"))
 
 
 def test_a_lost_manifest_is_noticed(storage):

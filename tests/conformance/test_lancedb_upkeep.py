@@ -55,6 +55,43 @@ def test_old_versions_are_cleaned_up(tmp_path):
     Judge(spec, np.arange(10), codes).holds(backend)
 
 
+def test_many_small_writes_leave_few_files_however_young(tmp_path):
+    spec = spec_of(most_versions=20)
+    backend, codes = created(tmp_path, spec), make_codes(spec.code, 300)
+    for row in range(300):
+        backend.upsert(np.array([row]), codes[row : row + 1])
+    assert len(files(tmp_path, "_versions/*.manifest")) < 100
+    assert len([path for path in files(tmp_path, "**/*") if path.is_file()]) < 350
+    backend.flush()
+    Judge(spec, np.arange(300), codes).holds(backend)
+
+
+def test_an_export_keeps_the_version_that_it_reads(tmp_path):
+    spec = spec_of(most_versions=1)
+    backend, codes = created(tmp_path, spec), make_codes(spec.code, 3000)
+    backend.upsert(np.arange(3000), codes)
+    export = backend.export(batch=10)
+    chunks = [next(export)]
+    for row in range(130):
+        backend.upsert(np.array([row]), codes[-1:])
+    chunks += list(export)
+    np.testing.assert_array_equal(np.concatenate([part for _, part in chunks]), codes)
+    for row in range(130):
+        backend.upsert(np.array([row]), codes[row : row + 1])
+    assert len(files(tmp_path, "_versions/*.manifest")) < 80
+    Judge(spec, np.arange(3000), codes).holds(backend)
+
+
+def test_large_versions_go_sooner(tmp_path, monkeypatch):
+    monkeypatch.setattr(inside.LANCEDB_ROOM, 1 << 16)
+    spec = spec_of(most_versions=1000)
+    backend, codes = created(tmp_path, spec), make_codes(spec.code, 1000)
+    for _ in range(70):
+        backend.upsert(np.arange(1000), codes)
+    assert len(files(tmp_path, "_versions/*.manifest")) < 20
+    Judge(spec, np.arange(1000), codes).holds(backend)
+
+
 @pytest.mark.parametrize("index_type", ["flat", "hnsw", "ivf"])
 def test_an_index_grows_in_parts_and_is_built_anew(tmp_path, index_type):
     spec = spec_of(index_type=index_type)

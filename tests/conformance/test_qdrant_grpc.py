@@ -5,11 +5,13 @@ from concurrent import futures
 from contextlib import contextmanager
 
 import grpc
+import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import grpc as words
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_client.grpc import collections_service_pb2_grpc, points_service_pb2_grpc
+from qdrant_client.http import models
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.protocol import IndexSpec
@@ -51,15 +53,25 @@ class Collections(collections_service_pb2_grpc.CollectionsServicer):
         self.client.delete_collection(request.collection_name)
         return words.CollectionOperationResponse(result=True)
 
+    def ListAliases(self, request, context):  # noqa: N802
+        found = [
+            words.AliasDescription(alias_name=row.alias_name, collection_name=row.collection_name)
+            for row in self.client.get_aliases().aliases
+        ]
+        return words.ListAliasesResponse(aliases=found)
+
 
 class Points(points_service_pb2_grpc.PointsServicer):
     def __init__(self, client):
-        self.client, self.failures = client, 0
+        self.client, self.failures, self.slow = client, 0, 0
+        self.orders, self.bytes, self.searches = [], [0], 0
 
     def Upsert(self, request, context):  # noqa: N802
         if self.failures:
             self.failures -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "a fault on demand")
+        self._delay(context)
+        self.orders.append(request.ordering.type if request.HasField("ordering") else None)
         points = [GrpcToRest.convert_point_struct(point) for point in request.points]
         done = self.client.upsert(request.collection_name, points)
         return words.PointsOperationResponse(result=RestToGrpc.convert_update_result(done))
@@ -75,7 +87,15 @@ class Points(points_service_pb2_grpc.PointsServicer):
         found = self.client.retrieve(request.collection_name, keys, with_vectors=vectors)
         return words.GetResponse(result=[RestToGrpc.convert_retrieved_point(r) for r in found])
 
+    def _delay(self, context):
+        if self.slow:
+            self.slow -= 1
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "a slow answer on demand")
+
     def QueryBatch(self, request, context):  # noqa: N802
+        self.searches += 1
+        self.bytes.append(request.ByteSize())
+        self._delay(context)
         asked = [GrpcToRest.convert_query_points(query) for query in request.query_points]
         plain = [query.model_copy(update={"params": None}) for query in asked]
         answers = self.client.query_batch_points(request.collection_name, plain)
@@ -186,6 +206,40 @@ def test_a_fault_that_passes(server):
     server.points.failures = 3
     with filled(spec_of(server)) as (index, judge):
         judge.holds(index)
+
+
+def test_a_slow_write_is_begun_again_and_a_slow_search_is_not(server):
+    with filled(spec_of(server)) as (index, judge):
+        server.points.slow = 1
+        index.upsert(judge.keys, judge.codes)
+        server.points.slow, server.points.searches = 1, 0
+        queries = make_queries(judge.spec.code, 3)
+        with pytest.raises(EngineError, match="no answer in time"):
+            index.search(queries, 5)
+        assert server.points.searches == 1
+        judge.is_exact(index.search(queries, 5), queries, 5)
+
+
+def test_a_filtered_batch_stays_below_the_limit_of_a_request(server):
+    with filled(spec_of(server)) as (index, judge):
+        among = np.union1d(np.arange(12_000) + (7 << 40), judge.keys[::2])
+        queries = make_queries(judge.spec.code, 150)
+        judge.is_exact(index.search(queries, 5, among=among), queries, 5, among)
+        assert max(server.points.bytes) < 4 << 20
+        assert len(server.points.bytes) > 2
+
+
+def test_an_alias_under_our_name_is_refused(server):
+    with filled(spec_of(server)) as (_, judge):
+        alias = models.CreateAlias(collection_name="notes", alias_name="other")
+        server.client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+        with pytest.raises(LocationTakenError, match="alias of the collection 'notes'"):
+            QdrantBackend.create(judge.spec, URL.replace("notes", "other"), overwrite=True)
+
+
+def test_the_order_of_writes_can_be_chosen(server):
+    with filled(spec_of(server, ordering="medium")):
+        assert server.points.orders == [words.WriteOrderingType.Medium]
 
 
 def test_a_wrong_key(server):

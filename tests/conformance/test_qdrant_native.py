@@ -13,6 +13,8 @@ import qdrant_edge as edge
 from requant.adapters.errors import EngineError
 from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import QdrantBackend, points
+from requant.adapters.qdrant.connection import Limits
+from requant.adapters.qdrant.edge import EdgeConnection
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
@@ -200,7 +202,7 @@ def test_distances_beyond_what_a_root_can_tell_are_exact(tmp_path):
 
 
 def test_key_sets_beyond_one_filter_are_asked_for_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(inside.QDRANT_AMONG, 20)
+    monkeypatch.setattr(EdgeConnection, "limits", Limits(keys=20))
     for format, metric in (("int8", "l2"), ("int8", "ip"), ("binary", "hamming")):
         index, judge = filled(tmp_path / f"{format}{metric}", spec_of(format, metric=metric))
         queries, some = make_queries(judge.spec.code, 5), judge.keys[::4]

@@ -224,7 +224,30 @@ def test_the_mark_tells_what_is_inside(tmp_path):
     mark = json.loads((tmp_path / "index" / "requant.json").read_text())
     assert mark.pop("requant") == 1
     told = {"format": "int8", "dim": 64, "metric": "l2", "index_type": "flat"}
-    assert mark == told | {"quantization": None}
+    assert mark == told | {"quantization": None, "datatype": "uint8"}
+
+
+@pytest.mark.parametrize("told", ["by the mark", "by the shard"])
+def test_a_folder_of_a_machine_that_computes_otherwise_is_refused(tmp_path, monkeypatch, told):
+    """ARM adds up halves in half precision, so that the same codes are kept as floats there."""
+    spec = IndexSpec(code_spec("int8", 64), "ip")
+    machines = iter(["aarch64", "x86_64", "aarch64"])
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    machine = next(machines)
+    index, judge = filled(tmp_path / "index", spec)
+    index.close()
+    mark = tmp_path / "index" / "requant.json"
+    if told == "by the shard":
+        known = json.loads(mark.read_text())
+        assert known.pop("datatype") == "float32"
+        mark.write_text(json.dumps(known))
+    machine = next(machines)
+    with pytest.raises(CorruptIndexError, match="datatype is 'float32', expected 'float16'"):
+        QdrantBackend.open(spec, str(tmp_path / "index"))
+    machine = next(machines)
+    index = QdrantBackend.open(spec, str(tmp_path / "index"))
+    judge.holds(index)
+    index.close()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

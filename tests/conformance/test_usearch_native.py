@@ -1,5 +1,7 @@
 """What only usearch has: files for plain usearch and NumPy, threads, headers."""
 
+import os
+
 import numpy as np
 import pytest
 from usearch.index import Index
@@ -33,13 +35,20 @@ def test_plain_usearch_opens_a_graph(tmp_path):
     np.testing.assert_array_equal(matches.distances, backend.search(queries, 5).distances)
 
 
-def test_a_flat_file_is_two_numpy_arrays(tmp_path):
+def test_a_flat_file_is_numpy_arrays(tmp_path):
     backend, judge = filled(spec_of("int8", "flat"))
     backend.flush(str(tmp_path / "index"))
     with (tmp_path / "index").open("rb") as file:
         np.testing.assert_array_equal(np.load(file), judge.keys)
         np.testing.assert_array_equal(np.load(file), judge.codes)
+        end = file.tell()
+        assert str(np.load(file)) == "int8 compared by l2"
         assert not file.read()
+    # Earlier versions ended here.
+    os.truncate(tmp_path / "index", end)
+    old = UsearchBackend.open(judge.spec, str(tmp_path / "index"))
+    judge.holds(old)
+    old.close()
 
 
 @pytest.mark.parametrize("index_type", ["flat", "hnsw"])

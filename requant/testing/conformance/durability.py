@@ -56,6 +56,19 @@ class Durability(Bench):
         with pytest.raises(CorruptIndexError):
             making.open(self.backend, other, self.location())
 
+    def test_another_kind_is_refused(self, case: Case) -> None:
+        """So is one opened under any other metric, code format or index type that there is."""
+        backend, judge = self.filled(case, 20)
+        self.reopened(backend).close()
+        for row in self.backend.capabilities.supports:
+            for metric in row.metrics:
+                other = self.spec(Case(row, metric, case.dim))
+                if other == judge.spec:
+                    continue
+                with pytest.raises(CorruptIndexError):
+                    self._kept(making.open(self.backend, other, self.location()))
+        judge.holds(self._kept(making.open(self.backend, judge.spec, self.location())))
+
     def test_what_stands_there_is_not_touched(self, live: Case) -> None:
         """A live index is not created over another one, unless that may be replaced."""
         backend, judge = self.filled(live, 20)
