@@ -249,3 +249,18 @@ def test_a_server_that_hangs_up_is_a_store_error_and_no_end(empty_postgres, tmp_
         with pytest.raises(StoreError, match="cannot read"):
             notes.search(np.ones(8))
         assert notes.search(np.ones(8))[0].id == "a"
+
+
+def test_a_rollback_undoes_what_a_first_savepoint_kept(any_db):
+    """The driver of SQLite begins a transaction at a write; a savepoint before it would commit."""
+    notes = any_db.create_collection("notes", 8)
+    with any_db.engine.connect() as connection:
+        transaction = connection.begin()
+        with connection.begin_nested():
+            notes.upsert(range(5), vectors(5), connection=connection)
+        assert len(notes) == 0
+        transaction.rollback()
+    assert len(notes) == 0
+    with any_db.engine.begin() as connection, connection.begin_nested():
+        notes.upsert(range(5), vectors(5), connection=connection)
+    assert len(notes) == 5

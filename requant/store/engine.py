@@ -254,7 +254,18 @@ def _refuse_memory(url: sa.URL) -> None:
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, max_overflow=_NO_LIMIT)
     sa.event.listen(engine, "connect", _set_up_sqlite)
+    sa.event.listen(engine, "savepoint", _begin_before_savepoint)
     return engine
+
+
+def _begin_before_savepoint(connection: sa.Connection, _name: str) -> None:
+    """Begin the transaction that the driver begins at a write only, a savepoint or not.
+
+    Without it, what was released from a first savepoint is committed, and a rollback comes late.
+    """
+    raw: Any = connection.connection.driver_connection
+    if not raw.in_transaction:
+        raw.execute("BEGIN")
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
