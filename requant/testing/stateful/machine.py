@@ -26,7 +26,6 @@ from requant.testing.stateful.strategies import (
     INDEXES,
     NUMBERS,
     POOL,
-    SAVEPOINTS,
     SEEDS,
     WHO,
     Change,
