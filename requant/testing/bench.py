@@ -37,9 +37,9 @@ class Bench:
     """What an engine's test class says about itself, and what the tests need from it.
 
     `params` are engine parameters by index type, to keep small tests fast, and `coarse_params`
-    those with which 3,000 items are a graph or lists that little effort is not enough for; `floor` is the recall
-    below which a row that is not exact fails, `native_floor` that of an engine's own compression;
-    `dims` are the dimensions that answers are tested in.
+    those with which 3,000 items are a graph or lists that little effort is not enough for; `floor`
+    is the recall below which a row that is not exact fails, `native_floor` that of an engine's own
+    compression; `dims` are the dimensions that answers are tested in.
     """
 
     backend: ClassVar[type[Backend]]
