@@ -1,4 +1,7 @@
-"""kill -9 at any moment: the database opens, and its indexes hold exactly what is stored."""
+"""kill -9 at any moment: the database opens, and its indexes hold exactly what is stored.
+
+100 kills here; tests/torture has a thousand more.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +43,15 @@ LIVE = [("lancedb", "int8", "flat"), ("qdrant", "binary", "flat")]
 
 @pytest.mark.parametrize(
     ("run", "indexes"),
-    [*((run, FILES) for run in range(5)), *((run, LIVE) for run in range(3))],
+    [*((run, FILES) for run in range(6)), *((run, LIVE) for run in range(4))],
     ids=lambda value: value if isinstance(value, int) else value[0][0],
 )
 def test_killed_at_random_moments(tmp_path, run, indexes):
+    kill_and_look(tmp_path, run, indexes)
+
+
+def kill_and_look(tmp_path, run, indexes):
+    """Kill a process that writes KILLS_EACH times, and compare everything each time."""
     chance = random.Random(run)
     path = tmp_path / "x"
     with requant.open(path) as db:

@@ -232,3 +232,18 @@ def test_engines_in_memory_are_refused():
         with pytest.raises(InputError, match=r'use requant.open\(":memory:"\)'):
             requant.open(engine, folder="never")
         engine.dispose()
+
+
+def test_a_rollback_undoes_what_a_first_savepoint_kept(any_db):
+    """The driver of SQLite begins a transaction at a write; a savepoint before it would commit."""
+    notes = any_db.create_collection("notes", 8)
+    with any_db.engine.connect() as connection:
+        transaction = connection.begin()
+        with connection.begin_nested():
+            notes.upsert(range(5), vectors(5), connection=connection)
+        assert len(notes) == 0
+        transaction.rollback()
+    assert len(notes) == 0
+    with any_db.engine.begin() as connection, connection.begin_nested():
+        notes.upsert(range(5), vectors(5), connection=connection)
+    assert len(notes) == 5

@@ -100,8 +100,9 @@ def _query(
     if exact or plan.index is None:
         query = query.bypass_vector_index()
     elif plan.spec.index_type == "ivf":
-        # More than the least number are read only where they are needed for k answers.
-        query = query.maximum_nprobes(0).minimum_nprobes(wish.effort or plan.nprobes)
+        # So many and no more: with a larger maximum, LanceDB reads all of them. Where they hold too
+        # few, `_complete` asks once more.
+        query = query.nprobes(wish.effort or plan.nprobes)
     else:
         # LanceDB splits a partition that has grown.
         query = query.nprobes(EVERY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,13 +36,15 @@ class Case:
 class Bench:
     """What an engine's test class says about itself, and what the tests need from it.
 
-    `params` are engine parameters by index type, to keep small tests fast; `floor` is the recall
-    below which a row that is not exact fails, `native_floor` that of an engine's own compression;
-    `dims` are the dimensions that answers are tested in.
+    `params` are engine parameters by index type, to keep small tests fast, and `coarse_params`
+    those with which 3,000 items are a graph or lists that little effort is not enough for; `floor`
+    is the recall below which a row that is not exact fails, `native_floor` that of an engine's own
+    compression; `dims` are the dimensions that answers are tested in.
     """
 
     backend: ClassVar[type[Backend]]
     params: ClassVar[Mapping[IndexType, Mapping[str, Any]]] = {}
+    coarse_params: ClassVar[Mapping[IndexType, Mapping[str, Any]]] = {}
     floor: ClassVar[float] = 0.85
     native_floor: ClassVar[float] = 0.5
     dims: ClassVar[tuple[int, ...]] = (6, 7, 64, 384, 1025)
@@ -65,12 +68,20 @@ class Bench:
             if name in metafunc.fixturenames:
                 metafunc.parametrize(name, values, ids=str)
 
+    @contextmanager
+    def at(self, folder: Path) -> Iterator[None]:
+        """Work in `folder`, and close in the end what was opened."""
+        self.folder, self._opened, self._made = folder, [], 0
+        try:
+            yield
+        finally:
+            for backend in self._opened:
+                backend.close()
+
     @pytest.fixture(autouse=True)
     def _workplace(self, tmp_path: Path) -> Iterator[None]:
-        self.folder, self._opened, self._made = tmp_path, [], 0
-        yield
-        for backend in self._opened:
-            backend.close()
+        with self.at(tmp_path):
+            yield
 
     def location(self) -> str:
         """Where the index made last is kept; override it for a server."""
@@ -84,7 +95,10 @@ class Bench:
 
     def make(self, case: Case, sample: Codes | None = None) -> Backend:
         """Return an empty index; `sample` is what it may learn from."""
-        spec = self.spec(case)
+        return self.made(self.spec(case), sample)
+
+    def made(self, spec: IndexSpec, sample: Codes | None = None) -> Backend:
+        """The same of any spec."""
         if sample is None or not len(sample):
             sample = make_codes(spec.code, 200, seed=9)
         self._made += 1

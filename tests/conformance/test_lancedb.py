@@ -10,6 +10,10 @@ from tests.object_storage import BUCKET, running_object_storage
 
 _DECLARED = LancedbBackend.capabilities
 _LEAST = {"index_from": 256}
+_COARSE = {
+    "hnsw": {**_LEAST, "index_options": {"m": 4, "ef_construction": 20}},
+    "ivf": {**_LEAST, "index_options": {"num_partitions": 120}},
+}
 
 
 def _only(*rows):
@@ -21,6 +25,7 @@ def _only(*rows):
 
 class TestLancedb(BackendConformance):
     backend = LancedbBackend
+    coarse_params = _COARSE
     dims = (7, 64, 1025)
 
 
@@ -39,6 +44,7 @@ class Indexed(LancedbBackend):
 class TestLancedbIndexed(BackendConformance):
     backend = Indexed
     params = {"flat": _LEAST, "hnsw": _LEAST, "ivf": _LEAST}  # noqa: RUF012
+    coarse_params = _COARSE
     dims = (6, 384)
 
     @pytest.mark.skip("three graphs of up to 100,000 nodes take minutes")

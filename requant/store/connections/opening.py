@@ -154,7 +154,18 @@ def _sqlite_engine(url: sa.URL, durable: bool) -> sa.Engine:
         cursor.close()
 
     sa.event.listen(engine, "connect", set_up)
+    sa.event.listen(engine, "savepoint", _begin_before_savepoint)
     return engine
+
+
+def _begin_before_savepoint(connection: sa.Connection, _name: str) -> None:
+    """Begin the transaction that the driver begins at a write only, a savepoint or not.
+
+    Without it, what was released from a first savepoint is committed, and a rollback comes late.
+    """
+    raw: Any = connection.connection.driver_connection
+    if not raw.in_transaction:
+        raw.execute("BEGIN")
 
 
 def _commit_synchronously(connection: Any, _record: object) -> None:

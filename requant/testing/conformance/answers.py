@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from requant.adapters.protocol import Candidates
+from requant.adapters.protocol import Candidates, IndexSpec
 from requant.quantizers.errors import InputError, UnsupportedError
 from requant.testing.bench import Bench, Case
-from requant.testing.data import make_codes, make_keys, make_queries
+from requant.testing.data import code_spec, make_codes, make_keys, make_queries
 from requant.testing.judge import Judge
 
 
@@ -87,6 +87,25 @@ class Answers(Bench):
         assert judge.rules(found, queries, 10) >= least
         with pytest.raises(InputError):
             backend.search(queries, 10, effort=0)
+
+    def test_effort_is_spent(self, row: Case) -> None:
+        """A graph or lists that may look at little find something else than with much effort."""
+        kind = row.support.index_type
+        if kind == "flat" or row.support.exact:
+            pytest.skip("looks at everything")
+        code = code_spec(row.support.format, 32)
+        params = {**self.params.get(kind, {}), **self.coarse_params.get(kind, {})}
+        judge = Judge(
+            IndexSpec(code, row.metric, kind, params), make_keys(3000), make_codes(code, 3000)
+        )
+        backend = self.made(judge.spec, judge.codes)
+        backend.upsert(judge.keys, judge.codes)
+        backend = self.reopened(backend)  # an engine may build its structure when it flushes
+        queries = make_queries(code, 60)
+        little, much = (backend.search(queries, 10, effort=effort) for effort in (1, 1000))
+        least, most = (judge.rules(found, queries, 10) for found in (little, much))
+        assert not np.array_equal(little.keys, much.keys), f"recall {least:.3f} with any effort"
+        assert least <= most
 
     def test_key_set(self, case: Case) -> None:
         """A key set is searched alone, or refused where the row does not declare it."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from requant.adapters.protocol import Backend
+from requant.adapters.protocol import Backend, Candidates, Keys
 from requant.quantizers.arrays import Codes
 from requant.testing.bench import Bench, Case
 from requant.testing.data import make_codes, make_keys, make_queries
@@ -43,6 +43,41 @@ class Sharing(Bench):
             assert all(reader.result() for reader in readers)
         whole.holds(backend)
         self.approve(backend, whole, make_queries(code, 10))
+
+    def test_threads_that_ask_different_things(self, row: Case) -> None:
+        """Each thread gets the answer to its own question, whatever others ask meanwhile.
+
+        Seen by the distances: equally near keys may come in any order.
+        """
+        backend, judge = self.filled(row, 400)
+        pushed = row.support.key_sets
+        questions: list[tuple[Codes, int, Keys | None, int | None]] = [
+            (make_queries(judge.spec.code, 1 + seed, seed), 5 + seed, among, effort)
+            for seed, (among, effort) in enumerate(
+                [
+                    (None, None),
+                    (None, 3),
+                    (judge.keys[::3] if pushed else None, None),
+                    (None, 300),
+                ]
+            )
+        ]
+
+        def ask(question: tuple[Codes, int, Keys | None, int | None]) -> Candidates:
+            queries, k, among, effort = question
+            return backend.search(queries, k, among=among, effort=effort)
+
+        alone, started = [ask(question) for question in questions], threading.Barrier(4)
+
+        def insist(number: int) -> None:
+            started.wait(30)
+            for _ in range(25):
+                found = ask(questions[number])
+                np.testing.assert_array_equal(found.distances, alone[number].distances)
+
+        with ThreadPoolExecutor(4) as pool:
+            for asking in [pool.submit(insist, number) for number in range(4)]:
+                asking.result()
 
     def test_fork(self, row: Case) -> None:
         """A child either works with the index, if that is declared, or gets a ForkedError."""
