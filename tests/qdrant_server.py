@@ -109,7 +109,7 @@ class QdrantServer:
                 self._cuts -= 1
                 return None
             if self.mangle is not None:
-                reply = reply[0], self.mangle(self.requests[-1], _plain(reply[1]))
+                reply = reply[0], self.mangle(self.requests[-1], plain(reply[1]))
         if method == "PUT" and path.endswith("/points"):
             time.sleep(self.slow_writes)
         return reply
@@ -157,7 +157,7 @@ class QdrantServer:
         if method == "PATCH":
             changed = models.UpdateCollection.model_validate(body)
             return self._client.update_collection(name, metadata=changed.metadata)
-        info = _plain(self._client.get_collection(name))
+        info = plain(self._client.get_collection(name))
         # Local mode forgets this.
         info["config"]["quantization_config"] = self._created.get(name, {}).get(
             "quantization_config"
@@ -203,7 +203,7 @@ def _scroll(client: QdrantClient, name: str, body: Any) -> Any:
     points, after = client.scroll(
         name, limit=wanted.limit or 10, offset=wanted.offset, with_payload=False, with_vectors=True
     )
-    return {"points": _plain(points), "next_page_offset": after}
+    return {"points": plain(points), "next_page_offset": after}
 
 
 def _count(client: QdrantClient, name: str, body: Any) -> Any:
@@ -249,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, result: Any) -> None:
         good = status == 200
-        told = {"result": _plain(result) if good else None, "time": 0.0}
+        told = {"result": plain(result) if good else None, "time": 0.0}
         told["status"] = "ok" if good else {"error": str(result)}
         content = json.dumps(told).encode()
         self.send_response(status)
@@ -262,9 +262,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay quiet."""
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
