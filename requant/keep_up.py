@@ -26,7 +26,7 @@ class KeepUp:
         self._following = following
         self._seconds = seconds
         self._stopped = threading.Event()
-        self.share = threading.Lock()
+        self.share: threading.Lock = threading.Lock()
         self._told: set[str] = set()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="requant keep_up", daemon=True)

@@ -66,7 +66,7 @@ class ClientConnection:
     def __init__(self, client: Any, name: str, call: Caller, manner: Manner) -> None:
         """Take over a client."""
         self.client = client
-        self.limits = manner.limits
+        self.limits: Limits = manner.limits
         self._name = name
         self._call = call
         self._manner = manner

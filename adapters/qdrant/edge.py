@@ -32,7 +32,7 @@ class EdgeConnection:
     sharing: Sharing = "readers"
     alone = True
     optimizes = True
-    limits = Limits()
+    limits: Limits = Limits()
 
     def __init__(self, shard: Any, lock: folder.FolderLock, path: Path, size: int) -> None:
         """Take over a shard of vectors of `size`; it stays ours until it is closed."""

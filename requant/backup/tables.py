@@ -18,7 +18,7 @@ _NUMBERED = ("requant_collections", "requant_indexes")
 Pages = Callable[[sa.Select[Any], int], Iterator[Sequence[sa.Row[Any]]]]
 Done = Callable[[int], None]
 
-files = sa.Table(
+files: sa.Table = sa.Table(
     "requant_backup_files",
     sa.MetaData(),
     sa.Column("index_id", sa.BigInteger, primary_key=True, autoincrement=False),

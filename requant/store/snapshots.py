@@ -46,7 +46,7 @@ class Snapshots:
         self._sql = sql
         self._tables = tables
         self._keep = keep
-        self.may_be_cut = sql.name != "sqlite"
+        self.may_be_cut: bool = sql.name != "sqlite"
         self._idle: list[tuple[sa.Connection, Reader]] = []
         driver: Any = engine.dialect.loaded_dbapi
         self.failures: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, driver.Error)

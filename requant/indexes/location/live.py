@@ -43,7 +43,7 @@ class LiveLocation:
         self._workspace = workspace
         self._owner = owner
         self._row = row
-        self.own = row.config.url is None
+        self.own: bool = row.config.url is None
         place = "folder" if row.config.url is None else "server"
         self.readable: bool = (
             place in registry.load(row.config.engine).capabilities.read_only
