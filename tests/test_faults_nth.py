@@ -44,17 +44,10 @@ def test_of_an_export(files_child, format):
     assert list(nth.strike(*files_child, task("export", nth.FAISS, format), samples=8))
 
 
-# Not strict: which operation hits it depends on LanceDB's own threads.
-DEAD = pytest.mark.xfail(
-    raises=AssertionError,
-    reason="a full disk can leave a LanceDB folder that is refused with EngineError, not rebuilt",
-)
-
-
 @pytest.mark.parametrize("what", ["publish", "migrate"])
 @pytest.mark.parametrize(
     "index",
-    [pytest.param(nth.LANCEDB, marks=DEAD, id="lancedb"), pytest.param(nth.QDRANT, id="qdrant")],
+    [pytest.param(nth.LANCEDB, id="lancedb"), pytest.param(nth.QDRANT, id="qdrant")],
 )
 def test_of_a_live_engine(live_child, what, index):
     assert list(nth.strike(*live_child, task(what, index), samples=87))

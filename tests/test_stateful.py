@@ -31,13 +31,11 @@ class TestUsearch(StatefulConformance):
 class TestQdrant(StatefulConformance):
     engine = "qdrant"
     handles = 1  # one process opens a folder, once
-    restores = False
     examples = 15
 
 
 class TestLancedb(StatefulConformance):
     engine = "lancedb"
-    restores = False
     examples = 8
 
 

@@ -61,17 +61,28 @@ MUTANTS = [
     (SharedQueries, ReferenceBackend, "flat", "test_threads_that_ask_different_things"),
     (SharedEffort, FaissBackend, "ivf", "test_threads_that_ask_different_things"),
     (OpensAnything, ReferenceBackend, "flat", "test_another_spec_is_refused"),
+    (OpensAnything, ReferenceBackend, "flat", "test_another_kind_is_refused"),
+    (
+        OpensAnything,
+        ReferenceBackend,
+        "flat",
+        "test_another_format_of_the_same_width_is_refused",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("mutant", "engine", "kind", "name"),
     MUTANTS,
-    ids=[f"{mutant.__name__}-{engine.__name__}-{kind}" for mutant, engine, kind, _ in MUTANTS],
+    ids=[
+        f"{mutant.__name__}-{engine.__name__}-{kind}-{name}"
+        for mutant, engine, kind, name in MUTANTS
+    ],
 )
 def test_a_mutant_is_caught(tmp_path, mutant, engine, kind, name):
     """By an assertion of that case; the engine without the fault passes it."""
-    row = engine.capabilities.find("int8", kind)
+    format = "uint8" if "same_width" in name else "int8"
+    row = engine.capabilities.find(format, kind)
     case = Case(row, row.metrics[0], 64)
     run_case(engine, name, case, tmp_path / "sound")
     with pytest.raises((AssertionError, pytest.fail.Exception)):

@@ -69,6 +69,19 @@ class Durability(Bench):
                     self._kept(making.open(self.backend, other, self.location()))
         judge.holds(self._kept(making.open(self.backend, judge.spec, self.location())))
 
+    def test_another_format_of_the_same_width_is_refused(self, case: Case) -> None:
+        """Rows of as many bytes are no proof: packed bits are not small numbers."""
+        backend, judge = self.filled(case, 20)
+        self.reopened(backend).close()
+        width = judge.spec.code.width
+        for row in self.backend.capabilities.supports:
+            for dim in (width, 2 * width, 4 * width, 8 * width):
+                other = self.spec(Case(row, row.metrics[0], dim))
+                same = (other.code.width, other.code.dtype) == (width, judge.spec.code.dtype)
+                if same and other.code != judge.spec.code:
+                    with pytest.raises(CorruptIndexError):
+                        self._kept(making.open(self.backend, other, self.location()))
+
     def test_what_stands_there_is_not_touched(self, live: Case) -> None:
         """A live index is not created over another one, unless that may be replaced."""
         backend, judge = self.filled(live, 20)
