@@ -50,4 +50,4 @@ def test_of_an_export(files_child, format):
     [pytest.param(nth.LANCEDB, id="lancedb"), pytest.param(nth.QDRANT, id="qdrant")],
 )
 def test_of_a_live_engine(live_child, what, index):
-    assert list(nth.strike(*live_child, task(what, index), samples=87))
+    assert list(nth.strike(*live_child, task(what, index), samples=6))
