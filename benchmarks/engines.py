@@ -214,7 +214,7 @@ def _reupload(items: Any, name: str) -> float:
     codes = np.concatenate([codes for _, codes in parts])
     order = np.argsort(keys)
     keys, codes = keys[order], codes[order]
-    where = inside.place(items, name, f"again-{next(_numbers)}")
+    where = inside.place(items, name)
     fresh: list[Any] = []
 
     def upload() -> None:

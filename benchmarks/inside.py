@@ -27,9 +27,9 @@ def loaded(items: Collection, name: str) -> Loaded:
     return found
 
 
-def place(items: Collection, name: str, new: str) -> str:
-    """Return where the engine of index `name` would keep another, called `new`."""
+def place(items: Collection, name: str) -> str:
+    """Return where the engine of index `name` would keep another one."""
     following = items._indexes._following.values()
-    home = next(index for index in following if index.row.name == name)._home
-    where: str = home._location(new)
+    location = next(index for index in following if index.row.name == name)._location
+    where: str = location._address(location._made_up())
     return where
