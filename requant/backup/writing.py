@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import json
 import os
-import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -77,7 +77,8 @@ def _write(workspace: Workspace, partial: Path, indexes: bool, progress: Progres
     partial.touch(mode=0o600)
     if store.sql.name == "sqlite":
         with suppress(OSError):  # whoever may not read the database may not read its backup
-            shutil.copymode(store.engine.url.database or "", partial)
+            mode = stat.S_IMODE(Path(store.engine.url.database or "").stat().st_mode)
+            partial.chmod(mode | stat.S_IWUSR)  # the database itself may be only to be read
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(partial)))
     try:
         with engine.connect() as into:
