@@ -224,6 +224,21 @@ def test_a_file_that_is_written_to_after_all_is_told(filled, monkeypatch):
     db.close()
 
 
+@needs_permissions
+def test_a_backup_of_what_cannot_be_written_to(filled, tmp_path):
+    with unwritable(filled.parent), requant.open(filled, read_only=True) as db:
+        db.backup(tmp_path / "x.backup")
+    requant.restore(tmp_path / "x.backup", tmp_path / "again.db")
+    with requant.open(tmp_path / "again.db") as db:
+        assert len(db.collection("notes")) == N
+
+
+@needs_permissions
+def test_what_cannot_be_written_to_says_how_it_is_read(filled):
+    with unwritable(filled.parent), pytest.raises(StoreError, match="read_only=True"):
+        requant.open(filled)
+
+
 def test_what_is_not_there_is_not_made(tmp_path):
     with pytest.raises(StoreError, match="no such file"):
         requant.open(tmp_path / "x.db", read_only=True)

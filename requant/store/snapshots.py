@@ -188,4 +188,6 @@ def store_error(action: str, error: BaseException) -> StoreError:
             ". Another transaction has been writing all the time: if it is one of this thread's "
             "own, pass its connection as connection=, or commit it first"
         )
+    elif "readonly database" in text:
+        text += ". What cannot be written to is read by requant.open(..., read_only=True)"
     return StoreError(text)
