@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
 from requant.embeddings import embed
-from requant.errors import InputError, StoreError
+from requant.errors import InputError, StoreError, UnsupportedError
 from requant.indexes import IndexOptions, IndexSet, Progress, Workspace, index_config
 from requant.inputs import check_ids, check_name, check_params, check_rows
 from requant.migration import (
@@ -43,6 +43,11 @@ from requant.verification import (
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+NOT_PICKLED = (
+    "databases and collections are not pickled: pass the path or URL, and let each process that is "
+    "started by spawn or forkserver open it with requant.open"
+)
 
 
 class Collection:
@@ -83,6 +88,10 @@ class Collection:
     def closed(self) -> bool:
         """Whether it was closed, by itself or with its database; every other call then fails."""
         return self._closed
+
+    def __reduce__(self) -> NoReturn:
+        """Raise UnsupportedError: what is open here is not open in another process."""
+        raise UnsupportedError(NOT_PICKLED)
 
     def __repr__(self) -> str:
         """Show name, dimension and metric."""

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 import sqlalchemy as sa
 
 from requant.backup import Backup, write_backup
-from requant.collection import Collection
-from requant.errors import ExistsError, IndexWarning, InputError
+from requant.collection import NOT_PICKLED, Collection
+from requant.errors import ExistsError, IndexWarning, InputError, UnsupportedError
 from requant.indexes import Progress, Secrets, Workspace, folder_for, sweep
 from requant.inputs import check_name, check_secrets
 from requant.keep_up import KeepUp
@@ -120,12 +120,13 @@ class Database:
         Without it each search does a share of a few milliseconds, and reads from the store what an
         index lacks; `flush` does the whole. The thread looks every `seconds` at the collections
         that were opened here, in this process: a forked child calls `keep_up` itself. What goes
-        wrong is said in an IndexWarning, and tried again. Raises InputError.
+        wrong is said in an IndexWarning, and tried again. Raises InputError, StoreError.
 
         >>> import requant
         >>> with requant.open(":memory:") as db:
         ...     db.keep_up()
         """
+        self._store.gate.check()
         before, self._keep_up = self._keep_up, KeepUp(self._shares, seconds)
         if before is not None:
             before.stop()
@@ -174,6 +175,10 @@ class Database:
     ) -> None:
         """Close it."""
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Raise UnsupportedError: what is open here is not open in another process."""
+        raise UnsupportedError(NOT_PICKLED)
 
     def __repr__(self) -> str:
         """Show where the store is."""

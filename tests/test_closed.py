@@ -18,6 +18,8 @@ DATABASE = {
     "collections": lambda db: db.collections(),
     "drop_collection": lambda db: db.drop_collection("notes"),
     "engine": lambda db: db.engine,
+    "keep_up": lambda db: db.keep_up(),
+    "backup": lambda db: db.backup("closed.backup"),
 }
 COLLECTION = {
     "__len__": len,
@@ -48,9 +50,10 @@ COLLECTION = {
     "verify": lambda notes: notes.verify(),
     "selected": lambda notes: notes.selected().__enter__(),
     "published": lambda notes: notes.published(),
+    "follow": lambda notes: notes.follow(),
 }
 # What tells of the object itself, and what ends it.
-TOLD = {"name", "dim", "metric", "closed", "close", "let_go"}
+TOLD = {"name", "dim", "metric", "read_only", "closed", "close", "let_go"}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from uuid import UUID
 
 import numpy as np
@@ -13,6 +14,7 @@ from requant.errors import (
     InputError,
     UnknownCollectionError,
     UnknownIdError,
+    UnsupportedError,
 )
 from tests.databases import dump, vectors
 
@@ -288,3 +290,10 @@ def test_what_was_written_is_there_after_reopening(any_db, notes, tmp_path):
         found = again.collection("notes").search([0, 1, 0], k=1)
         assert (found[0].id, found[0].document) == ("b", "second")
         assert found[0].score == pytest.approx(1)
+
+
+def test_nothing_is_pickled_into_another_process(db):
+    notes = db.create_collection("notes", 8)
+    for one in (db, notes):
+        with pytest.raises(UnsupportedError, match=r"not pickled: .* requant\.open"):
+            pickle.dumps(one)
