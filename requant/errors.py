@@ -9,7 +9,8 @@ RequantError
 ├── UnknownCollectionError(KeyError)  no collection of that name
 ├── UnknownIndexError(KeyError)       no index of that name
 ├── ExistsError                       a collection or index of that name is already there
-├── UnsupportedError, EngineMissingError(ImportError), EngineError, ForkedError
+├── UnsupportedError, EngineMissingError(ImportError), ForkedError
+├── EngineError                       an engine refused or failed, a server cannot be reached
 │   └── UntrustedHostError            an index is on a host that is not to be told a secret
 ├── CorruptDataError, CorruptIndexError, LocationTakenError
 └── StoreError                        the database cannot be opened, read or written

@@ -48,9 +48,9 @@ def _requant(
 
     Begin with `requant demo`, or bring your vectors in with `requant import`.
 
-    Exit codes: 0 done; 1 verify or migrate found problems, or an import is
-    incomplete;
-    2 usage or bad input; 130 stopped.
+    Exit codes: 0 done; 1 verify or migrate found problems, something is
+    damaged, or an import is incomplete; 2 usage or bad input; 130 stopped.
+
     REQUANT_TRACEBACK=1 shows where an error came from, REQUANT_LOG=json writes
     progress as JSON lines on stderr. REQUANT_TRUSTED_HOSTS lists the hosts,
     between commas, that are told keys of the environment where a database
