@@ -1,7 +1,8 @@
 """Items, vectors and changes in SQLite or PostgreSQL, and what is noted of collections and indexes.
 
 Reads go through a `Reader` of one snapshot, writes through `Store.writing`; the record modules
-(`catalog`, `ledger`, `locations`, `migrations`) hold the statements of one table or two each.
+(`catalog`, `identity`, `ledger`, `locations`, `migrations`) hold the statements of one table or two
+each.
 """
 
 from __future__ import annotations
