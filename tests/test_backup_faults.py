@@ -128,6 +128,15 @@ def test_a_database_that_is_open_is_not_replaced(backup, tmp_path):
         with pytest.raises(StoreError, match="open elsewhere"):
             requant.restore(backup, path, overwrite=True)
         assert notes.get(["later"])
+        with pytest.raises(CorruptDataError, match="in use, and no backup"):
+            requant.restore(path, tmp_path / "swapped.requant")
+        # To be refused has cost this process none of its locks: others are refused, too.
+        code = "import requant, sys; requant.restore(sys.argv[1], sys.argv[2], overwrite=True)"
+        other = subprocess.run(
+            [sys.executable, "-c", code, backup, path], capture_output=True, text=True
+        )
+        assert other.returncode, "the database was replaced while it was open here"
+        assert "open elsewhere" in other.stderr
         notes.verify()  # its index files are still there
         notes.upsert(["later still"], vectors(1))
     code = (

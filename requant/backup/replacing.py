@@ -26,16 +26,18 @@ def replacing(path: Path, overwrite: bool) -> Iterator[bool]:
     if not os.path.lexists(path):
         yield False
         return
-    old = os.open(path, os.O_RDWR)
-    try:
-        with closing(_alone(path)):
+    with closing(_alone(path)):
+        # Only now: closing a file ends every lock of this process on it, those of a database that
+        # is open here as well, and others would then believe to be alone.
+        old = os.open(path, os.O_RDWR)
+        try:
             yield True
             if not os.fstat(old).st_nlink:
                 # Whoever has opened the old file and waits for us must not write to it: the log
                 # would be found beside the new one. It is told that this is no database.
                 os.pwrite(old, _REPLACED, 0)
-    finally:
-        os.close(old)
+        finally:
+            os.close(old)
 
 
 def check_free(path: Path, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from requant.backup.replacing import check_free, replacing
 from requant.backup.sealing import Backup
 from requant.backup.unpacking import remove_others, undone, unpack
 from requant.backup.writing import problems
-from requant.errors import InputError, StoreError
+from requant.errors import CorruptDataError, InputError, StoreError
 from requant.store import engine_of, open_store
 
 
@@ -31,6 +31,9 @@ def restore(
     source = Path(file)
     if not source.is_file():
         raise StoreError(f"there is no backup at {source}")
+    if source.with_name(f"{source.name}-wal").exists():
+        # To read it would be enough: closing it ends the locks of a database that is open here.
+        raise CorruptDataError(f"{source} is a SQLite database that is in use, and no backup")
     if target == ":memory:":
         raise InputError("a database in memory is gone when it is closed: restore to a path")
     home = None if folder is None else Path(folder).absolute()
