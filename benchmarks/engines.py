@@ -136,6 +136,7 @@ def own(bench: Bench) -> None:
         path = bench.folder / "bench.requant"
         bench.items.close()  # the embedded engine's folder belongs to one process
         memory = in_child("benchmarks.memory", "ours", path, name, factor, queries)
+        bench.items = bench.database.collection(bench.items.name)
         told = [f"{place}, requant binary", f"{factor:g}", f"{recall:.4f}"]
         rows.append([*told, f"{np.median(times['ours']):.2f}", memory, ""])
         bench.items.drop_index(name)
