@@ -18,6 +18,8 @@ DATABASE = {
     "collections": lambda db: db.collections(),
     "drop_collection": lambda db: db.drop_collection("notes"),
     "engine": lambda db: db.engine,
+    "keep_up": lambda db: db.keep_up(),
+    "backup": lambda db: db.backup("x"),
 }
 COLLECTION = {
     "__len__": len,
@@ -50,7 +52,7 @@ COLLECTION = {
     "published": lambda notes: notes.published(),
 }
 # What tells of the object itself, and what ends it.
-TOLD = {"name", "dim", "metric", "closed", "close", "let_go"}
+TOLD = {"name", "dim", "metric", "closed", "close", "let_go", "read_only", "follow"}
 
 
 @pytest.fixture
