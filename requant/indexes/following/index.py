@@ -111,11 +111,11 @@ class FollowingIndex:
     def _brought_up(
         self, reader: Reader, state: CollectionState, progress: Progress | None, wait: bool
     ) -> Loaded | None:
+        if self._doubted is not None and self._doubted is self._loaded:
+            self._let_go_of(self._doubted)  # it is looked at again
         if self._store.read_only:
             return self._as_published(state)
         with self._location.write_lock(wait) as ours:
-            if self._doubted is not None and self._doubted is self._loaded:
-                self._let_go_of(self._doubted)  # it is looked at again
             loaded = self._usable(state)
             if self._location.attached and loaded is None:
                 self._tell_of_distance()
