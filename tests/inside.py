@@ -156,6 +156,12 @@ def share_of(db: Database) -> AbstractContextManager[bool]:
     return db._keep_up.share
 
 
+def taken_by_this_thread(db: Database) -> int:
+    """Return how many of a SQLite engine's connections this thread is thought to have."""
+    assert db._store._taken is not None
+    return len(db._store._taken._local.here)
+
+
 def before_following(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever an index is about to be brought up to date."""
     follow = requant.indexes.following.index.follow_some
