@@ -531,7 +531,11 @@ class Collection:
 
     def follow(self) -> Iterator[None]:
         """Bring every index up to date and publish what is worth it, a share a step."""
-        return self._indexes.follow()
+        if not self.closed:
+            for _ in self._indexes.follow():
+                yield
+                if self._closed:  # by another thread, between two steps
+                    return
 
     def let_go(self) -> None:
         """Forget the indexes without publishing them: the collection has been dropped."""

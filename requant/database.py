@@ -120,13 +120,15 @@ class Database:
         Without it each search does a share of a few milliseconds, and reads from the store what an
         index lacks; `flush` does the whole. The thread looks every `seconds` at the collections
         that were opened here, in this process: a forked child calls `keep_up` itself. What goes
-        wrong is said in an IndexWarning, and tried again. Raises InputError, StoreError.
+        wrong is said in an IndexWarning, and tried again. Raises InputError, StoreError,
+        ReadOnlyError.
 
         >>> import requant
         >>> with requant.open(":memory:") as db:
         ...     db.keep_up()
         """
         self._store.gate.check()
+        self._store.check_writable()
         before, self._keep_up = self._keep_up, KeepUp(self._shares, seconds)
         if before is not None:
             before.stop()
@@ -148,6 +150,7 @@ class Database:
         Raises:
             ExistsError: there is a file at `path`; StoreError: it cannot be written.
         """
+        self._store.gate.check()
         return write_backup(self._workspace, Path(path), indexes=indexes, progress=progress)
 
     def close(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from functools import cache
 
 from requant.errors import IndexWarning, InputError, RequantError, UnknownCollectionError
 
@@ -14,8 +16,8 @@ from requant.errors import IndexWarning, InputError, RequantError, UnknownCollec
 class KeepUp:
     """Looks again and again at what was written, and follows it a share at a time.
 
-    In a forked child nothing runs; a fork waits until the share at hand is done, so that no
-    connection and no lock is in use at that moment.
+    In a forked child nothing runs; a fork waits a moment until the share at hand is done, so that
+    no connection and no lock is in use then.
     """
 
     def __init__(self, following: Callable[[], list[Iterator[None]]], seconds: float) -> None:
@@ -30,6 +32,7 @@ class KeepUp:
         self._told: set[str] = set()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="requant keep_up", daemon=True)
+        _listen()
         _every.add(self)
         self._thread.start()
 
@@ -62,17 +65,33 @@ class KeepUp:
 
 _every: weakref.WeakSet[KeepUp] = weakref.WeakSet()
 _held: list[KeepUp] = []
+# So long a fork waits for a share: an index that is built anew takes minutes. What is in use then
+# is refused to the child where it stands.
+_PATIENCE = 1.0
 
 
 def _before_fork() -> None:
+    deadline = time.monotonic() + _PATIENCE
     for one in list(_every):
-        one.share.acquire()
-        _held.append(one)
+        if one.share.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            _held.append(one)
 
 
-def _after_fork() -> None:
+def _in_parent() -> None:
     while _held:
         _held.pop().share.release()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+def _in_child() -> None:
+    _held.clear()
+    for one in list(_every):
+        one.share = threading.Lock()
+
+
+@cache
+def _listen() -> None:
+    """Have the hooks called: before those of the store, which is open by now."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child
+        )

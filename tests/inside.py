@@ -145,6 +145,23 @@ def snapshot(collection: Collection) -> Iterator[tuple[Reader, CollectionState]]
         yield reader, reader.state_of(collection._row)
 
 
+def is_followed(collection: Collection) -> bool:
+    """Whether a closed collection takes another step all the same."""
+    return bool(list(collection.follow()))
+
+
+def share_of(db: Database) -> AbstractContextManager[bool]:
+    """Keep the thread of `keep_up` in the midst of a share, as a long build does."""
+    assert db._keep_up is not None
+    return db._keep_up.share
+
+
+def taken_by_this_thread(db: Database) -> int:
+    """Return how many of a SQLite engine's connections this thread is thought to have."""
+    assert db._store._taken is not None
+    return len(db._store._taken._local.here)
+
+
 def before_following(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever an index is about to be brought up to date."""
     follow = requant.indexes.following.index.follow_some

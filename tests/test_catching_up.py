@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import requant
-from requant.errors import InputError, StoreError
+from requant.errors import InputError, ReadOnlyError, StoreError
 from tests import inside
 from tests.databases import expected, held, vectors
+from tests.forks import alone, fork, outcome
 
 ENGINES = ["faiss", "usearch", "qdrant", "lancedb"]
 START, MORE, DIM = 2000, 3000, 16
@@ -118,6 +119,24 @@ def test_a_reader_of_an_older_snapshot_does_not_set_an_index_back(db, notes, mon
     assert held(notes) == expected(notes)
 
 
+def test_an_index_of_a_later_snapshot_is_told_from_an_earlier_one(notes, monkeypatch):
+    """Half of a later write is in it, so that it cannot answer for the time before."""
+    monkeypatch.setattr(inside.SHARE_SECONDS, 1e-6)
+    monkeypatch.setattr(inside.SHARE_OF_READING, 0.0)
+    notes.upsert(range(START), vectors(START, DIM))
+    notes.add_index("main", engine="faiss", precision="int8")
+    notes.search(np.ones(DIM), oversample=4)
+    notes.upsert(range(1000), vectors(1000, DIM, seed=2))
+    index = inside.index_of(notes, "main")
+    with inside.snapshot(notes) as (reader, state):
+        notes.delete(range(1000))
+        with inside.snapshot(notes) as later:
+            index.sync(*later)
+        assert lag(notes)[1] == 2, "some of the log, and no whole write of it"
+        assert index.sync(reader, state).is_ahead_of(state.seq)
+    assert right(notes)
+
+
 def until(condition):
     """Wait for what a thread is going to do."""
     deadline = time.monotonic() + 60
@@ -166,6 +185,43 @@ def fail_if(failing):
         raise StoreError("no space left")
 
 
+def test_keep_up_goes_on_when_a_collection_is_closed(db, notes):
+    others = db.create_collection("others", DIM)
+    others.upsert(range(START), vectors(START, DIM))
+    others.add_index("main", engine="faiss", precision="int8")
+    others.search(np.ones(DIM), oversample=4)
+    notes.upsert(range(START), vectors(START, DIM))
+    notes.add_index("main", engine="faiss", precision="int8")
+    db.keep_up(seconds=0.01)
+    notes.close()
+    time.sleep(0.1)
+    others.upsert(range(100), vectors(100, DIM, seed=1))
+    until(lambda: lag(others) == (0, 0))
+    assert not inside.is_followed(notes)
+
+
+def test_keep_up_rests_where_another_is_writing(db, notes, monkeypatch):
+    notes.upsert(range(START), vectors(START, DIM))
+    notes.add_index("main", engine="lancedb", precision="int8")
+    notes.search(np.ones(DIM), oversample=4)
+    notes.upsert(range(100), vectors(100, DIM, seed=1))
+    with db.engine.begin() as connection:
+        notes.upsert([1], vectors(1, DIM, seed=2), connection=connection)
+        steps = notes.follow()
+        assert sum(1 for _ in zip(steps, range(100), strict=False)) < 10
+    assert list(notes.follow())
+    assert lag(notes) == (0, 0)
+
+
+def test_keep_up_is_refused_where_nothing_is_written(tmp_path):
+    requant.open(tmp_path / "x").close()
+    with (
+        requant.open(tmp_path / "x", read_only=True) as db,
+        pytest.raises(ReadOnlyError, match="read_only=True"),
+    ):
+        db.keep_up()
+
+
 @pytest.mark.parametrize("seconds", [0, -1, "x", True, float("nan")])
 def test_keep_up_takes_seconds(db, seconds):
     with pytest.raises(InputError, match="seconds must be a number above 0"):
@@ -196,6 +252,48 @@ def test_a_forked_child_is_not_kept_up_and_may_ask_for_it(tmp_path):
             assert os.waitpid(child, 0)[1] == 0
         until(lambda: lag(notes) == (0, 0))
         assert held(notes) == expected(notes)
+
+
+def fork_beside_a_lock(path):
+    """Fork while the thread holds the lock of a live index; return what comes of the child."""
+    inside_of_it, patch = threading.Event(), pytest.MonkeyPatch()
+
+    def linger():
+        inside_of_it.set()
+        time.sleep(0.2)
+
+    with patch.context() as patched, requant.open(path) as db:
+        notes = db.create_collection("notes", DIM)
+        notes.upsert(range(START), vectors(START, DIM))
+        notes.add_index("main", engine="qdrant", precision="int8")
+        notes.search(np.ones(DIM), oversample=4)
+        inside.before_following(patched, linger)
+        db.keep_up(seconds=0.001)
+        for seed in range(100):  # a write may be followed all at once, just after a look
+            notes.upsert(range(100), vectors(100, DIM, seed=seed))
+            if inside_of_it.wait(0.2):
+                break
+        return outcome(fork(lambda: str(len(notes))))
+
+
+def test_a_fork_waits_for_a_share_that_holds_a_lock(tmp_path):
+    """filelock holds back at a fork whoever gives a lock back: only after our own waiting."""
+    assert alone(fork_beside_a_lock, tmp_path / "x") == ("ok", str(START))
+
+
+def fork_beside_a_build(path):
+    with requant.open(path) as db:
+        db.create_collection("notes", DIM)
+        db.keep_up(seconds=0.001)
+        with inside.share_of(db):
+            first = outcome(fork(lambda: db.collection("notes").name))
+            second = outcome(fork(lambda: outcome(fork(lambda: "grandchild"))[1]))
+        return first, second
+
+
+def test_a_fork_does_not_wait_for_a_long_share(tmp_path):
+    wanted = (("ok", "notes"), ("ok", "grandchild"))
+    assert alone(fork_beside_a_build, tmp_path / "x", seconds=30) == wanted
 
 
 def test_an_index_of_few_is_fitted_anew_by_whoever_has_time(db, notes, monkeypatch):

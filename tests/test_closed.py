@@ -50,10 +50,9 @@ COLLECTION = {
     "verify": lambda notes: notes.verify(),
     "selected": lambda notes: notes.selected().__enter__(),
     "published": lambda notes: notes.published(),
-    "follow": lambda notes: notes.follow(),
 }
 # What tells of the object itself, and what ends it.
-TOLD = {"name", "dim", "metric", "read_only", "closed", "close", "let_go"}
+TOLD = {"name", "dim", "metric", "read_only", "closed", "close", "let_go", "follow"}
 
 
 @pytest.fixture

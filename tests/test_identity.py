@@ -199,6 +199,27 @@ def test_a_copy_that_nobody_can_tell_from_the_original(tmp_path, options, monkey
             is_whole(theirs)
 
 
+@pytest.mark.parametrize("engine", ["faiss", "usearch", "lancedb"])
+def test_a_database_that_is_set_back_while_it_is_in_use(tmp_path, engine):
+    """As SQLite's .restore does, or a PostgreSQL server that lost its last commits."""
+    path, kept = tmp_path / "x.db", tmp_path / "kept.db"
+    with requant.open(path) as db:
+        notes = make(db, {"engine": engine})
+        ask(notes)
+        backup(path, kept)
+        notes.delete(range(N // 2))
+        notes.upsert(range(N, N + 50), vectors(50, seed=2))
+        ask(notes)
+        backup(kept, path)
+        with told("gone back in time"):
+            answers(notes)
+        for i in range(5):
+            notes.upsert(range(N, N + 60), vectors(60, seed=3 + i))
+        is_whole(notes)
+    with requant.open(path) as db:
+        is_whole(db.collection("notes"))
+
+
 @pytest.mark.parametrize("engine", ["lancedb", "qdrant"])
 def test_two_databases_of_one_remote_name(tmp_path, engine):
     with running() as server:

@@ -164,6 +164,31 @@ def test_what_an_index_lacks_comes_from_the_store(path, engine):
             is_right(notes)
 
 
+@pytest.mark.parametrize("engine", ["lancedb", "qdrant"])
+def test_a_place_that_is_another_databases_by_now_is_not_asked(path, tmp_path, engine):
+    path.parent.mkdir()
+    with running() as server:
+        url = server.url if engine == "qdrant" else str(tmp_path / "served")
+        options = {"engine": engine, "url": url, "remote_name": "notes"}
+        fill(path, None)
+        with requant.open(path) as db:
+            db.collection("notes").add_index("main", **options)
+        with requant.open(path, read_only=True) as db:
+            notes = db.collection("notes")
+            is_right(notes)
+            fill(tmp_path / "y.db", None)
+            with requant.open(tmp_path / "y.db") as other:
+                theirs = other.collection("notes")
+                theirs.upsert(range(N), vectors(N, seed=5))
+                theirs.add_index("main", overwrite=True, **options)
+            with (
+                pytest.warns(IndexWarning, match="another database's by now"),
+                pytest.warns(IndexWarning, match="searches are exact"),
+            ):
+                is_right(notes)
+            is_right(notes)
+
+
 def test_an_index_that_is_damaged_is_said_and_not_made_again(filled):
     with requant.open(filled) as db:
         (file,) = inside.published_files(db, db.collection("notes"))

@@ -212,3 +212,14 @@ def test_a_burst_of_threads_leaves_a_bounded_number_of_readers(tmp_path):
         in_threads(*[read] * 60)
         assert held_open() <= KEPT + 10
         assert len(notes.search(np.ones(DIM))) == 10
+
+
+def test_what_is_connected_beside_a_pool_is_not_counted_for_ever(tmp_path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    with requant.open(engine) as db:
+        notes = db.create_collection("notes", 8)
+        for _ in range(5):
+            with inside.snapshot(notes):
+                db.collection("notes")
+        assert inside.taken_by_this_thread(db) == 0
+    engine.dispose()

@@ -21,6 +21,7 @@ from requant.store import CollectionRow, CollectionState, IndexConfig, IndexRow,
 
 # How often to catch up with other processes that publish while an index is rebuilt.
 _TRIES = 5
+_FOLLOWED: tuple[int, ...] = ()
 
 
 class IndexSet:
@@ -100,12 +101,14 @@ class IndexSet:
     def follow(self) -> Iterator[None]:
         """Bring every index up to date, a share a step; nothing is held between two steps."""
         for row in ledger.every(self._store, self._owner.id):
-            following = self._follow(row)
-            while not self._followed(following):
+            following, before = self._follow(row), None
+            while (place := self._followed(following)) not in (_FOLLOWED, before):
+                before = place
                 yield
             yield
-            self._sync(row)  # what has outgrown its quantizer is built anew
-            yield
+            if place == _FOLLOWED:  # else somebody else is writing: it is tried again later
+                self._sync(row)  # what has outgrown its quantizer is built anew
+                yield
 
     def current(self, reader: Reader, state: CollectionState, name: str | None) -> Loaded | None:
         """Return an index caught up, by name or the one in use; None for an exact search."""
@@ -175,11 +178,14 @@ class IndexSet:
                 if loaded is None or loaded.watermark.covers(state):
                     return
 
-    def _followed(self, following: FollowingIndex) -> bool:
+    def _followed(self, following: FollowingIndex) -> tuple[int, ...]:
+        """Follow a share, and return how far that has come; nothing once it is all."""
         with self._store.reading() as reader:
             state = reader.state_of(self._owner)
             loaded = following.sync(reader, state)
-            return loaded is None or loaded.attached or loaded.watermark.covers(state)
+            if loaded is None or loaded.attached or loaded.watermark.covers(state):
+                return _FOLLOWED
+            return (*loaded.watermark.rank, *loaded.logged)
 
     def _named(self, name: str) -> IndexRow:
         return ledger.find(self._store, self._owner.id, name)

@@ -33,7 +33,8 @@ def catch_up(
     `keep` is called now and then, when the watermark is true of a part of the way.
     """
     mark, dim, location = loaded.watermark, owner.dim, loaded.location
-    loaded.reaching = state.seq
+    # Part of it may be of a later snapshot by now, which another thread has begun to follow.
+    loaded.reaching = max(loaded.reaching, state.seq)
     location.announce(loaded.name, loaded.backend, state.seq)
     # A live index may hold more than its mark says, if a process that wrote to it was killed: also
     # items that came after the mark and have gone again.

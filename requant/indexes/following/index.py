@@ -58,7 +58,7 @@ class FollowingIndex:
         self._lock = threading.RLock()
         self._loaded: Loaded | None = None
         self._old: list[Loaded] = []  # live ones whose place is not removed yet
-        self._doubted: Loaded | None = None  # its place may be somebody else's by now
+        self._doubted: Loaded | None = None  # may be somebody else's by now, or of another time
         self._told = False
         self._building = False
 
@@ -89,7 +89,10 @@ class FollowingIndex:
         long, or wait for what this thread holds.
         """
         loaded = self._loaded
+        if loaded is not None and loaded.reaching > state.seq and self._is_lost(loaded):
+            self._doubted = loaded
         due = wait and loaded is not None and is_outgrown(loaded, self._owner, state)
+        due = due or loaded is self._doubted
         if loaded is not None and not due and self._is_current(loaded, reader, state):
             return loaded
         follows = loaded is not None and loaded.watermark.seq >= state.log_floor
@@ -108,14 +111,26 @@ class FollowingIndex:
         finally:
             self._lock.release()
 
+    def _is_lost(self, loaded: Loaded) -> bool:
+        """Whether an index knows of a future that the store has lost, by a restored backup, say.
+
+        A snapshot that is older than the index is no sign of it, if one of now is not.
+        """
+        known = loaded.reaching
+        with self._store.reading() as now:
+            lost = now.state_of(self._owner).seq < known
+        if lost and loaded is not self._doubted:
+            self._warn("the database has gone back in time: the index is opened or made again")
+        return lost
+
     def _brought_up(
         self, reader: Reader, state: CollectionState, progress: Progress | None, wait: bool
     ) -> Loaded | None:
+        if self._doubted is not None and self._doubted is self._loaded:
+            self._let_go_of(self._doubted)  # it is looked at again
         if self._store.read_only:
             return self._as_published(state)
         with self._location.write_lock(wait) as ours:
-            if self._doubted is not None and self._doubted is self._loaded:
-                self._let_go_of(self._doubted)  # it is looked at again
             loaded = self._usable(state)
             if self._location.attached and loaded is None:
                 self._tell_of_distance()

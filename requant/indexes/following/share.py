@@ -29,7 +29,8 @@ def follow_some(
     """
     location, most = loaded.location, rows_for(owner.dim)
     least = min(_LEAST_LIVE if location.live else _LEAST, most)
-    loaded.reaching = state.seq
+    # Part of it may be of a later snapshot by now, which another thread has begun to follow.
+    loaded.reaching = max(loaded.reaching, state.seq)
     location.announce(loaded.name, loaded.backend, state.seq)
     now = time.perf_counter()
     until = now + max(SECONDS, _OF_READING * loaded.seconds_unfollowed)

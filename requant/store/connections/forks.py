@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +58,7 @@ class Gate:
         self._watched: Path | None = None
         self._lent = _lent_of(engine)
         _in_child()  # if this is one, forked by other means than Python's
+        _listen()
         with _lock:
             _gates.add(self)
 
@@ -304,5 +306,13 @@ def _in_child() -> None:
     _forking.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+@cache
+def _listen() -> None:
+    """Have the hooks called, before a fork those first that were registered last.
+
+    filelock's hold back whoever takes or gives back a lock: after ours, which wait for just that.
+    """
+    if hasattr(os, "register_at_fork"):
+        import filelock  # noqa: F401
+
+        os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -25,6 +25,7 @@ class Taken:
         self._local = threading.local()
         sa.event.listen(engine, "checkout", self._taken)
         sa.event.listen(engine, "checkin", self._given_back)
+        sa.event.listen(engine, "detach", self._given_back)  # it does not come back
 
     def this_thread_writes(self) -> bool:
         """Whether this thread has changed rows in a transaction that is still open."""
