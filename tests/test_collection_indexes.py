@@ -75,13 +75,14 @@ def test_dropping_the_index_in_use_moves_on_to_the_oldest(notes):
 def test_a_dropped_index_leaves_no_file(db, notes):
     before = dump(db)
     notes.add_index("one", engine="usearch")
-    assert files(inside.folder_of(db))
+    mark = {"requant.json"}  # the folder itself stays ours
+    assert files(inside.folder_of(db)).keys() > mark
     notes.drop_index("one")
-    assert files(inside.folder_of(db)) == {}
+    assert files(inside.folder_of(db)).keys() == mark
     left = {name: rows for name, rows in dump(db).items() if "sequence" not in name}
-    changed = {name for name in left if left[name] != before[name]}
+    changed = {name for name in left if left[name] != before.get(name)}
     # What the next index would share is swept with the next publication.
-    assert changed <= {"requant_quantizers"}
+    assert changed <= {"requant_quantizers"} | mark
 
 
 def test_a_name_is_free_again_once_dropped(notes):

@@ -19,8 +19,8 @@ from tests.cli import refused
 from tests.databases import vectors
 from tests.qdrant_server import QdrantServer
 
-# The client's own warning, that a key is sent over plain http, is right here and of no account.
-pytestmark = pytest.mark.filterwarnings("ignore:.*(insecure|plain http).*")
+# The warnings that a key is sent over plain http are right here and of no account.
+pytestmark = pytest.mark.filterwarnings("ignore:.*(insecure|plain http|plain text).*")
 
 KEY = "the-secret-key"
 N = 100

@@ -57,7 +57,7 @@ def find(store: Store, name: str) -> CollectionRow:
     with store.connected() as connection:
         found = connection.execute(sa.select(*columns).where(table.c.name == name)).one_or_none()
     if found is not None:
-        return CollectionRow(*found)
+        return CollectionRow(*checked.collection(*found))
     have = ", ".join(repr(row.name) for row in every(store)) or "none yet"
     raise UnknownCollectionError(f"no collection {name!r} here; there is: {have}")
 
