@@ -16,6 +16,9 @@ from requant.database import Database
 from tests.databases import fresh_schema
 from tests.postgres import find_binaries, running_server
 
+# Programs that tests or people run; whoever looks for doctests would run them by importing them.
+collect_ignore = ["data/make_schema2.py", "faults/child.py", "faults/recorder.py"]
+
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:

@@ -112,7 +112,7 @@ def test_sql_finds_what_the_reference_finds(engine: Engine, rows: list[Any], whe
     where=st.fixed_dictionaries(
         {},
         optional={
-            "$document": st.none() | texts | some_operators({}),
+            "$document": st.none() | texts | some_operators({"$eq": optional, "$ne": optional}),
             "$id": st.integers(0, 8).map(str) | st.lists(st.integers(0, 8).map(str)).map(_one_of),
             "$has_vector": st.booleans(),
             "a": optional,

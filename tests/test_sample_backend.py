@@ -38,6 +38,7 @@ with requant.open("notes.requant") as db:
     notes.delete([7])
     notes.upsert([200], vectors[7:8])
     assert notes.search(vectors[7], k=3)[0].id == 200
+    notes.flush()  # a search does a share of the catching up
 with requant.open("notes.requant") as db:
     notes = db.collection("notes")
     (info,) = notes.stats().indexes
