@@ -77,7 +77,7 @@ def test_the_log_is_bounded_beside_readers_without_pause(tmp_path, lent):
             with db.engine.begin() as connection:
                 notes.upsert(ids, given, connection=connection)
 
-        assert beside_readers(notes, path, write, writes=600) < LIMIT
+        assert beside_readers(notes, path, write, writes=2000) < LIMIT
         notes.flush()
         assert held(notes) == expected(notes)
     assert log_of(path) == 0
