@@ -30,7 +30,16 @@ from requant.migration import (
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
 from requant.scores import Metric
 from requant.search import Batch, Hit, Searcher
-from requant.store import CollectionRow, Contents, Id, Item, Origin, Selection, catalog
+from requant.store import (
+    CollectionRow,
+    Contents,
+    ContentsWriter,
+    Id,
+    Item,
+    Origin,
+    Selection,
+    catalog,
+)
 from requant.verification import (
     IndexInfo,
     PublishedIndex,
@@ -63,6 +72,7 @@ class Collection:
         self._store = workspace.store
         self._row = row
         self._contents = Contents(workspace.store, row)
+        self._writer = ContentsWriter(workspace.store, row)
         self._indexes = IndexSet(workspace, row)
         self._searcher = Searcher(workspace.store, row, self._indexes)
         self._migrator = Migrator(workspace, row, self._indexes)
@@ -208,8 +218,8 @@ class Collection:
         if condition is None and not texts:
             return 0
         if condition is None:
-            return self._contents.delete(texts, connection)
-        return self._contents.delete_where(condition, connection)
+            return self._writer.delete(texts, connection)
+        return self._writer.delete_where(condition, connection)
 
     # Reading
 
@@ -511,7 +521,7 @@ class Collection:
         self._closed = True
         searcher, indexes = self._searcher, self._indexes
         gone: Any = _Closed(self.name)
-        self._workspace = self._store = self._contents = gone
+        self._workspace = self._store = self._contents = self._writer = gone
         self._indexes = self._searcher = self._migrator = gone
         searcher.shadow.tell()
         indexes.close()
@@ -562,7 +572,7 @@ class Collection:
         replace: bool,
     ) -> int:
         rows = check_rows(ids, vectors, documents, metadata, self.dim)
-        return self._contents.write(rows, connection, replace=replace)
+        return self._writer.write(rows, connection, replace=replace)
 
 
 class _Closed:

@@ -8,7 +8,7 @@ each.
 from __future__ import annotations
 
 from requant.store.connections import engine_of
-from requant.store.contents import Contents
+from requant.store.contents import Contents, ContentsWriter
 from requant.store.engine import Store, open_store
 from requant.store.read_only import open_read_only
 from requant.store.reader import CollectionState, Head, Id, Item, Reader, Watermark
@@ -34,6 +34,7 @@ __all__ = [
     "CollectionRow",
     "CollectionState",
     "Contents",
+    "ContentsWriter",
     "Generation",
     "Head",
     "Id",
