@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from requant.database import Database
     from requant.embeddings import Calibration, pairwise_similarity, similarity
     from requant.search import Batch, Hit
-    from requant.store import Item
+    from requant.store import Extent, Item, ValueCount
 
 __version__ = "0.1.0"
 
@@ -65,8 +65,10 @@ _LAZY = {
     "Calibration": "requant.embeddings",
     "Collection": "requant.collection",
     "Database": "requant.database",
+    "Extent": "requant.store",
     "Hit": "requant.search",
     "Item": "requant.store",
+    "ValueCount": "requant.store",
     "pairwise_similarity": "requant.embeddings",
     "similarity": "requant.embeddings",
 }
@@ -84,6 +86,7 @@ __all__ = [
     "EngineError",
     "EngineMissingError",
     "ExistsError",
+    "Extent",
     "FilterError",
     "ForkedError",
     "Hit",
@@ -102,6 +105,7 @@ __all__ = [
     "UnknownIndexError",
     "UnsupportedError",
     "UntrustedHostError",
+    "ValueCount",
     "open",
     "pairwise_similarity",
     "restore",

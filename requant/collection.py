@@ -34,10 +34,13 @@ from requant.store import (
     CollectionRow,
     Contents,
     ContentsWriter,
+    Extent,
     Id,
     Item,
     Origin,
+    Part,
     Selection,
+    ValueCount,
     catalog,
 )
 from requant.verification import (
@@ -223,9 +226,144 @@ class Collection:
 
     # Reading
 
-    def get(self, ids: Iterable[Id], *, connection: sa.Connection | None = None) -> list[Item]:
-        """Return the items that exist, in the order asked, without their vectors."""
-        return self._contents.get(check_ids(ids)[0], connection)
+    def get(
+        self,
+        ids: Iterable[Id] | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+        after: Item | Id | None = None,
+        vectors: bool = False,
+        connection: sa.Connection | None = None,
+    ) -> list[Item]:
+        """Return the items that exist: of `ids` in the order asked, else in that of insertion.
+
+        Args:
+            ids: text, integers or UUIDs; unknown ones are left out.
+            where: a filter, see `requant.filters`; with `ids`, both have to hold.
+            limit: at most so many.
+            after: the last item of the page before, whose place counts even if it has been
+                deleted, or the id of an item; not with `ids`, whose order is your own.
+            vectors: read them, too; an item without one has `vector=None`.
+            connection: as in `upsert`; what its transaction has written is read.
+
+        An item that stands there all the time is on exactly one page, whatever is written between
+        two pages; what is replaced keeps its place, what is new comes last.
+
+        Raises:
+            InputError, FilterError: bad input; UnknownIdError: the id `after` is not stored.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b", "c"], metadata=[{"year": 1999}, {"year": 2024}, {"year": 2025}])
+        3
+        >>> page = notes.get(where={"year": {"$gt": 2000}}, limit=1)
+        >>> [item.id for item in notes.get(where={"year": {"$gt": 2000}}, limit=1, after=page[-1])]
+        ['c']
+        """
+        if ids is not None and after is not None:
+            raise InputError("after goes on in the order of insertion: it cannot be used with ids")
+        part = Part(self._searcher.condition(where), limit, after)
+        texts = None if ids is None else check_ids(ids)[0]
+        return self._contents.get(texts, part, connection, vectors)
+
+    def ids(
+        self,
+        where: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        after: Item | Id | None = None,
+        connection: sa.Connection | None = None,
+    ) -> list[Id]:
+        """Return ids in the order of insertion; the arguments are those of `get`.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", 2, "c"], [[1, 0], [0, 1], [1, 1]])
+        3
+        >>> notes.ids(after="a")
+        [2, 'c']
+        """
+        part = Part(self._searcher.condition(where), limit, after)
+        return self._contents.ids(part, connection)
+
+    def count(
+        self,
+        where: Mapping[str, Any] | None = None,
+        *,
+        connection: sa.Connection | None = None,
+    ) -> int:
+        """Return how many items a filter lets through, counted in the database.
+
+        `where` is a filter, see `requant.filters` (default: all items), `connection` as in `get`.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b"], metadata=[{"lang": "en"}, {"lang": "de"}])
+        2
+        >>> notes.count({"lang": "de"})
+        1
+        """
+        return self._contents.count(self._searcher.condition(where), connection)
+
+    def distinct(
+        self,
+        field: str,
+        where: Mapping[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        connection: sa.Connection | None = None,
+    ) -> list[ValueCount]:
+        """Count the items that have each value of a field, the most frequent first.
+
+        Args:
+            field: a field of the metadata, named as in a filter: `"author.name"`, `"v1\\.0"`.
+            where: count these items only; a filter, see `requant.filters`.
+            limit: the most frequent ones, at most so many; default: all.
+            connection: as in `get`.
+
+        An array counts as its elements do, each once an item. `True`, `1` and `"1"` are three
+        values, `1` and `1.0` are one (from 10**16 on an integer and a float are two). A null counts
+        as `None`, a missing field does not; objects, and arrays in arrays, are left out. Of equally
+        frequent values `None` comes first, then False, True, numbers from the least, and strings by
+        code point.
+
+        Raises FilterError, InputError.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b"], metadata=[{"tags": ["red", "new"]}, {"tags": "new"}])
+        2
+        >>> notes.distinct("tags")
+        [ValueCount(value='new', count=2), ValueCount(value='red', count=1)]
+        """
+        condition = self._searcher.condition(where)
+        return self._contents.distinct(self._searcher.values(field), condition, limit, connection)
+
+    def extent(
+        self,
+        field: str,
+        where: Mapping[str, Any] | None = None,
+        *,
+        connection: sa.Connection | None = None,
+    ) -> Extent:
+        """Return the least and the greatest value of a field, and which types of JSON it has.
+
+        Numbers come before strings, which are ordered by code point; an array counts as its
+        elements do. Other types have no order: where nothing else is there, both ends are None.
+        `types` tells how many items have a null, boolean, number, string, array or object in the
+        field. The arguments are those of `distinct`, and so is what is raised.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b", "c"], metadata=[{"year": 1999}, {"year": 2024}, {"year": None}])
+        3
+        >>> notes.extent("year")
+        Extent(least=1999, greatest=2024, types={'null': 1, 'number': 2})
+        """
+        searcher = self._searcher
+        values, kinds = searcher.values(field), searcher.kinds(field)
+        return self._contents.extent(values, kinds, searcher.condition(where), connection)
 
     def vectors(self, ids: Iterable[Id]) -> Float32s:
         """Return `(n, d) float32` in the order asked, exactly the floats that were given.
@@ -235,12 +373,19 @@ class Collection:
         """
         return self._contents.vectors(check_ids(ids)[0])
 
-    def iter(self, batch: int = 1024, *, where: Mapping[str, Any] | None = None) -> Iterator[Item]:
+    def iter(
+        self,
+        batch: int = 1024,
+        *,
+        where: Mapping[str, Any] | None = None,
+        vectors: bool = True,
+    ) -> Iterator[Item]:
         """Yield every item with its vector, in the order of insertion, from one snapshot.
 
         Args:
             batch: how many items are read at a time.
             where: a filter on the metadata, see `requant.filters`; default: all items.
+            vectors: read them; False saves the time where only the rest is wanted.
 
         An item without a vector has `vector=None`. At the first item: FilterError, InputError.
 
@@ -251,7 +396,7 @@ class Collection:
         >>> [(item.id, item.vector.tolist()) for item in notes.iter(where={"lang": "de"})]
         [('b', [0.0, 1.0])]
         """
-        return self._contents.iterate(self._searcher.condition(where), batch)
+        return self._contents.iterate(self._searcher.condition(where), batch, vectors)
 
     def search(
         self,

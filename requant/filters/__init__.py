@@ -44,8 +44,9 @@ from requant.errors import FilterError, UnsupportedError
 from requant.filters import postgresql, sqlite
 from requant.filters.parse import parse
 from requant.filters.tree import All, Columns, FieldCondition, HasVector, Node, Not, Some
+from requant.filters.values import select_kinds, select_values
 
-__all__ = ["Columns", "FilterError", "compile_where"]
+__all__ = ["Columns", "FilterError", "compile_where", "select_kinds", "select_values"]
 
 
 class _Dialect(Protocol):

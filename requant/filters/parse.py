@@ -25,7 +25,6 @@ from requant.filters.tree import (
     Not,
     Null,
     OneOf,
-    Path,
     Scalar,
     Some,
 )
@@ -54,6 +53,18 @@ _SINGLE_DOT = re.compile(r"(?<!\\)\.")
 def parse(where: object) -> Node:
     """Return `where` as a tree; raises FilterError where it cannot be used."""
     return _Parser().filter(where, level=0)
+
+
+def field_path(name: object) -> tuple[str, ...]:
+    """Return the keys that lead to a field of the metadata; raises FilterError where none can."""
+    if not isinstance(name, str):
+        raise FilterError(f"a field is named by a string, not {_show(name)}")
+    if name.startswith("$"):
+        raise FilterError(
+            f"{_show(name)} is no field of the metadata; ids() and iter() tell of the rest, and "
+            "no field can begin with $"
+        )
+    return _path(name)
 
 
 class _Parser:
@@ -256,7 +267,7 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _path(name: str) -> Path:
+def _path(name: str) -> tuple[str, ...]:
     # json.dumps escapes these in a key, and SQLite before 3.45 compares a path with escaped keys.
     parts = tuple(part.replace("\\.", ".") for part in _SINGLE_DOT.split(name))
     if any(char in '"\\' or char < " " for char in "".join(parts)) or not _encodable(name):

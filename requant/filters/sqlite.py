@@ -81,13 +81,13 @@ def _at(path: Path, columns: Columns) -> _Found:
     if isinstance(path, str):
         text = columns.beside[path]
         return _Found(func.nullif(func.typeof(text), "null"), text)
-    at, metadata = literal(_json_path(path), Text()), columns.metadata
+    at, metadata = literal(json_path(path), Text()), columns.metadata
     return _Found(
         func.json_type(metadata, at), func.json_extract(metadata, at), func.json_each(metadata, at)
     )
 
 
-def _json_path(path: tuple[str, ...]) -> str:
+def json_path(path: tuple[str, ...]) -> str:
     """Return a path that only follows keys of objects, whatever their names."""
     return "$" + "".join(f'."{key}"' for key in path)
 
@@ -113,7 +113,7 @@ def _equals(
 
 
 def _equals_list(node: EqualsList, columns: Columns) -> ColumnElement[bool]:
-    metadata, at = columns.metadata, _json_path(node.path)
+    metadata, at = columns.metadata, json_path(node.path)
     size = func.json_array_length(metadata, literal(at, Text()))
     same = [func.json_type(metadata, literal(at, Text())) == "array", size == len(node.values)]
     for place, value in enumerate(node.values):

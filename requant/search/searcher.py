@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.errors import CorruptIndexError, EngineError, InputError
-from requant.filters import Columns, compile_where
+from requant.filters import Columns, compile_where, select_kinds, select_values
 from requant.indexes import IndexSet, Loaded
 from requant.quantizers.arrays import Float32s
 from requant.search.request import Found, Request
@@ -67,6 +67,16 @@ class Searcher:
             sa.exists().where(vectors.c.key == items.c.key),
         )
         return compile_where(where, columns, self._store.sql.name)
+
+    def values(self, field: str) -> sa.Select[Any]:
+        """Return the statement that tells each value of a field; raises FilterError."""
+        items = self._store.tables.items
+        return select_values(field, items.c.key, items.c.metadata, self._store.sql.name)
+
+    def kinds(self, field: str) -> sa.Select[Any]:
+        """Return the statement that tells what type stands in a field; raises FilterError."""
+        items = self._store.tables.items
+        return select_kinds(field, items.c.key, items.c.metadata, self._store.sql.name)
 
     def hits(self, request: Request, exact: bool, index: str | None) -> list[Hit]:
         """Answer one query with its items."""

@@ -8,7 +8,7 @@ each.
 from __future__ import annotations
 
 from requant.store.connections import engine_of
-from requant.store.contents import Contents, ContentsWriter
+from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import Store, open_store
 from requant.store.read_only import open_read_only
 from requant.store.reader import CollectionState, Head, Id, Item, Reader, Watermark
@@ -35,6 +35,7 @@ __all__ = [
     "CollectionState",
     "Contents",
     "ContentsWriter",
+    "Extent",
     "Generation",
     "Head",
     "Id",
@@ -45,11 +46,13 @@ __all__ = [
     "MigrationRow",
     "Origin",
     "Page",
+    "Part",
     "Reader",
     "Selection",
     "State",
     "Store",
     "Tables",
+    "ValueCount",
     "Watermark",
     "build_tables",
     "catalog",

@@ -198,12 +198,12 @@ class Reader:
     def items(self, keys: Sequence[int]) -> dict[int, Item]:
         """Return the items of `keys` by key, without vectors."""
         rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
-        return {row[0]: _item(*row) for row in rows}
+        return {row[0]: item_of(*row) for row in rows}
 
     def ids(self, keys: Sequence[int]) -> dict[int, Id]:
         """Return the ids of `keys` by key."""
         rows = self._cursor.execute(self._sql.ids, (self._sql.keys(keys),))
-        return {key: _id(ext_id, kind) for key, ext_id, kind in rows}
+        return {key: id_of(ext_id, kind) for key, ext_id, kind in rows}
 
     def count(self, collection: int) -> int:
         """Return how many items a collection has."""
@@ -224,9 +224,22 @@ class Reader:
         key = self._items.c.key
         statement = sa.select(key).where(key >= first, key < end, condition).order_by(key)
         if among is not None:
-            statement = statement.where(self._one_of(among))
+            statement = statement.where(self.one_of(among))
         rows = self._connection.execute(statement).scalars()
         return np.fromiter(rows, np.int64)
+
+    def rows(self, statement: sa.Select[Any]) -> Sequence[Any]:
+        """Return the rows of a statement; not the first one of a snapshot, which may be retried."""
+        return self._connection.execute(statement).all()
+
+    def one_of(self, keys: Keys) -> sa.ColumnElement[bool]:
+        """Return the condition that an item has one of `keys`, which travel as one parameter."""
+        key = self._items.c.key
+        parameter = self._sql.keys(keys.tolist())
+        if self._sql.name == "sqlite":
+            each = sa.func.json_each(parameter).table_valued("value")
+            return key.in_(sa.select(each.c.value))
+        return key == sa.any_(sa.bindparam(None, parameter, type_=sa.ARRAY(sa.BigInteger)))
 
     def keys_of(self, collection: int, ids: Sequence[str]) -> dict[str, int]:
         """Return the keys of those ids that are stored."""
@@ -243,16 +256,7 @@ class Reader:
         size = rows_for(dim, batch)
         for rows in self._pages(self._sql.items_with_vectors, first, end, size):
             for key, ext_id, kind, document, metadata, vec in rows:
-                vector = None if vec is None else np.frombuffer(vec, VECTOR_DTYPE).copy()
-                yield _item(key, ext_id, kind, document, metadata, vector)
-
-    def _one_of(self, keys: Keys) -> sa.ColumnElement[bool]:
-        key = self._items.c.key
-        parameter = self._sql.keys(keys.tolist())
-        if self._sql.name == "sqlite":
-            each = sa.func.json_each(parameter).table_valued("value")
-            return key.in_(sa.select(each.c.value))
-        return key == sa.any_(sa.bindparam(None, parameter, type_=sa.ARRAY(sa.BigInteger)))
+                yield item_of(key, ext_id, kind, document, metadata, vec)
 
     def _pages(self, statement: str, first: int, end: int, batch: int) -> Iterator[list[Any]]:
         while rows := self._cursor.execute(statement, (first, end, batch)).fetchall():
@@ -295,19 +299,22 @@ def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
     return keys, floats.reshape(len(rows), dim)
 
 
-def _id(ext_id: str, kind: int) -> Id:
+def id_of(ext_id: str, kind: int) -> Id:
+    """Return an id as it was first given."""
     return ext_id if kind == 0 else int(ext_id) if kind == 1 else UUID(ext_id)
 
 
-def _item(
+def item_of(
     key: int,
     ext_id: str,
     kind: int,
     document: str | None,
     metadata: str | None,
-    vector: Float32s | None = None,
+    vec: bytes | None = None,
 ) -> Item:
-    return Item(key, _id(ext_id, kind), document, parse_metadata(metadata), vector)
+    """Return what is stored as an item."""
+    vector = None if vec is None else np.frombuffer(vec, VECTOR_DTYPE).copy()
+    return Item(key, id_of(ext_id, kind), document, parse_metadata(metadata), vector)
 
 
 def parse_metadata(text: str | None) -> dict[str, Any] | None:

@@ -59,19 +59,19 @@ class Selection:
             return self._reader.count(self._owner.id)
         return sum(map(len, self._windows()))
 
-    def items(self, size: int) -> Iterator[Item]:
-        """Yield all items with their vectors in the order of insertion, reading `size` at a time.
+    def items(self, size: int, *, vectors: bool = True) -> Iterator[Item]:
+        """Yield all items in the order of insertion, reading `size` at a time.
+
+        With their vectors, unless these are not wanted.
 
         Not checked against their checksums, as in a search.
         """
-        if self._all:
+        if self._all and vectors:
             yield from self._reader.iterate(*key_range(self._owner.id), self._owner.dim, size)
             return
-        for keys in self._chunks(rows_for(self._owner.dim, size)):
+        for keys in self._chunks(rows_for(self._owner.dim, size) if vectors else size):
             found = self._reader.items(keys.tolist())
-            present, vectors = self._reader.vectors(keys, self._owner.dim)
-            # Copies: who keeps one vector is not to keep the memory of all.
-            by_key = {key: row.copy() for key, row in zip(present.tolist(), vectors, strict=True)}
+            by_key = self._vectors(keys) if vectors else {}
             for key in keys.tolist():
                 yield found[key]._replace(vector=by_key.get(key))
 
@@ -101,6 +101,11 @@ class Selection:
         """Yield the metadata of all items, at most `size` at a time."""
         for keys in self._chunks(size):
             yield [item.metadata for item in self._reader.items(keys.tolist()).values()]
+
+    def _vectors(self, keys: Keys) -> dict[int, Float32s]:
+        present, vectors = self._reader.vectors(keys, self._owner.dim)
+        # Copies: who keeps one vector is not to keep the memory of all.
+        return {key: row.copy() for key, row in zip(present.tolist(), vectors, strict=True)}
 
     def _chunks(self, size: int) -> Iterator[Keys]:
         for keys in self._windows():

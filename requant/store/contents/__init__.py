@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from requant.store.contents.paging import Part
 from requant.store.contents.reading import Contents
+from requant.store.contents.values import Extent, ValueCount
 from requant.store.contents.writing import ContentsWriter
 
-__all__ = ["Contents", "ContentsWriter"]
+__all__ = ["Contents", "ContentsWriter", "Extent", "Part", "ValueCount"]

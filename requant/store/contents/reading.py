@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -11,9 +12,11 @@ import sqlalchemy as sa
 from requant.errors import InputError, UnknownIdError
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
+from requant.store.contents.paging import Part, check_limit
+from requant.store.contents.values import Extent, ValueCount, count_values, extent
 from requant.store.engine import Store
-from requant.store.reader import Item
-from requant.store.schema import CollectionRow
+from requant.store.reader import Id, Item, Reader, id_of, item_of
+from requant.store.schema import CollectionRow, key_range
 from requant.store.selection import Selection
 
 
@@ -31,15 +34,62 @@ class Contents:
             reader.state_of(self._owner)
             return reader.count(self._owner.id)
 
-    def get(self, ids: Sequence[str], connection: sa.Connection | None) -> list[Item]:
-        """Return the items that exist, in the order asked, without their vectors."""
+    def get(
+        self, ids: Sequence[str] | None, part: Part, connection: sa.Connection | None, vectors: bool
+    ) -> list[Item]:
+        """Return items: those of `ids` that exist, in the order asked, or in that of insertion."""
+        owner, tables = self._owner, self._store.tables
         with self._store.reading(connection) as reader:
-            keys = reader.keys_of(self._owner.id, ids)
-            items = reader.items(list(keys.values()))
-            if not items:
-                reader.state_of(self._owner)  # which raises if the collection itself is gone
-        found = (items.get(keys.get(text, -1)) for text in ids)
-        return [item for item in found if item is not None]
+            if ids is not None:
+                return self._named(reader, ids, part, vectors)[: part.limit]
+            reader.state_of(owner)
+            statement = part.select(reader, owner, tables, *self._columns(vectors))
+            return [item_of(*row) for row in reader.rows(self._joined(statement, vectors))]
+
+    def ids(self, part: Part, connection: sa.Connection | None) -> list[Id]:
+        """Return the ids of items in the order of insertion."""
+        items = self._store.tables.items
+        with self._store.reading(connection) as reader:
+            reader.state_of(self._owner)
+            columns = items.c.ext_id, items.c.id_kind
+            statement = part.select(reader, self._owner, self._store.tables, *columns)
+            return [id_of(*row) for row in reader.rows(statement)]
+
+    def count(
+        self, condition: sa.ColumnElement[bool] | None, connection: sa.Connection | None
+    ) -> int:
+        """Return how many items meet `condition`."""
+        with self._store.reading(connection) as reader:
+            reader.state_of(self._owner)
+            if condition is None:
+                return reader.count(self._owner.id)
+            ((found,),) = reader.rows(self._where(sa.select(sa.func.count()), condition))
+            return int(found)
+
+    def distinct(
+        self,
+        values: sa.Select[Any],
+        condition: sa.ColumnElement[bool] | None,
+        limit: int | None,
+        connection: sa.Connection | None,
+    ) -> list[ValueCount]:
+        """Count the items that have each of `values`, a statement that the filters have made."""
+        check_limit(limit)
+        with self._store.reading(connection) as reader:
+            reader.state_of(self._owner)
+            return count_values(reader, self._where(values, condition), limit)
+
+    def extent(
+        self,
+        values: sa.Select[Any],
+        kinds: sa.Select[Any],
+        condition: sa.ColumnElement[bool] | None,
+        connection: sa.Connection | None,
+    ) -> Extent:
+        """Return from what to what `values` reach; both statements are made by the filters."""
+        with self._store.reading(connection) as reader:
+            reader.state_of(self._owner)
+            return extent(reader, self._where(values, condition), self._where(kinds, condition))
 
     def vectors(self, ids: Sequence[str]) -> Float32s:
         """Return `(n, d) float32` in the order asked; raises UnknownIdError."""
@@ -66,15 +116,61 @@ class Contents:
                 vectors[part] = some[np.searchsorted(found, keys[part])]
         return vectors
 
-    def iterate(self, condition: sa.ColumnElement[bool] | None, batch: int) -> Iterator[Item]:
-        """Yield the items that meet `condition`, with vectors, in the order of insertion."""
+    def iterate(
+        self, condition: sa.ColumnElement[bool] | None, batch: int, vectors: bool
+    ) -> Iterator[Item]:
+        """Yield the items that meet `condition` in the order of insertion."""
         if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch must be a whole number from 1, not {batch!r}")
         with self.selected(condition) as selection:
-            yield from selection.items(int(batch))
+            yield from selection.items(int(batch), vectors=vectors)
 
     @contextmanager
     def selected(self, condition: sa.ColumnElement[bool] | None) -> Iterator[Selection]:
         """Lend what meets `condition` as it is in one snapshot, to be read more than once."""
         with self._store.reading() as reader:
             yield Selection(reader, self._owner, condition)
+
+    def _named(self, reader: Reader, ids: Sequence[str], part: Part, vectors: bool) -> list[Item]:
+        keys = reader.keys_of(self._owner.id, ids)
+        items = self._by_key(reader, list(keys.values()), part.condition, vectors)
+        if not items:
+            reader.state_of(self._owner)  # which raises if the collection itself is gone
+        found = (items.get(keys.get(text, -1)) for text in ids)
+        return [item for item in found if item is not None]
+
+    def _by_key(
+        self,
+        reader: Reader,
+        keys: list[int],
+        condition: sa.ColumnElement[bool] | None,
+        vectors: bool,
+    ) -> dict[int, Item]:
+        if condition is None and not vectors:
+            return reader.items(keys)
+        statement = sa.select(*self._columns(vectors)).where(
+            reader.one_of(np.array(keys, np.int64))
+        )
+        if condition is not None:
+            statement = statement.where(condition)
+        return {row[0]: item_of(*row) for row in reader.rows(self._joined(statement, vectors))}
+
+    def _where(
+        self, statement: sa.Select[Any], condition: sa.ColumnElement[bool] | None
+    ) -> sa.Select[Any]:
+        key = self._store.tables.items.c.key
+        first, end = key_range(self._owner.id)
+        statement = statement.where(key >= first, key < end)
+        return statement if condition is None else statement.where(condition)
+
+    def _columns(self, vectors: bool) -> list[sa.ColumnElement[Any]]:
+        c = self._store.tables.items.c
+        columns: list[sa.ColumnElement[Any]] = [c.key, c.ext_id, c.id_kind, c.document, c.metadata]
+        return [*columns, self._store.tables.vectors.c.vec] if vectors else columns
+
+    def _joined(self, statement: sa.Select[Any], vectors: bool) -> sa.Select[Any]:
+        """Join vectors in the same statement: a caller's transaction may see another with each."""
+        items, floats = self._store.tables.items, self._store.tables.vectors
+        if not vectors:
+            return statement
+        return statement.select_from(items.outerjoin(floats, floats.c.key == items.c.key))
