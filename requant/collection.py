@@ -483,6 +483,7 @@ class Collection:
         self,
         name: str,
         *,
+        exist_ok: bool = False,
         overwrite: bool = False,
         progress: Progress | None = None,
         **index: Unpack[IndexOptions],
@@ -504,15 +505,19 @@ class Collection:
             url: the server or object storage that keeps the index ("http://localhost:6333",
                 "s3://bucket/indexes"); by default it is kept in the database's own folder.
             remote_name: what the index is called there; by default a name is made up.
+            exist_ok: be content with an index of that name that is the same in all of this; where
+                another process is just building it, wait until it is there.
             overwrite: replace what stands at `url` under `remote_name`, whoever made it.
             progress: called with (done, total) rows while the index is built.
 
         Raises:
-            ExistsError: the name is taken; LocationTakenError: `remote_name` is.
+            ExistsError: the name is taken, with `exist_ok` by an index that differs, and in what;
+                LocationTakenError: `remote_name` is.
             EngineMissingError, UnsupportedError, InputError: it cannot be built; nothing remains.
         """
         config = index_config(**index)
-        self._indexes.add(check_name(name, "index"), config, progress, overwrite=overwrite)
+        add = self._indexes.ensure if exist_ok else self._indexes.add
+        add(check_name(name, "index"), config, progress, overwrite=overwrite)
 
     def attach_index(
         self,

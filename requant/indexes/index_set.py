@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from requant.errors import (
     CorruptIndexError,
     EngineError,
     EngineMissingError,
+    ExistsError,
     RequantError,
+    StoreError,
     UnknownIndexError,
 )
 from requant.indexes.following import FollowingIndex, Progress
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Workspace, sweep
-from requant.indexes.spec import check_config
+from requant.indexes.spec import check_config, check_same
 from requant.store import CollectionRow, CollectionState, IndexConfig, IndexRow, Reader, ledger
 
 # How often to catch up with other processes that publish while an index is rebuilt.
@@ -51,6 +53,38 @@ class IndexSet:
         except BaseException:
             self.drop(name)
             raise
+
+    def ensure(
+        self, name: str, config: IndexConfig, progress: Progress | None, *, overwrite: bool
+    ) -> None:
+        """Add an index unless there is one of that name and config; raises ExistsError of another.
+
+        Where another process is building it, or was interrupted, it is there when this returns.
+        """
+        for _ in range(_TRIES):
+            rows = ledger.every(self._store, self._owner.id)
+            row = next((row for row in rows if row.name == name), None)
+            if row is not None:
+                check_same(row, config)
+                if self._is_there(row, progress):
+                    return
+                continue
+            with suppress(ExistsError):  # somebody was faster
+                self.add(name, config, progress, overwrite=overwrite)
+                return
+        raise StoreError(f"index {name!r} is added and dropped by others again and again")
+
+    def _is_there(self, row: IndexRow, progress: Progress | None) -> bool:
+        """Build an index that has never been published; tell whether it was not dropped then."""
+        if ledger.was_published(self._store, row.id):
+            return True
+        try:
+            self.build(row, progress)
+            ledger.activate(self._store, row)
+        except UnknownIndexError:
+            self._forget(row.id)
+            return False
+        return True
 
     def use(self, name: str) -> None:
         """Make an index the one that searches use."""

@@ -103,7 +103,7 @@ class ItemWriter:
         for start in range(0, len(keys), _MERGED):
             part = keys[start : start + _MERGED]
             stored = sa.select(items.c.key, items.c.metadata).where(items.c.key.in_(part))
-            texts = dict(self._connection.execute(stored).tuples().all())
+            texts = {key: text for key, text in self._connection.execute(stored)}
             changed = []
             for row, key in enumerate(part, start):
                 patch = patches[row] if isinstance(patches, list) else patches
