@@ -38,7 +38,7 @@ def write_batches(
             done += len(batch)
             if progress is not None:
                 progress(done, max(done, total))
-    except Exception as error:
+    except BaseException as error:  # of whoever interrupts, too
         vars(error)["stored"] = done
         raise
     return new

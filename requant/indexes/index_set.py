@@ -19,7 +19,15 @@ from requant.indexes.following import FollowingIndex, Progress
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Workspace, sweep
 from requant.indexes.spec import check_config, check_same
-from requant.store import CollectionRow, CollectionState, IndexConfig, IndexRow, Reader, ledger
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    IndexConfig,
+    IndexRow,
+    Reader,
+    ledger,
+    migrations,
+)
 
 # How often to catch up with other processes that publish while an index is rebuilt.
 _TRIES = 5
@@ -75,12 +83,18 @@ class IndexSet:
         raise StoreError(f"index {name!r} is added and dropped by others again and again")
 
     def _is_there(self, row: IndexRow, progress: Progress | None) -> bool:
-        """Build an index that has never been published; tell whether it was not dropped then."""
-        if ledger.was_published(self._store, row.id):
-            return True
+        """Finish what adding an index has left undone; tell whether it was not dropped meanwhile.
+
+        Whoever added it may have been killed, or may be about to let searches use it.
+        """
         try:
-            self.build(row, progress)
-            ledger.activate(self._store, row)
+            if not ledger.was_published(self._store, row.id):
+                self.build(row, progress)
+            with self._store.reading() as reader:
+                unused = reader.state_of(self._owner).active is None
+            moved = migrations.every(self._store, self._owner.id)  # and rolled back, by choice
+            if unused and not self._store.read_only and all(one.index != row.id for one in moved):
+                ledger.activate(self._store, row)
         except UnknownIndexError:
             self._forget(row.id)
             return False
