@@ -124,18 +124,22 @@ def check_rows(
     texts, kinds = check_ids(ids)
     if not texts:
         raise InputError("the batch is empty: there is nothing to store")
-    last = dict(zip(texts, range(len(texts)), strict=True))  # in the order of the first ones
-    if len(last) < len(texts) and duplicates == "error":
-        raise _twice(texts)
     n = len(texts)
+    unique = len(set(texts)) == n
+    if not unique and duplicates == "error":
+        raise _twice(texts)
     floats, present = None, None
     if vectors is not None:
         floats, present = _vectors(vectors, dim)
         _check_length("vectors", len(floats), n)
     rows = Rows(texts, kinds, floats, _documents(documents, n), _metadata(metadata, n), present)
-    if len(last) == n:
-        return rows
-    first = dict(zip(reversed(texts), reversed(kinds), strict=True))  # an id stays what it was
+    return rows if unique else _last(rows)
+
+
+def _last(rows: Rows) -> Rows:
+    """Return the last row of each id in the place of its first, of the kind that it had there."""
+    last = dict(zip(rows.ids, range(len(rows)), strict=True))
+    first = dict(zip(reversed(rows.ids), reversed(rows.kinds), strict=True))
     return replace(rows.take(list(last.values())), kinds=[first[text] for text in last])
 
 
@@ -166,7 +170,7 @@ def check_ids(ids: Iterable[Any]) -> tuple[list[str], list[int]]:
             value, kind = _id_text(value, row)
         if not value or len(value) > MAX_ID:
             raise InputError(f"ids row {row} has {len(value)} characters: an id has 1 to {MAX_ID}")
-        _check_text(value, f"ids row {row}")
+        _check_text(value, "ids", row)
         if len(value) > MAX_ID_BYTES // 4 and len(value.encode()) > MAX_ID_BYTES:
             raise InputError(
                 f"ids row {row} has {len(value.encode())} bytes in UTF-8: an id has at most "
@@ -239,7 +243,7 @@ def _documents(documents: Sequence[str | None] | None, n: int) -> Sequence[str |
             raise InputError(
                 f"documents row {row} is a {type(document).__name__}: a document is text or None"
             )
-        _check_text(document, f"documents row {row}")
+        _check_text(document, "documents", row)
     return documents
 
 
@@ -250,41 +254,47 @@ def _metadata(
         return None
     check_column("metadata", metadata, n)
     return [
-        None if entry is None else metadata_text(entry, f"metadata row {row}")
-        for row, entry in enumerate(metadata)
+        None if entry is None else metadata_text(entry, row) for row, entry in enumerate(metadata)
     ]
 
 
-def metadata_text(entry: Any, what: str) -> str:
-    """Return metadata as JSON; raise InputError, which says `what` it is, where they are none."""
+def metadata_text(entry: Any, row: int | None = None) -> str:
+    """Return metadata as JSON; raise InputError, with the row if there is one, where they are none.
+
+    >>> metadata_text({"lang": "en", "year": 1999})
+    '{"lang":"en","year":1999}'
+    """
     if not isinstance(entry, Mapping):
-        raise InputError(f"{what} is a {type(entry).__name__}: give a dict or None")
+        kind = type(entry).__name__
+        raise InputError(f"{_named('metadata', row)} is a {kind}: give a dict or None")
     entry = entry if type(entry) is dict else dict(entry)
-    _check_keys(entry, what, 1)
+    _check_keys(entry, row, 1)
     try:
         text = encode_json(entry)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{what} is not JSON: {error}") from error
+        raise InputError(f"{_named('metadata', row)} is not JSON: {error}") from error
     if _NUL.search(text):
-        raise InputError(f"{what} holds a NUL character, which SQL cannot store")
-    _check_text(text, what)
+        raise _nul("metadata", row)
+    _check_text(text, "metadata", row)
     return text
 
 
-def _check_keys(value: Any, what: str, depth: int) -> None:
+def _check_keys(value: Any, row: int | None, depth: int) -> None:
     """Refuse what would not come back: keys that are not text, and what SQL cannot nest."""
     if depth > MAX_DEPTH:
+        what = _named("metadata", row)
         raise InputError(f"{what} is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict):
         for key in value:
             if type(key) is not str:
+                what = _named("metadata", row)
                 raise InputError(f"{what} has the key {key!r}: JSON keys are text")
     for inner in value.values() if isinstance(value, dict) else value:
         if isinstance(inner, dict | list | tuple):
-            _check_keys(inner, what, depth + 1)
+            _check_keys(inner, row, depth + 1)
 
 
-def _check_text(text: str, what: str) -> None:
+def _check_text(text: str, what: str, row: int | None) -> None:
     if text.isascii():
         if "\x00" not in text:
             return
@@ -293,8 +303,16 @@ def _check_text(text: str, what: str) -> None:
             if b"\x00" not in text.encode():
                 return
         except UnicodeEncodeError as error:
-            raise InputError(f"{what} is not valid Unicode: {error}") from error
-    raise InputError(f"{what} holds a NUL character, which SQL cannot store")
+            raise InputError(f"{_named(what, row)} is not valid Unicode: {error}") from error
+    raise _nul(what, row)
+
+
+def _nul(what: str, row: int | None) -> InputError:
+    return InputError(f"{_named(what, row)} holds a NUL character, which SQL cannot store")
+
+
+def _named(what: str, row: int | None) -> str:
+    return what if row is None else f"{what} row {row}"
 
 
 def check_column(name: str, column: Any, n: int) -> None:

@@ -31,19 +31,16 @@ def check_patches(metadata: Any, n: int) -> Patch | list[Patch | None]:
         return check_patch(metadata)
     check_column("metadata", metadata, n)
     entries: Sequence[Any] = metadata
-    return [
-        None if entry is None else check_patch(entry, f"metadata row {row}")
-        for row, entry in enumerate(entries)
-    ]
+    return [None if entry is None else check_patch(entry, row) for row, entry in enumerate(entries)]
 
 
-def check_patch(patch: Any, what: str = "metadata") -> Patch:
+def check_patch(patch: Any, row: int | None = None) -> Patch:
     """Return a patch ready to be merged; raise InputError where it is no dict, or not JSON.
 
     >>> check_patch({"a": None, "b": {"c": 1}, "d": [1, None]})
     {'a': None, 'b': {'c': '1'}, 'd': '[1,null]'}
     """
-    metadata_text(patch, what)
+    metadata_text(patch, row)
     return _compiled(patch)
 
 
