@@ -13,7 +13,12 @@ The rooms above add their own below `RequantError`; `requant.errors` hands all o
 
 
 class RequantError(Exception):
-    """Everything that requant raises on purpose."""
+    """Everything that requant raises on purpose.
+
+    `stored` is how many rows had been stored by then, where a call stores them a batch at a time.
+    """
+
+    stored: int | None = None
 
 
 class InputError(RequantError, ValueError):

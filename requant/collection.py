@@ -8,16 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
-from requant.embeddings import embed
+from requant.batches import write_batches
+from requant.embeddings import check_texts, embed
 from requant.errors import InputError, StoreError, UnsupportedError
 from requant.indexes import IndexOptions, IndexSet, Progress, Workspace, index_config
-from requant.inputs import check_ids, check_name, check_params, check_rows
+from requant.inputs import (
+    Duplicates,
+    OnConflict,
+    Vectors,
+    check_choice,
+    check_ids,
+    check_name,
+    check_params,
+    check_rows,
+)
 from requant.migration import (
     MigrationInfo,
     MigrationPlan,
@@ -27,6 +38,7 @@ from requant.migration import (
     attached_config,
     plan_migration,
 )
+from requant.patches import check_patch, check_patches
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
 from requant.scores import Metric
 from requant.search import Batch, Hit, Searcher
@@ -119,10 +131,12 @@ class Collection:
     def upsert(
         self,
         ids: Iterable[Id],
-        vectors: ArrayLike | None = None,
+        vectors: Vectors | None = None,
         documents: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         *,
+        on_conflict: OnConflict = "replace",
+        duplicates: Duplicates = "error",
         connection: sa.Connection | None = None,
     ) -> int:
         """Store items, replacing what their ids had; all of them or, on an error, none.
@@ -130,14 +144,18 @@ class Collection:
         Args:
             ids: text, integers or UUIDs, each once.
             vectors: `(n, d)` real numbers, stored as float32 exactly as given (never normalised);
-                lists, NumPy arrays, torch tensors, anything with `__array__`.
+                lists, NumPy arrays, torch tensors, anything with `__array__`; or a list of vectors
+                with None for the items that have none.
             documents: a text or None for each id.
             metadata: a JSON-like dict or None for each id.
+            on_conflict: what becomes of an id that is stored already: "replace" its columns,
+                "skip" it, or raise an "error".
+            duplicates: of an id that occurs twice in the batch: an "error", or the "last" counts.
             connection: an open SQLAlchemy connection to the same database; its transaction then
                 decides whether the items come to stay, and what its driver raises is not wrapped.
 
-        A column that is not given stays as it was. `7` and `"7"` are one id, and it comes back as
-        it was first given.
+        A column that is not given stays as it was; None in one that is given takes away what the
+        item had. `7` and `"7"` are one id, and it comes back as it was first given.
 
         Returns:
             How many of the ids are new.
@@ -153,20 +171,29 @@ class Collection:
         2
         >>> [hit.id for hit in notes.search([0.9, 0.1], k=1)]
         ['a']
+        >>> notes.upsert(["b", "c"], [None, [1, 1]], on_conflict="skip")
+        1
         """
-        return self._write(ids, vectors, documents, metadata, connection, replace=True)
+        check_choice("on_conflict", on_conflict, OnConflict)
+        rows = check_rows(ids, vectors, documents, metadata, self.dim, duplicates)
+        return self._writer.write(rows, connection, on_conflict)
 
     def add(
         self,
         ids: Iterable[Id],
-        vectors: ArrayLike | None = None,
+        vectors: Vectors | None = None,
         documents: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         *,
+        duplicates: Duplicates = "error",
         connection: sa.Connection | None = None,
     ) -> int:
-        """Store new items, as `upsert` does; raises DuplicateIdError if an id is stored already."""
-        return self._write(ids, vectors, documents, metadata, connection, replace=False)
+        """Store new items, as `upsert(on_conflict="error")` does.
+
+        Raises DuplicateIdError if an id is stored already.
+        """
+        rows = check_rows(ids, vectors, documents, metadata, self.dim, duplicates)
+        return self._writer.write(rows, connection, "error")
 
     def upsert_texts(
         self,
@@ -176,6 +203,8 @@ class Collection:
         *,
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         encode: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "replace",
+        duplicates: Duplicates = "error",
         progress: Progress | None = None,
         connection: sa.Connection | None = None,
     ) -> int:
@@ -188,17 +217,129 @@ class Collection:
                 to vectors; default: the model of the last call on this object.
             metadata: a JSON-like dict or None for each text.
             encode: options of the model's `encode`: `prompt_name`, `prompt`, `batch_size`...
+            on_conflict: as in `upsert`; what is to be skipped is not embedded.
+            duplicates: as in `upsert`.
             progress: called with (done, total); default: a bar where stderr is a terminal.
             connection: as in `upsert`.
 
         Raises:
             InputError: no model, or one that gives codes; else as `upsert`.
         """
-        ids = list(ids) if isinstance(ids, Iterator) else ids
-        check_rows(ids, None, texts, metadata, self.dim)  # before an hour of embedding
+        check_choice("on_conflict", on_conflict, OnConflict)
+        check_texts(texts)
+        # Before an hour of embedding; vectors are of no use for what is refused or skipped.
+        rows = check_rows(ids, None, texts, metadata, self.dim, duplicates)
+        rows = self._writer.to_be_written(rows, connection, on_conflict)
         model = self._known_model(model)
-        vectors = embed(model, texts, "document", self.dim, options=encode, progress=progress)
-        return self.upsert(ids, vectors, texts, metadata, connection=connection)
+        if not len(rows):
+            return 0
+        given: Any = rows.documents
+        vectors = embed(model, given, "document", self.dim, options=encode, progress=progress)
+        return self._writer.write(replace(rows, vectors=vectors), connection, on_conflict)
+
+    def upsert_many(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        batch: int = 1024,
+        on_conflict: OnConflict = "replace",
+        duplicates: Duplicates = "error",
+        progress: Progress | None = None,
+        connection: sa.Connection | None = None,
+    ) -> int:
+        """Store what an iterator yields, a batch at a time, however much it is.
+
+        Args:
+            rows: a dict an item, with `id` and any of `vector`, `document` and `metadata`; what is
+                not in it stays as it was, None takes it away.
+            batch: how many items are stored at once, each batch in a transaction of its own; less
+                where vectors are wide. A batch ends early where the next row has other columns.
+            on_conflict: as in `upsert`.
+            duplicates: as in `upsert`, of an id that occurs twice in one batch; in a later batch it
+                is stored already.
+            progress: called with (done, total) rows; total is `done` where nobody knows.
+            connection: as in `upsert`; all batches are then in its transaction.
+
+        Returns:
+            How many of the ids are new.
+
+        Raises:
+            As `upsert` does, of the batch that was refused: the batches before are stored, and
+            `error.stored` is how many rows that is. Nothing else is: go on from there, or from the
+            beginning with `on_conflict="skip"`. An error of the iterator itself is passed on, after
+            the whole batches before it were stored.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert_many({"id": n, "vector": [n, 1]} for n in range(5000))
+        5000
+        """
+        check_choice("on_conflict", on_conflict, OnConflict)
+        check_choice("duplicates", duplicates, Duplicates)
+
+        def write(columns: dict[str, Any]) -> int:
+            return self.upsert(
+                **columns, on_conflict=on_conflict, duplicates=duplicates, connection=connection
+            )
+
+        return write_batches(rows, write, batch, self.dim, progress)
+
+    def update(
+        self,
+        ids: Iterable[Id] | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
+        documents: Sequence[str | None] | None = None,
+        vectors: Vectors | None = None,
+        connection: sa.Connection | None = None,
+    ) -> int:
+        """Change items that are stored, and return how many; all of them or, on an error, none.
+
+        Args:
+            ids: which items, each once.
+            where: or those that a filter lets through, see `requant.filters`; not empty.
+            metadata: a merge patch (RFC 7396): its values replace those of the same keys, objects
+                are merged, None removes a key, everything else stays as it was written. One for all
+                items, or with `ids` a list with one for each, where None takes all metadata away.
+            documents: with `ids`, a text for each, or None to take it away.
+            vectors: with `ids`, as in `upsert`; None takes a vector away.
+            connection: as in `upsert`.
+
+        Metadata and documents are changed without any index having to follow.
+
+        Raises:
+            UnknownIdError: an id is not stored; nothing has been written.
+            InputError, DuplicateIdError, FilterError: bad input, with its row.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b"], [[1, 0], [0, 1]], metadata=[{"n": 1, "old": True}, {"n": 2}])
+        2
+        >>> notes.update(where={"n": 1}, metadata={"seen": {"by": "me"}, "old": None})
+        1
+        >>> notes.get(["a"])[0].metadata
+        {'n': 1, 'seen': {'by': 'me'}}
+        """
+        if (ids is None) == (not where):
+            raise InputError(
+                "give either ids or a non-empty where; of all items, update(collection.ids(), ...)"
+            )
+        if metadata is None and documents is None and vectors is None:
+            raise InputError("give metadata, documents or vectors: there is nothing to change")
+        if ids is None:
+            if metadata is None or documents is not None or vectors is not None:
+                raise InputError("where takes one patch, metadata: documents and vectors go by ids")
+            patch, condition = check_patch(metadata), self._searcher.condition(where)
+            assert condition is not None
+            return self._writer.update_where(condition, patch, connection)
+        ids = list(ids) if isinstance(ids, Iterator) else ids
+        texts, _ = check_ids(ids)
+        patches = None if metadata is None else check_patches(metadata, len(texts))
+        if not texts:
+            return 0
+        rows = check_rows(ids, vectors, documents, None, self.dim)
+        return self._writer.update(rows, patches, connection)
 
     def delete(
         self,
@@ -213,9 +354,7 @@ class Collection:
         `where` is given, FilterError if the filter cannot be understood.
         """
         if (ids is None) == (not where):
-            raise InputError(
-                "give either ids or a non-empty where; to remove everything, drop the collection"
-            )
+            raise InputError("give either ids or a non-empty where; `clear` removes everything")
         texts = check_ids(ids)[0] if ids is not None else []
         condition = self._searcher.condition(where)
         if condition is None and not texts:
@@ -223,6 +362,20 @@ class Collection:
         if condition is None:
             return self._writer.delete(texts, connection)
         return self._writer.delete_where(condition, connection)
+
+    def clear(self, *, connection: sa.Connection | None = None) -> int:
+        """Remove every item, and return how many there were; indexes stay, and are empty.
+
+        Every process that has the collection open goes on with it. `connection` is as in `upsert`.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b"], [[1, 0], [0, 1]])
+        2
+        >>> notes.clear(), len(notes)
+        (2, 0)
+        """
+        return self._writer.clear(connection)
 
     # Reading
 
@@ -485,6 +638,7 @@ class Collection:
         self,
         name: str,
         *,
+        exist_ok: bool = False,
         overwrite: bool = False,
         progress: Progress | None = None,
         **index: Unpack[IndexOptions],
@@ -506,15 +660,19 @@ class Collection:
             url: the server or object storage that keeps the index ("http://localhost:6333",
                 "s3://bucket/indexes"); by default it is kept in the database's own folder.
             remote_name: what the index is called there; by default a name is made up.
+            exist_ok: be content with an index of that name that is the same in all of this; where
+                another process is just building it, wait until it is there.
             overwrite: replace what stands at `url` under `remote_name`, whoever made it.
             progress: called with (done, total) rows while the index is built.
 
         Raises:
-            ExistsError: the name is taken; LocationTakenError: `remote_name` is.
+            ExistsError: the name is taken, with `exist_ok` by an index that differs, and in what;
+                LocationTakenError: `remote_name` is.
             EngineMissingError, UnsupportedError, InputError: it cannot be built; nothing remains.
         """
         config = index_config(**index)
-        self._indexes.add(check_name(name, "index"), config, progress, overwrite=overwrite)
+        add = self._indexes.ensure if exist_ok else self._indexes.add
+        add(check_name(name, "index"), config, progress, overwrite=overwrite)
 
     def attach_index(
         self,
@@ -705,19 +863,6 @@ class Collection:
             )
         self._model = self._model if model is None else model
         return self._model
-
-    def _write(
-        self,
-        ids: Iterable[Id],
-        vectors: ArrayLike | None,
-        documents: Sequence[str | None] | None,
-        metadata: Sequence[Mapping[str, Any] | None] | None,
-        connection: sa.Connection | None,
-        *,
-        replace: bool,
-    ) -> int:
-        rows = check_rows(ids, vectors, documents, metadata, self.dim)
-        return self._writer.write(rows, connection, replace=replace)
 
 
 class _Closed:

@@ -6,15 +6,20 @@ import json
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from requant.errors import DuplicateIdError, InputError
-from requant.quantizers.arrays import Float32s, as_vectors
+from requant.quantizers.arrays import Float32s, as_vectors, check_finite
+
+# What becomes of an id that is stored already, and of one that occurs twice in a batch.
+OnConflict = Literal["replace", "skip", "error"]
+Duplicates = Literal["error", "last"]
+Vectors = ArrayLike | Sequence[ArrayLike | None]
 
 MAX_ID = 1024
 MAX_ID_BYTES = 2560  # what PostgreSQL has room for in an index, and SQLite alike
@@ -22,22 +27,37 @@ MAX_DEPTH = 100
 # An escaped NUL: a backslash that is not itself escaped, then u0000.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch to be written: ids as text and kind, and whichever of the columns were given."""
+    """A batch to be written: ids as text and kind, and whichever of the columns were given.
+
+    `present (n,) bool` marks the rows that have a vector, None stands for all; the others are zero.
+    """
 
     ids: list[str]
     kinds: list[int]
     vectors: Float32s | None
     documents: Sequence[str | None] | None
     metadata: Sequence[str | None] | None
+    present: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> Rows:
+        """Return some of the rows."""
+        return Rows(
+            [self.ids[row] for row in rows],
+            [self.kinds[row] for row in rows],
+            None if self.vectors is None else self.vectors[rows],
+            None if self.documents is None else [self.documents[row] for row in rows],
+            None if self.metadata is None else [self.metadata[row] for row in rows],
+            None if self.present is None else self.present[rows],
+        )
 
 
 def check_name(name: str, what: str) -> str:
@@ -67,7 +87,7 @@ def check_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
         for name, value in (params or {}).items()
     }
     try:
-        _encode_json(plain)
+        encode_json(plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"params are not JSON: {error}") from error
     return plain
@@ -87,34 +107,50 @@ def check_secrets(secrets: Any) -> dict[str, dict[str, Any]]:
 
 def check_rows(
     ids: Iterable[Any],
-    vectors: ArrayLike | None,
+    vectors: Vectors | None,
     documents: Sequence[str | None] | None,
     metadata: Sequence[Mapping[str, Any] | None] | None,
     dim: int,
+    duplicates: Duplicates = "error",
 ) -> Rows:
     """Check a batch and return it ready to be written.
 
     Raises:
-        DuplicateIdError: an id occurs twice.
+        DuplicateIdError: an id occurs twice, unless the `duplicates` "last" are to win.
         DimensionError, NonFiniteError: see `requant.quantizers.arrays.as_vectors`.
         InputError: an empty batch, or anything else that cannot be stored, with its row.
     """
+    check_choice("duplicates", duplicates, Duplicates)
     texts, kinds = check_ids(ids)
     if not texts:
         raise InputError("the batch is empty: there is nothing to store")
-    seen: set[str] = set()
-    for row, text in enumerate(texts):
-        if text in seen:
-            raise DuplicateIdError(
-                f"id {text[:80]!r} occurs twice in one batch: rows {texts.index(text)} and {row}"
-            )
-        seen.add(text)
     n = len(texts)
-    floats = None
+    unique = len(set(texts)) == n
+    if not unique and duplicates == "error":
+        raise _twice(texts)
+    floats, present = None, None
     if vectors is not None:
-        floats = as_vectors(vectors, dim)
+        floats, present = _vectors(vectors, dim)
         _check_length("vectors", len(floats), n)
-    return Rows(texts, kinds, floats, _documents(documents, n), _metadata(metadata, n))
+    rows = Rows(texts, kinds, floats, _documents(documents, n), _metadata(metadata, n), present)
+    return rows if unique else _last(rows)
+
+
+def _last(rows: Rows) -> Rows:
+    """Return the last row of each id in the place of its first, of the kind that it had there."""
+    last = dict(zip(rows.ids, range(len(rows)), strict=True))
+    first = dict(zip(reversed(rows.ids), reversed(rows.kinds), strict=True))
+    return replace(rows.take(list(last.values())), kinds=[first[text] for text in last])
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Raise InputError unless `value` is one of a Literal's.
+
+    >>> check_choice("duplicates", "last", Duplicates)
+    """
+    known = get_args(choices)
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{name} must be {' or '.join(map(repr, known))}, not {value!r}")
 
 
 def check_ids(ids: Iterable[Any]) -> tuple[list[str], list[int]]:
@@ -162,10 +198,44 @@ def _id_text(value: Any, row: int) -> tuple[str, int]:
     raise InputError(f"ids row {row} is a {type(value).__name__}: ids are text, integers or UUIDs")
 
 
+def _twice(texts: list[str]) -> DuplicateIdError:
+    seen: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        if text in seen:
+            break
+        seen[text] = row
+    return DuplicateIdError(
+        f"id {text[:80]!r} occurs twice in one batch: rows {seen[text]} and {row}; "
+        'duplicates="last" lets the last one win'
+    )
+
+
+def _vectors(vectors: Any, dim: int) -> tuple[Float32s, NDArray[np.bool_] | None]:
+    """Return `(n, d) float32`, and which rows have a vector if a None stands for some."""
+    if not isinstance(vectors, list | tuple) or all(one is not None for one in vectors):
+        return as_vectors(vectors, dim), None
+    present = np.array([one is not None for one in vectors])
+    floats = np.zeros((len(vectors), dim), np.float32)
+    if present.any():
+        floats[present] = _given([one for one in vectors if one is not None], vectors, dim)
+        check_finite(floats)
+    return floats, present
+
+
+def _given(given: list[Any], vectors: Sequence[Any], dim: int) -> Float32s:
+    try:
+        return as_vectors(given, dim, finite=False)
+    except InputError:
+        for row, vector in enumerate(vectors):  # whose numbers are not those of the given ones
+            if vector is not None:
+                as_vectors([vector], dim, f"vectors row {row}", finite=False)
+        raise
+
+
 def _documents(documents: Sequence[str | None] | None, n: int) -> Sequence[str | None] | None:
     if documents is None:
         return None
-    _check_column("documents", documents, n)
+    check_column("documents", documents, n)
     for row, document in enumerate(documents):
         if document is None:
             continue
@@ -182,41 +252,49 @@ def _metadata(
 ) -> Sequence[str | None] | None:
     if metadata is None:
         return None
-    _check_column("metadata", metadata, n)
+    check_column("metadata", metadata, n)
     return [
-        None if entry is None else _metadata_text(entry, row) for row, entry in enumerate(metadata)
+        None if entry is None else metadata_text(entry, row) for row, entry in enumerate(metadata)
     ]
 
 
-def _metadata_text(entry: Any, row: int) -> str:
+def metadata_text(entry: Any, row: int | None = None) -> str:
+    """Return metadata as JSON; raise InputError, with the row if there is one, where they are none.
+
+    >>> metadata_text({"lang": "en", "year": 1999})
+    '{"lang":"en","year":1999}'
+    """
     if not isinstance(entry, Mapping):
-        raise InputError(f"metadata row {row} is a {type(entry).__name__}: give a dict or None")
+        kind = type(entry).__name__
+        raise InputError(f"{_named('metadata', row)} is a {kind}: give a dict or None")
     entry = entry if type(entry) is dict else dict(entry)
     _check_keys(entry, row, 1)
     try:
-        text = _encode_json(entry)
+        text = encode_json(entry)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"metadata row {row} is not JSON: {error}") from error
+        raise InputError(f"{_named('metadata', row)} is not JSON: {error}") from error
     if _NUL.search(text):
-        raise InputError(f"metadata row {row} holds a NUL character, which SQL cannot store")
+        raise _nul("metadata", row)
     _check_text(text, "metadata", row)
     return text
 
 
-def _check_keys(value: Any, row: int, depth: int) -> None:
+def _check_keys(value: Any, row: int | None, depth: int) -> None:
     """Refuse what would not come back: keys that are not text, and what SQL cannot nest."""
     if depth > MAX_DEPTH:
-        raise InputError(f"metadata row {row} is nested more than {MAX_DEPTH} levels deep")
+        what = _named("metadata", row)
+        raise InputError(f"{what} is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict):
         for key in value:
             if type(key) is not str:
-                raise InputError(f"metadata row {row} has the key {key!r}: JSON keys are text")
+                what = _named("metadata", row)
+                raise InputError(f"{what} has the key {key!r}: JSON keys are text")
     for inner in value.values() if isinstance(value, dict) else value:
         if isinstance(inner, dict | list | tuple):
             _check_keys(inner, row, depth + 1)
 
 
-def _check_text(text: str, what: str, row: int) -> None:
+def _check_text(text: str, what: str, row: int | None) -> None:
     if text.isascii():
         if "\x00" not in text:
             return
@@ -225,11 +303,20 @@ def _check_text(text: str, what: str, row: int) -> None:
             if b"\x00" not in text.encode():
                 return
         except UnicodeEncodeError as error:
-            raise InputError(f"{what} row {row} is not valid Unicode: {error}") from error
-    raise InputError(f"{what} row {row} holds a NUL character, which SQL cannot store")
+            raise InputError(f"{_named(what, row)} is not valid Unicode: {error}") from error
+    raise _nul(what, row)
 
 
-def _check_column(name: str, column: Any, n: int) -> None:
+def _nul(what: str, row: int | None) -> InputError:
+    return InputError(f"{_named(what, row)} holds a NUL character, which SQL cannot store")
+
+
+def _named(what: str, row: int | None) -> str:
+    return what if row is None else f"{what} row {row}"
+
+
+def check_column(name: str, column: Any, n: int) -> None:
+    """Raise InputError unless a column is a list of `n` entries."""
     if isinstance(column, str | bytes | Mapping) or not isinstance(column, Sequence):
         raise InputError(f"{name} must be a list with an entry a row, not {type(column).__name__}")
     _check_length(name, len(column), n)

@@ -20,7 +20,7 @@ from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Backend
 from requant.collection import Collection
 from requant.database import Database
-from requant.indexes import index_config
+from requant.indexes import index_config, sample
 from requant.indexes.following.newest import Newest
 from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location.bond import Bond
@@ -130,6 +130,12 @@ def is_in_use(collection: Collection, name: str) -> bool:
 def row_of(collection: Collection) -> CollectionRow:
     """Return what never changes about a collection."""
     return collection._row
+
+
+def sample_of(collection: Collection) -> Any:
+    """Return the rows that a quantizer would learn from."""
+    with collection._store.reading() as reader:
+        return sample(reader, collection._row, reader.state_of(collection._row))
 
 
 def state_of(collection: Collection) -> CollectionState:

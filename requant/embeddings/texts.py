@@ -47,11 +47,7 @@ def embed(
            [3., 1.]], dtype=float32)
     """
     encode = _encoder(model, kind)
-    if isinstance(texts, str):
-        raise InputError("texts must be a list of texts, not one: wrap it in a list")
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"texts row {row} is {type(text).__name__}, not text")
+    check_texts(texts)
     given = {name: value for name, value in (options or {}).items() if value is not None}
     vectors = np.empty((len(texts), dim), np.float32)
     step = _BATCHES * int(given.get("batch_size", _BATCH))
@@ -61,6 +57,15 @@ def embed(
             vectors[start : start + step] = _checked(encode(part, **given), len(part), dim)
             report(start + len(part), len(texts))
     return vectors
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raise InputError, with the row, where something else is among the texts."""
+    if isinstance(texts, str):
+        raise InputError("texts must be a list of texts, not one: wrap it in a list")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"texts row {row} is {type(text).__name__}, not text")
 
 
 def _encoder(model: Any, kind: str) -> Callable[..., Any]:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from requant.errors import (
     CorruptIndexError,
     EngineError,
     EngineMissingError,
+    ExistsError,
     RequantError,
+    StoreError,
     UnknownIndexError,
 )
 from requant.indexes.following import FollowingIndex, Progress
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Workspace, sweep
-from requant.indexes.spec import check_config
-from requant.store import CollectionRow, CollectionState, IndexConfig, IndexRow, Reader, ledger
+from requant.indexes.spec import check_config, check_same
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    IndexConfig,
+    IndexRow,
+    Reader,
+    ledger,
+    migrations,
+)
 
 # How often to catch up with other processes that publish while an index is rebuilt.
 _TRIES = 5
@@ -51,6 +61,44 @@ class IndexSet:
         except BaseException:
             self.drop(name)
             raise
+
+    def ensure(
+        self, name: str, config: IndexConfig, progress: Progress | None, *, overwrite: bool
+    ) -> None:
+        """Add an index unless there is one of that name and config; raises ExistsError of another.
+
+        Where another process is building it, or was interrupted, it is there when this returns.
+        """
+        for _ in range(_TRIES):
+            rows = ledger.every(self._store, self._owner.id)
+            row = next((row for row in rows if row.name == name), None)
+            if row is not None:
+                check_same(row, config)
+                if self._is_there(row, progress):
+                    return
+                continue
+            with suppress(ExistsError):  # somebody was faster
+                self.add(name, config, progress, overwrite=overwrite)
+                return
+        raise StoreError(f"index {name!r} is added and dropped by others again and again")
+
+    def _is_there(self, row: IndexRow, progress: Progress | None) -> bool:
+        """Finish what adding an index has left undone; tell whether it was not dropped meanwhile.
+
+        Whoever added it may have been killed, or may be about to let searches use it.
+        """
+        try:
+            if not ledger.was_published(self._store, row.id):
+                self.build(row, progress)
+            with self._store.reading() as reader:
+                unused = reader.state_of(self._owner).active is None
+            moved = migrations.every(self._store, self._owner.id)  # and rolled back, by choice
+            if unused and not self._store.read_only and all(one.index != row.id for one in moved):
+                ledger.activate(self._store, row)
+        except UnknownIndexError:
+            self._forget(row.id)
+            return False
+        return True
 
     def use(self, name: str) -> None:
         """Make an index the one that searches use."""

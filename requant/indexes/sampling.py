@@ -35,9 +35,14 @@ def prepared(owner: CollectionRow, vectors: Float32s) -> Float32s:
     return normalise(vectors) if owner.metric == "cosine" else vectors
 
 
+def beginning(reader: Reader, owner: CollectionRow, state: CollectionState) -> int:
+    """Return the first key that has a vector: of a collection that was cleared, a late one."""
+    return reader.first_with_vector(key_range(owner.id)[0], state.next_key)
+
+
 def sample(reader: Reader, owner: CollectionRow, state: CollectionState) -> Float32s:
     """Return rows of the whole collection to learn from, prepared."""
-    first, _ = key_range(owner.id)
+    first = beginning(reader, owner, state)
     span, most = state.next_key - first, sample_rows(owner.dim)
     if span > most:
         keys = np.linspace(first, state.next_key - 1, most).astype(np.int64)
@@ -68,7 +73,7 @@ def spread(
     Fewer where the vectors are wide.
     """
     count = rows_for(owner.dim, count)
-    first, _ = key_range(owner.id)
+    first = beginning(reader, owner, state)
     keys = np.unique(np.linspace(first, max(state.next_key - 1, first), count).astype(np.int64))
     found, vectors = reader.vectors(keys, owner.dim)
     order = np.argsort(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,7 +14,7 @@ from requant.adapters import making, registry
 from requant.adapters.guards import check_supported
 from requant.adapters.hosts import host_of, masked
 from requant.adapters.protocol import IndexSpec, IndexType, Support
-from requant.errors import InputError, UnsupportedError
+from requant.errors import ExistsError, InputError, UnsupportedError
 from requant.indexes.sampling import unequal_norms
 from requant.indexes.trust import Secrets
 from requant.inputs import check_name, check_params
@@ -22,7 +23,7 @@ from requant.quantizers.arrays import Float32s
 from requant.quantizers.codes import CodeMetric
 from requant.quantizers.protocol import Quantizer
 from requant.scores import Metric
-from requant.store import CollectionRow, IndexConfig
+from requant.store import CollectionRow, IndexConfig, IndexRow, ledger
 
 # How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
 _UNEQUAL = 0.3
@@ -176,6 +177,24 @@ def check_config(config: IndexConfig, secrets: Secrets, owner: CollectionRow) ->
         raise InputError("remote_name= is the index's name at url=: pass both or none")
     if capabilities.storage == "file":
         making.create(backend, spec, sample=quantizer.encode(sample)).close()
+
+
+def check_same(row: IndexRow, config: IndexConfig) -> None:
+    """Raise ExistsError, which says what differs, unless an index is what `config` asks for."""
+    have, wanted = _traits(row.config), _traits(config)
+    other = [
+        f"{trait} is {have.get(trait)!r}, not {wanted.get(trait)!r}"
+        for trait in sorted({*have, *wanted})
+        if have.get(trait) != wanted.get(trait)
+    ]
+    if other:
+        raise ExistsError(f"index {row.name!r} already exists, another one: {'; '.join(other)}")
+
+
+def _traits(config: IndexConfig) -> dict[str, Any]:
+    traits: dict[str, Any] = json.loads(ledger.config_text(config))
+    params = {f"params {name}": value for name, value in traits.pop("params").items()}
+    return {**traits.pop("options"), **params, **traits}
 
 
 def refuse_secrets(engine: str, params: Mapping[str, Any]) -> None:

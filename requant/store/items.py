@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from requant.errors import DuplicateIdError, UnknownCollectionError
-from requant.inputs import Rows
+from requant.errors import DuplicateIdError, UnknownCollectionError, UnknownIdError
+from requant.inputs import OnConflict, Rows
+from requant.patches import Patch, merged
 from requant.store.change_log import ChangeLog
 from requant.store.connections import check_transaction
 from requant.store.reader import VECTOR_DTYPE
-from requant.store.schema import Tables
+from requant.store.schema import Tables, key_range
 from requant.store.statements import HotSql
+
+# Items whose metadata are merged at a time, so that not all of them are in memory.
+_MERGED = 256
 
 
 @dataclass(frozen=True)
@@ -48,43 +52,87 @@ class ItemWriter:
         self._tables = tables
         self._sql = sql
         self._collection = collection
+        self._name = name
         self._change_log = change_log
         self._turn = self._take_turn(name)
 
-    def upsert(self, rows: Rows, *, replace: bool = True) -> int:
+    def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:
         """Write a batch and return how many of its ids are new.
 
-        Columns that were not given stay as they are. `replace=False` raises DuplicateIdError if an
-        id is stored already, before anything is written.
+        Columns that were not given stay as they are. Of ids that are stored already, "skip" leaves
+        everything as it is; "error" raises DuplicateIdError, before anything is written.
         """
         existing = self._existing(rows.ids)
-        if existing and not replace:
-            raise DuplicateIdError(
-                f"id {next(iter(existing))[:80]!r} is already stored: use upsert to replace it"
-            )
-        old = [(existing[text], row) for row, text in enumerate(rows.ids) if text in existing]
+        if existing and on_conflict == "error":
+            raise already_stored(rows.ids, existing)
         new = [row for row, text in enumerate(rows.ids) if text not in existing]
+        old = [(existing[text], row) for row, text in enumerate(rows.ids) if text in existing]
+        if on_conflict == "skip":
+            old = []
         first = self._turn.next_key
         if new:
             self._many(self._sql.insert_item, self._new_items(rows, new, first))
             self._set(next_key=first + len(new))
         if old:
             self._update(rows, old)
-        if rows.vectors is not None:
-            placed = [*old, *((first + i, row) for i, row in enumerate(new))]
-            self._many(self._sql.put_vector, _vector_parameters(rows, placed))
-            self._log([key for key, _ in old])
+        self._put_vectors(rows, old, [(first + i, row) for i, row in enumerate(new)])
         return len(new)
+
+    def update(self, rows: Rows, patches: Patch | list[Patch | None] | None) -> int:
+        """Change items that are stored, and return how many; `patches` are those of the metadata.
+
+        Raises UnknownIdError, before anything is written.
+        """
+        existing = self._existing(rows.ids)
+        unknown = next((i for i, text in enumerate(rows.ids) if text not in existing), None)
+        if unknown is not None:
+            raise UnknownIdError(
+                f"no item {rows.ids[unknown][:80]!r} (row {unknown}) in collection "
+                f"{self._name!r}: nothing was updated"
+            )
+        old = [(existing[text], row) for row, text in enumerate(rows.ids)]
+        self._update(rows, old)
+        self._put_vectors(rows, old, [])
+        if patches is not None:
+            self.merge([key for key, _ in old], patches)
+        return len(old)
+
+    def merge(self, keys: Sequence[int], patches: Patch | list[Patch | None]) -> None:
+        """Merge one patch into the metadata of `keys`, or one for each; None takes them away."""
+        items = self._tables.items
+        for start in range(0, len(keys), _MERGED):
+            part = keys[start : start + _MERGED]
+            stored = sa.select(items.c.key, items.c.metadata).where(items.c.key.in_(part))
+            texts = {key: text for key, text in self._connection.execute(stored)}
+            changed = []
+            for row, key in enumerate(part, start):
+                patch = patches[row] if isinstance(patches, list) else patches
+                text = None if patch is None else merged(texts[key], patch)
+                if text != texts[key]:
+                    changed.append((text, key))
+            if changed:
+                self._many(self._sql.put_metadata, iter(changed))
+
+    def clear(self) -> int:
+        """Remove every item and return how many there were.
+
+        All indexes are behind the log then, and begin anew: to delete key by key takes long.
+        """
+        items, vectors, changes = self._tables.items, self._tables.vectors, self._tables.changes
+        first, end = key_range(self._collection)
+        removed = 0
+        for table in (vectors, items):
+            within = sa.and_(table.c.key >= first, table.c.key < end)
+            removed = self._connection.execute(sa.delete(table).where(within)).rowcount
+        log = changes.c.collection_id == self._collection
+        self._connection.execute(sa.delete(changes).where(log))
+        self._set(log_floor=self._turn.seq)
+        return removed
 
     def delete(self, keys: Sequence[int]) -> int:
         """Remove items by key and return how many there were."""
-        items, vectors = self._tables.items, self._tables.vectors
-        removed = 0
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            self._connection.execute(sa.delete(vectors).where(vectors.c.key.in_(part)))
-            result = self._connection.execute(sa.delete(items).where(items.c.key.in_(part)))
-            removed += result.rowcount
+        self._delete(self._tables.vectors, keys)
+        removed = self._delete(self._tables.items, keys)
         self._log(keys)
         return removed
 
@@ -144,6 +192,30 @@ class ItemWriter:
             ],
         )
 
+    def _put_vectors(
+        self, rows: Rows, old: list[tuple[int, int]], new: list[tuple[int, int]]
+    ) -> None:
+        """Write the vectors of (key, row), and take away those of old items that have none now."""
+        if rows.vectors is None:
+            return
+        placed = [*old, *new]
+        if rows.present is not None:
+            there = rows.present.tolist()
+            self._delete(self._tables.vectors, [key for key, row in old if not there[row]])
+            placed = [(key, row) for key, row in placed if there[row]]
+        if placed:
+            self._many(self._sql.put_vector, _vector_parameters(rows, placed))
+        self._log([key for key, _ in old])
+
+    def _delete(self, table: sa.Table, keys: Sequence[int]) -> int:
+        removed = 0
+        for start in range(0, len(keys), 500):
+            part = keys[start : start + 500]
+            removed += self._connection.execute(
+                sa.delete(table).where(table.c.key.in_(part))
+            ).rowcount
+        return removed
+
     def _log(self, keys: Sequence[int]) -> None:
         if self._turn.logging and keys:
             seq, collection = self._turn.seq, self._collection
@@ -164,6 +236,15 @@ class ItemWriter:
             cursor.executemany(statement, parameters)
         finally:
             cursor.close()
+
+
+def already_stored(ids: Sequence[str], known: Mapping[str, int]) -> DuplicateIdError:
+    """Return the error that names the first of `ids` that is stored."""
+    row, text = next((i, one) for i, one in enumerate(ids) if one in known)
+    return DuplicateIdError(
+        f"row {row}: id {text[:80]!r} is already stored: use upsert to replace it, or "
+        'on_conflict="skip" to leave it as it is'
+    )
 
 
 def _vector_parameters(

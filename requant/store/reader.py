@@ -217,6 +217,13 @@ class Reader:
         statement = sa.select(sa.func.count()).where(key >= first, key < end)
         return int(self._connection.execute(statement).scalar_one())
 
+    def first_with_vector(self, first: int, end: int) -> int:
+        """Return the first key of `first <= key < end` that has a vector, `end` if none has."""
+        key = self._vectors.c.key
+        statement = sa.select(sa.func.min(key)).where(key >= first, key < end)
+        found = self._connection.execute(statement).scalar()
+        return end if found is None else int(found)
+
     def matching(
         self, first: int, end: int, condition: sa.ColumnElement[bool], among: Keys | None = None
     ) -> Keys:

@@ -36,6 +36,7 @@ class HotSql:
     aliases: str
     insert_item: str
     put_vector: str
+    put_metadata: str
     log_change: str
 
 
@@ -105,6 +106,7 @@ _SQLITE = HotSql(
         "INSERT INTO requant_vectors (key, vec, crc) VALUES (?, ?, ?) "
         "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
     ),
+    put_metadata="UPDATE requant_items SET metadata = ? WHERE key = ?",
     log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (?, ?, ?)",
 )
 
@@ -152,6 +154,7 @@ _POSTGRES = HotSql(
         "INSERT INTO requant_vectors (key, vec, crc) VALUES (%s, %s, %s) "
         "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
     ),
+    put_metadata="UPDATE requant_items SET metadata = %s WHERE key = %s",
     log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (%s, %s, %s)",
 )
 

@@ -27,7 +27,7 @@ from requant.indexes.following.refit import is_outgrown, needs_building
 from requant.indexes.following.share import follow_some
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
-from requant.indexes.sampling import sample
+from requant.indexes.sampling import beginning, sample
 from requant.indexes.spec import norms_matter
 from requant.store import (
     CollectionRow,
@@ -402,8 +402,9 @@ class FollowingIndex:
             return None
         if objection := norms_matter(self._owner, self.row.config, rows):
             self._warn(objection)
+        expected = state.next_key - beginning(reader, self._owner, state)
         loaded = begin(
-            self._workspace, self._owner, self.row, self._location, rows, state, overwrite
+            self._workspace, self._owner, self.row, self._location, rows, state, expected, overwrite
         )
         del rows  # which may be much
         begun = time.perf_counter()

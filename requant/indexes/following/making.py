@@ -29,12 +29,12 @@ def begin(
     location: Location,
     rows: Float32s,
     state: CollectionState,
+    expected: int,
     overwrite: bool,
 ) -> Loaded:
     """Return an empty index whose quantizer has learned from `rows (n, d) float32`, prepared."""
     quantizer = fit_quantizer(row.config, rows)
     first, _ = key_range(owner.id)
-    expected = state.next_key - first
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)
     mark = Watermark(first, state.seq)
     name, backend = location.create(spec, quantizer.encode(rows), mark, overwrite)

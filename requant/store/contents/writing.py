@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from requant.inputs import Rows
+from requant.inputs import OnConflict, Rows
+from requant.patches import Patch
 from requant.store.change_log import ChangeLog
 from requant.store.engine import Store
-from requant.store.items import ItemWriter
+from requant.store.items import ItemWriter, already_stored
+from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
 
 
@@ -22,10 +24,57 @@ class ContentsWriter:
         self._owner = owner
         self._change_log = ChangeLog(store.tables, owner.id)
 
-    def write(self, rows: Rows, connection: sa.Connection | None, *, replace: bool) -> int:
+    def write(
+        self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict = "replace"
+    ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
         with self._store.writing(connection, turn=self._owner.id) as open_connection:
-            return self._writer(open_connection).upsert(rows, replace=replace)
+            return self._writer(open_connection).upsert(rows, on_conflict)
+
+    def update(
+        self,
+        rows: Rows,
+        patches: Patch | list[Patch | None] | None,
+        connection: sa.Connection | None,
+    ) -> int:
+        """Change items by id and return how many; raises UnknownIdError."""
+        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+            return self._writer(open_connection).update(rows, patches)
+
+    def update_where(
+        self, condition: sa.ColumnElement[bool], patch: Patch, connection: sa.Connection | None
+    ) -> int:
+        """Merge a patch into the metadata of what meets `condition`, and return how many do."""
+        first, end = key_range(self._owner.id)
+        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+            writer = self._writer(open_connection)
+            keys = self._store.reader_of(open_connection).matching(first, end, condition)
+            writer.merge(keys.tolist(), patch)
+            return len(keys)
+
+    def clear(self, connection: sa.Connection | None) -> int:
+        """Remove every item and return how many there were."""
+        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+            removed = self._writer(open_connection).clear()
+            catalog.forget_origins(open_connection, self._store, self._owner)
+            return removed
+
+    def to_be_written(
+        self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict
+    ) -> Rows:
+        """Return what a `write` just now would write; raises DuplicateIdError as it would.
+
+        Others may store some of it before it is written, which then decides once more.
+        """
+        self._store.check_writable()
+        if on_conflict == "replace":
+            return rows
+        with self._store.reading(connection) as reader:
+            reader.state_of(self._owner)
+            known = reader.keys_of(self._owner.id, rows.ids)
+        if known and on_conflict == "error":
+            raise already_stored(rows.ids, known)
+        return rows.take([row for row, text in enumerate(rows.ids) if text not in known])
 
     def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
         """Remove items by id and return how many there were."""

@@ -95,6 +95,12 @@ def origins(store: Store, row: CollectionRow) -> list[Origin]:
         )
 
 
+def forget_origins(connection: sa.Connection, store: Store, row: CollectionRow) -> None:
+    """Forget where vectors of a collection came from, in the transaction that removes them."""
+    meta = store.tables.meta
+    connection.execute(sa.delete(meta).where(meta.c.name == _origin(row)))
+
+
 def _origins(text: str | None, row: CollectionRow) -> list[Origin]:
     return [] if text is None else [Origin(**one) for one in checked.origins(text, row.name)]
 
@@ -117,6 +123,6 @@ def drop(store: Store, row: CollectionRow) -> None:
             connection.execute(sa.delete(table).where(table.c.index_id.in_(gone)))
         for table in (t.changes, t.migrations):
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
-        connection.execute(sa.delete(t.meta).where(t.meta.c.name == _origin(row)))
+        forget_origins(connection, store, row)
         for table in (t.vectors, t.items):
             connection.execute(sa.delete(table).where(table.c.key >= first, table.c.key < end))

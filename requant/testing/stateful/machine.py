@@ -65,7 +65,7 @@ class History(RuleBasedStateMachine):
 
     @rule(who=WHO, change=CHANGES)
     def write(self, who: int, change: Change) -> None:
-        """Upsert, add or delete."""
+        """Upsert, add, update, delete or clear."""
         with self.world.calm():
             self._apply(self.world.collection(who), self.model, change, None)
 
@@ -269,14 +269,52 @@ class History(RuleBasedStateMachine):
         elif kind == "delete where":
             gone = list(model.matching(n))
             assert notes.delete(where={"n": n}, connection=connection) == model.delete(gone)
+        elif kind == "clear":
+            assert notes.clear(connection=connection) == model.clear()
+        elif kind == "update where":
+            meant = list(model.matching(n))
+            count = notes.update(where={"n": n}, metadata=change.patch, connection=connection)
+            assert count == model.patch(meant, change.patch)
+        elif kind == "update":
+            self._update(notes, model, change, connection)
         else:
-            write = Write(ids, *change.columns(model.dim))
-            if kind == "add" and any(str(id_) in model.items for id_ in ids):
-                with pytest.raises(DuplicateIdError):
-                    notes.add(*write, connection=connection)
-                return
-            act = notes.add if kind == "add" else notes.upsert
-            assert act(*write, connection=connection) == model.write(write)
+            self._upsert(notes, model, change, connection)
+
+    def _update(
+        self, notes: Collection, model: Model, change: Change, connection: sa.Connection | None
+    ) -> None:
+        known = [id_ for id_ in change.ids if str(id_) in model.items]
+        vectors, documents, _ = change.columns(model.dim, known)
+        if len(known) < len(change.ids):
+            with pytest.raises(UnknownIdError):
+                notes.update(change.ids, metadata=change.patch, connection=connection)
+        count = notes.update(
+            known,
+            metadata=change.patch,
+            documents=documents,
+            vectors=vectors,
+            connection=connection,
+        )
+        assert count == model.patch(known, change.patch)
+        model.write(Write(known, vectors, documents, None))
+
+    def _upsert(
+        self, notes: Collection, model: Model, change: Change, connection: sa.Connection | None
+    ) -> None:
+        kind, ids = change.kind, change.ids
+        ids = [*ids, *ids[:2]] if kind == "last" else ids
+        write = Write(ids, *change.columns(model.dim, ids))
+        if kind == "add" and any(str(id_) in model.items for id_ in ids):
+            with pytest.raises(DuplicateIdError):
+                notes.add(*write, connection=connection)
+            return
+        new = notes.upsert(
+            *write,
+            on_conflict="error" if kind == "add" else "skip" if kind == "skip" else "replace",
+            duplicates="last" if kind == "last" else "error",
+            connection=connection,
+        )
+        assert new == model.write(write, skip=kind == "skip")
 
     def _search(
         self, notes: Collection, seed: int, k: int, n: int | None, name: str | None, exact: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Write(NamedTuple):
     """What one call of `upsert` or `add` is given; a column that is None is not given."""
 
     ids: Ids
-    vectors: Float32s | None
+    vectors: Float32s | list[Float32s | None] | None
     documents: list[str | None] | None
     metadata: list[dict[str, Any] | None] | None
 
@@ -51,10 +51,12 @@ class Model:
         other.items = dict(self.items)
         return other
 
-    def write(self, write: Write) -> int:
-        """Store a batch, and return how many of its ids are new."""
-        new = sum(str(id_) not in self.items for id_ in write.ids)
+    def write(self, write: Write, *, skip: bool = False) -> int:
+        """Store a batch, and return how many of its ids are new; `skip` those that are not."""
+        known = set(self.items)
         for row, id_ in enumerate(write.ids):
+            if skip and str(id_) in known:
+                continue
             entry = self.items.get(str(id_), Entry())
             if write.vectors is not None:
                 entry = replace(entry, vector=write.vectors[row])
@@ -63,7 +65,23 @@ class Model:
             if write.metadata is not None:
                 entry = replace(entry, metadata=deepcopy(write.metadata[row]))
             self.items[str(id_)] = entry
-        return new
+        return len(self.items) - len(known)
+
+    def patch(self, ids: Iterable[Id], patch: dict[str, Any]) -> int:
+        """Merge a patch into the metadata of items, and return how many there are."""
+        n = 0
+        for n, id_ in enumerate(map(str, ids), 1):  # noqa: B007 - it is returned
+            metadata = self.items[id_].metadata
+            after = merge_patch(metadata, patch)
+            after = None if metadata is None and not after else after
+            self.items[id_] = replace(self.items[id_], metadata=after)
+        return n
+
+    def clear(self) -> int:
+        """Remove everything, and return how much there was."""
+        n = len(self.items)
+        self.items.clear()
+        return n
 
     def delete(self, ids: Ids) -> int:
         """Remove items, and return how many were there."""
@@ -115,6 +133,19 @@ class Model:
         assert (np.diff(got) <= 0).all(), f"not best first: {got}"
         np.testing.assert_allclose(got, [true[id_] for id_ in ids], rtol=1e-4, atol=1e-4)
         return Answer(got, np.sort(list(true.values()))[::-1][: len(ids)])
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """Return what RFC 7396 says, word for word."""
+    if not isinstance(patch, dict):
+        return deepcopy(patch)
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merge_patch(result.get(name), value)
+    return result
 
 
 @dataclass(frozen=True)

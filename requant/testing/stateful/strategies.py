@@ -16,11 +16,20 @@ SEEDS = st.integers(0, 9999)
 NUMBERS = st.integers(0, 4)
 _IDS = st.lists(st.sampled_from(POOL), min_size=1, max_size=12, unique=True)
 INDEXES = st.sampled_from(["one", "two", "three"])
-_SHAPES = st.sampled_from(["vectors", "vectors", "all", "documents", "metadata", "none"])
-_KINDS = st.sampled_from(["upsert", "upsert", "upsert", "add", "delete", "delete where"])
+_SHAPES = st.sampled_from(["vectors", "vectors", "some", "all", "documents", "metadata", "none"])
+_KINDS = st.sampled_from(
+    ["upsert"] * 5
+    + ["add", "skip", "last", "delete", "delete where", "update", "update where"] * 2
+    + ["clear"]
+)
 
-Kind = Literal["upsert", "add", "delete", "delete where"]
-Shape = Literal["vectors", "all", "documents", "metadata", "none"]
+Vectors = Float32s | list[Float32s | None] | None
+Documents = list[str | None] | None
+Metadata = list[dict[str, Any] | None] | None
+Kind = Literal[
+    "upsert", "add", "skip", "last", "delete", "delete where", "update", "update where", "clear"
+]
+Shape = Literal["vectors", "some", "all", "documents", "metadata", "none"]
 
 
 class Change(NamedTuple):
@@ -32,14 +41,25 @@ class Change(NamedTuple):
     n: int
     seed: int
 
-    def columns(
-        self, dim: int
-    ) -> tuple[Float32s | None, list[str | None] | None, list[dict[str, Any] | None] | None]:
-        """Return vectors, documents and metadata, as far as the call gives them."""
-        rows, shape = len(self.ids), self.shape
-        vectors = some_vectors(rows, dim, self.seed) if shape in ("vectors", "all") else None
-        documents: list[str | None] | None = None
-        metadata: list[dict[str, Any] | None] | None = None
+    @property
+    def patch(self) -> dict[str, Any]:
+        """A patch of metadata."""
+        choices: list[dict[str, Any]] = [
+            {"n": (self.n + 1) % 5}, {"n": None, "m": {"x": self.seed}}, {"m": {"x": None, "y": 1}},
+            {"m": None}, {"m": [None]},
+        ]  # fmt: skip
+        return choices[self.seed % len(choices)]
+
+    def columns(self, dim: int, ids: list[Id]) -> tuple[Vectors, Documents, Metadata]:
+        """Return vectors, documents and metadata of `ids`, as far as the call gives them."""
+        rows, shape = len(ids), self.shape
+        vectors: Vectors = None
+        if shape in ("vectors", "all", "some"):
+            vectors = some_vectors(rows, dim, self.seed)
+        if shape == "some" and vectors is not None:
+            vectors = [None if row % 3 == 0 else vector for row, vector in enumerate(vectors)]
+        documents: Documents = None
+        metadata: Metadata = None
         if shape in ("documents", "all"):
             documents = [f"text {self.seed} {row}" if row % 3 else None for row in range(rows)]
         if shape in ("metadata", "all"):

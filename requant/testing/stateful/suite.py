@@ -14,7 +14,7 @@ from requant.testing.stateful.machine import History, Setting
 class StatefulConformance:
     """Subclass it in a test file and name the engine; pytest does the rest.
 
-    Random histories (upserts, deletes, searches, indexes that come, go and are migrated,
+    Random histories (upserts, updates, deletes, searches, indexes that come, go and are migrated,
     transactions, savepoints, backups put back) run on two databases over one store, and are held
     against a plain dictionary and brute force. What fails is told as a short program.
 
