@@ -67,7 +67,10 @@ class Part:
 
 def check_limit(limit: int | None) -> None:
     """Raise InputError unless a limit is None or a whole number that a database takes."""
+    if limit is None:
+        return
     whole = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
-    if limit is not None and not (whole and 1 <= limit < 2**63):
-        shown = f"{limit:.3g}" if whole and abs(limit) >= 2**63 else repr(limit)[:80]
+    if not whole or not 1 <= limit < 2**63:
+        huge = whole and int(limit).bit_length() > 64  # Python may refuse to write its digits
+        shown = "a longer one" if huge else repr(limit)[:80]
         raise InputError(f"limit must be a whole number from 1 to 2**63 - 1, not {shown}")
