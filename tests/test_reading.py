@@ -231,6 +231,14 @@ def test_ones_own_uncommitted_rows_are_read(any_db, notes):
     assert notes.count() == 100
 
 
+def test_a_connection_without_transactions_is_read_by(any_db, notes):
+    with any_db.engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        assert len(notes.get(vectors=True, connection=connection)) == 100
+        assert notes.ids({"n": 5}, connection=connection) == [5]
+        assert notes.count({"n": 5}, connection=connection) == 1
+
+
 def test_a_connection_to_another_database_is_refused(notes, tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'other.db'}")
     with engine.connect() as connection:

@@ -171,9 +171,12 @@ class Reader:
 
     def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
         """Yield what a statement selects, `size` rows at a time and never more in memory."""
-        options = {"stream_results": True, "yield_per": size}
+        raw: Any = self._connection.connection.driver_connection
+        # A caller's own: what commits each statement by itself has no cursor on the server.
+        alone = self._sql.name == "postgresql" and raw.autocommit
+        options = {} if alone else {"stream_results": True, "yield_per": size}
         with self._connection.execute(statement, execution_options=options) as result:
-            yield from result.partitions()
+            yield from result.partitions(size)
 
     def integrity(self) -> list[str]:
         """Return what SQLite finds wrong with its file; PostgreSQL looks after its own."""

@@ -19,6 +19,9 @@ from requant.store.reader import Id, Item, Reader, id_of, item_of
 from requant.store.schema import CollectionRow, key_range
 from requant.store.selection import Selection
 
+# Read at a time, without vectors.
+_ROWS = 8192
+
 
 class Contents:
     """What `Collection` reads of its items; ids are checked, and text, by then."""
@@ -44,7 +47,8 @@ class Contents:
                 return self._named(reader, ids, part, vectors)[: part.limit]
             reader.state_of(owner)
             statement = part.select(reader, owner, tables, *self._columns(vectors))
-            return [item_of(*row) for row in reader.rows(self._joined(statement, vectors))]
+            rows = self._rows(reader, statement, part.limit, vectors)
+            return [item_of(*row) for row in rows]
 
     def ids(self, part: Part, connection: sa.Connection | None) -> list[Id]:
         """Return the ids of items in the order of insertion."""
@@ -53,7 +57,8 @@ class Contents:
             reader.state_of(self._owner)
             columns = items.c.ext_id, items.c.id_kind
             statement = part.select(reader, self._owner, self._store.tables, *columns)
-            return [id_of(*row) for row in reader.rows(statement)]
+            pages = reader.pages(statement, _ROWS)
+            return [id_of(row.ext_id, row.id_kind) for rows in pages for row in rows]
 
     def count(
         self, condition: sa.ColumnElement[bool] | None, connection: sa.Connection | None
@@ -153,7 +158,8 @@ class Contents:
         )
         if condition is not None:
             statement = statement.where(condition)
-        return {row[0]: item_of(*row) for row in reader.rows(self._joined(statement, vectors))}
+        rows = self._rows(reader, statement, len(keys), vectors)
+        return {row[0]: item_of(*row) for row in rows}
 
     def _where(
         self, statement: sa.Select[Any], condition: sa.ColumnElement[bool] | None
@@ -168,9 +174,21 @@ class Contents:
         columns: list[sa.ColumnElement[Any]] = [c.key, c.ext_id, c.id_kind, c.document, c.metadata]
         return [*columns, self._store.tables.vectors.c.vec] if vectors else columns
 
-    def _joined(self, statement: sa.Select[Any], vectors: bool) -> sa.Select[Any]:
-        """Join vectors in the same statement: a caller's transaction may see another with each."""
+    def _rows(
+        self, reader: Reader, statement: sa.Select[Any], most: int | None, vectors: bool
+    ) -> Iterator[Any]:
+        """Yield rows of `_columns`, of many not all at once.
+
+        Vectors are joined in the same statement: another may see what was committed meanwhile.
+        """
         items, floats = self._store.tables.items, self._store.tables.vectors
-        if not vectors:
-            return statement
-        return statement.select_from(items.outerjoin(floats, floats.c.key == items.c.key))
+        size = _ROWS
+        if vectors:
+            size = rows_for(self._owner.dim, size)
+            beside = items.outerjoin(floats, floats.c.key == items.c.key)
+            statement = statement.select_from(beside)
+        if most is not None and most <= size:
+            yield from reader.rows(statement)
+            return
+        for rows in reader.pages(statement, size):
+            yield from rows
