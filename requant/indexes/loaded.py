@@ -9,7 +9,9 @@ from requant.adapters.protocol import Backend, Support
 from requant.indexes.location import Location
 from requant.indexes.nearby import Nearby
 from requant.quantizers.protocol import Quantizer, Refining
-from requant.store import Head, Watermark
+from requant.store import CollectionState, Head, Seen, Watermark
+
+_NOTHING = Seen(0, None)
 
 
 @dataclass
@@ -17,7 +19,8 @@ class Loaded:
     """What searches ask.
 
     `name` is the place where a live engine keeps it, empty for an index in our own memory. `heard`
-    is the rank that its place told of on opening: not to be relied on after a power failure.
+    is the rank that its place told of on opening: not to be relied on after a power failure. `seen`
+    is the latest write that is known to have led to what it holds.
     """
 
     quantizer: Quantizer
@@ -28,6 +31,7 @@ class Loaded:
     name: str = ""
     reaching: int = 0  # the seq that it is being caught up with; its watermark once it is
     heard: tuple[int, int] = (0, 0)
+    seen: Seen = _NOTHING
     items: int = 0
     recorded: bool = False  # whether a generation names its place
     unpublished: int = 0
@@ -72,6 +76,11 @@ class Loaded:
         if head.mark.rank > max(self.watermark.rank, self.heard):
             self.watermark, self.items = head.mark, head.items
             self.reaching = max(self.reaching, head.reaching)
+
+    def note(self, state: CollectionState) -> None:
+        """Remember a state that was found to come after what has been seen."""
+        if state.seq > self.seen.seq:
+            self.seen = state.seen
 
     def is_ahead_of(self, seq: int) -> bool:
         """Whether it may hold what a snapshot at `seq` does not; to be asked after a search."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from requant.adapters.protocol import Keys
 from requant.quantizers.arrays import Float32s
 from requant.scores import ExactRows
-from requant.store import CollectionRow, CollectionState, Reader
+from requant.store import CollectionRow, CollectionState, Reader, Seen
 
 # Numbers that are kept, in double precision: 16 MB an index.
 MOST_FLOATS = 1 << 21
@@ -28,11 +28,11 @@ class Batch(NamedTuple):
 
 
 class _AtHand(NamedTuple):
-    """The vectors of `first <= key < end` as they were after the write `seq`."""
+    """The vectors of `first <= key < end` as they were after the write `seen`."""
 
     first: int
     end: int
-    seq: int
+    seen: Seen
     keys: Keys
     rows: ExactRows
     full: bool
@@ -54,10 +54,10 @@ class Nearby:
     ) -> Iterator[Batch]:
         """Yield every vector from the key `first` on as `reader` sees it, at `state`."""
         known, beside = self._at_hand, np.empty(0, np.int64)
-        if known is None or not _serves(known, state, first):
+        if known is None or not _serves(known, reader, owner, state, first):
             known = self._read(reader, owner, state, first)
-        elif known.seq < state.seq:
-            beside = reader.changed(owner.id, known.seq, known.end)
+        elif known.seen.seq < state.seq:
+            beside = reader.changed(owner.id, known.seen.seq, known.end)
             beside = beside[beside >= first]
         wanted = None
         if known.first < first or len(beside):
@@ -75,7 +75,7 @@ class Nearby:
     def _read(
         self, reader: Reader, owner: CollectionRow, state: CollectionState, first: int
     ) -> _AtHand:
-        older = self._at_hand is None or self._at_hand.seq <= state.seq
+        older = self._at_hand is None or self._at_hand.seen.seq <= state.seq
         if older:
             self.forget()
         keys, parts, count = [np.empty(0, np.int64)], [np.empty((0, owner.dim), np.float32)], 0
@@ -88,7 +88,7 @@ class Nearby:
             parts.append(vectors)
             count += vectors.size
         rows = ExactRows(np.concatenate(parts), owner.metric)
-        known = _AtHand(first, end, state.seq, np.concatenate(keys), rows, full)
+        known = _AtHand(first, end, state.seen, np.concatenate(keys), rows, full)
         if older:
             self._at_hand = known
         return known
@@ -100,6 +100,9 @@ def ready(batches: Iterator[tuple[Keys, Float32s]], owner: CollectionRow) -> Ite
         yield Batch(keys, ExactRows(vectors, owner.metric))
 
 
-def _serves(known: _AtHand, state: CollectionState, first: int) -> bool:
+def _serves(
+    known: _AtHand, reader: Reader, owner: CollectionRow, state: CollectionState, first: int
+) -> bool:
     """Tell whether what is known can be brought up to `state` by the log."""
-    return known.first <= first <= known.end and state.log_floor <= known.seq <= state.seq
+    there = known.first <= first <= known.end and state.log_floor <= known.seen.seq <= state.seq
+    return there and reader.knows(owner.id, state, known.seen) is True

@@ -181,4 +181,4 @@ def _mark(
         digest=Digest(0, ""),
         stamp=stamp,
     )
-    ledger.record(store, row, generation, factory.to_bytes(quantizer))
+    ledger.record(store, row, generation, factory.to_bytes(quantizer), state.seen)

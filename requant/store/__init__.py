@@ -11,7 +11,7 @@ from requant.store.connections import engine_of
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import Store, open_store
 from requant.store.read_only import open_read_only
-from requant.store.reader import CollectionState, Head, Id, Item, Reader, Watermark
+from requant.store.reader import CollectionState, Head, Id, Item, Reader, Seen, Watermark
 from requant.store.records import (
     Generation,
     Identity,
@@ -48,6 +48,7 @@ __all__ = [
     "Page",
     "Part",
     "Reader",
+    "Seen",
     "Selection",
     "State",
     "Store",

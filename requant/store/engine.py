@@ -32,7 +32,7 @@ _DURABLY = (
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
 _CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
-_OLDER_SCHEMAS = ("1", "2")  # those that lack nothing but tables and columns
+_OLDER_SCHEMAS = ("1", "2", "3")  # those that lack nothing but tables and columns
 
 
 class Store:

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from requant.errors import DuplicateIdError, UnknownCollectionError, UnknownIdError
+from requant.errors import DuplicateIdError, UnknownIdError
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch, merged
 from requant.store.change_log import ChangeLog
-from requant.store.connections import check_transaction
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import Tables, key_range
 from requant.store.statements import HotSql
+from requant.store.turns import Turns
 
 # Items whose metadata are merged at a time, so that not all of them are in memory.
 _MERGED = 256
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A write transaction's turn at a collection: its number, and the first free key."""
-
-    seq: int
-    next_key: int
-    logging: bool
 
 
 class ItemWriter:
@@ -41,20 +31,17 @@ class ItemWriter:
         sql: HotSql,
         collection: int,
         name: str,
+        turns: Turns,
         change_log: ChangeLog,
     ) -> None:
-        """Take the collection's turn: waits until no other transaction writes to it.
-
-        The row lock makes the order of keys and of sequence numbers the order of commits, which is
-        what an index that follows the store relies on.
-        """
+        """Take the collection's turn: waits until no other transaction writes to it."""
         self._connection = connection
         self._tables = tables
         self._sql = sql
         self._collection = collection
         self._name = name
         self._change_log = change_log
-        self._turn = self._take_turn(name)
+        self._turn = turns.take(connection)
 
     def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:
         """Write a batch and return how many of its ids are new.
@@ -139,24 +126,6 @@ class ItemWriter:
     def keys_of(self, ids: Sequence[str]) -> list[int]:
         """Return the keys of those ids that are stored."""
         return list(self._existing(ids).values())
-
-    def _take_turn(self, name: str) -> Turn:
-        table = self._tables.collections
-        statement = (
-            sa.update(table)
-            .where(table.c.id == self._collection)
-            .values(
-                seq=table.c.seq + 1,
-                # Nobody follows: a later follower must not take the missing log for no changes.
-                log_floor=sa.case((table.c.logging, table.c.log_floor), else_=table.c.seq + 1),
-            )
-            .returning(table.c.seq, table.c.next_key, table.c.logging)
-        )
-        row = self._connection.execute(statement).one_or_none()
-        if row is None:
-            raise UnknownCollectionError(f"collection {name!r} has been dropped")
-        check_transaction(self._connection)
-        return Turn(*row)
 
     def _existing(self, ids: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -31,6 +31,19 @@ class CollectionState(NamedTuple):
     seq: int
     log_floor: int
     active: int | None
+    run: str | None  # the name of the latest run of writes, see `requant.store.turns`
+
+    @property
+    def seen(self) -> Seen:
+        """What whoever has looked at this state remembers of it."""
+        return Seen(self.seq, self.run)
+
+
+class Seen(NamedTuple):
+    """The write up to which a store was looked at: its number, and the run that it belongs to."""
+
+    seq: int
+    run: str | None
 
 
 @dataclass(frozen=True)
@@ -107,10 +120,28 @@ class Reader:
 
     def state_of(self, owner: CollectionRow) -> CollectionState:
         """Return the state of a collection; raises UnknownCollectionError if it is gone."""
-        row = self._cursor.execute(self._sql.state, (owner.id,)).fetchone()
-        if row is None:
+        state = self.state_at(owner.id)
+        if state is None:
             raise UnknownCollectionError(f"collection {owner.name!r} has been dropped")
-        return CollectionState(*row)
+        return state
+
+    def state_at(self, collection: int) -> CollectionState | None:
+        """Return the state of a collection by its number, None if it is gone."""
+        row = self._cursor.execute(self._sql.state, (collection,)).fetchone()
+        return None if row is None else CollectionState(*row)
+
+    def knows(self, collection: int, state: CollectionState, seen: Seen) -> bool | None:
+        """Whether the write `seen` is still one of those that have led to `state`, a later one.
+
+        False where the database has been set back before it, and written to anew; None where that
+        was so many writes ago that it cannot be told.
+        """
+        if state.run == seen.run:
+            return True
+        row = self._cursor.execute(self._sql.run_at, (collection, seen.seq)).fetchone()
+        if row is None:
+            return True if seen.run is None else None
+        return bool(row[0] == seen.run)
 
     def index_number(self, owner: CollectionRow, name: str) -> int | None:
         """Return the number of an index by name, None if the collection has none of that name."""

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from requant.scores import Metric
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # A collection owns the keys [id << KEY_BITS, (id + 1) << KEY_BITS): one contiguous range.
 KEY_BITS = 40
@@ -27,6 +27,7 @@ class Tables:
     items: sa.Table
     vectors: sa.Table
     changes: sa.Table
+    runs: sa.Table
     quantizers: sa.Table
     indexes: sa.Table
     generations: sa.Table
@@ -95,6 +96,7 @@ def _catalog(metadata: sa.MetaData) -> None:
         sa.Column("logging", sa.Boolean, nullable=False),  # whether any index follows
         sa.Column("active", _BIG),  # the id of the index that searches use
         sa.Column("options", sa.Text),  # JSON; new in schema 3
+        sa.Column("run", sa.Text),  # the name of the latest of its runs; new in schema 4
         sqlite_autoincrement=True,  # an id is never reused, so neither is a key
     )
 
@@ -125,6 +127,14 @@ def _content(metadata: sa.MetaData) -> None:
         sa.Column("seq", _BIG, primary_key=True, autoincrement=False),
         sa.Column("key", _BIG, primary_key=True, autoincrement=False),
         sa.Column("xid", _BIG),  # the transaction that wrote it, where they overlap; schema 3
+        sqlite_with_rowid=False,
+    )
+    sa.Table(  # writes that followed one another, nothing lost between them; new in schema 4
+        "requant_runs",
+        metadata,
+        sa.Column("collection_id", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("start", _BIG, primary_key=True, autoincrement=False),  # the seq of the first
+        sa.Column("name", sa.Text, nullable=False),  # random
         sqlite_with_rowid=False,
     )
 

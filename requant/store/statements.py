@@ -38,6 +38,10 @@ class HotSql:
     put_vector: str
     put_metadata: str
     log_change: str
+    take_turn: str
+    begin_run: str
+    forget_runs: str
+    run_at: str
 
 
 _HEAD = (
@@ -46,6 +50,29 @@ _HEAD = (
     "ON l.index_id = g.index_id AND l.name = g.file "
     "WHERE g.index_id = {} ORDER BY g.generation DESC LIMIT 1"
 )
+
+_TURNS = {
+    # Where nobody follows, a later follower must not take the missing log for no changes.
+    "take_turn": (
+        "UPDATE requant_collections SET seq = seq + 1, "
+        "run = CASE WHEN run = ? AND seq >= ? THEN run ELSE ? END, "
+        "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END "
+        "WHERE id = ? RETURNING seq, next_key, logging, run"
+    ),
+    "begin_run": "INSERT INTO requant_runs (collection_id, start, name) VALUES (?, ?, ?)",
+    "forget_runs": (
+        "DELETE FROM requant_runs WHERE collection_id = ? AND start < "
+        "(SELECT max(start) FROM requant_runs WHERE collection_id = ? AND start <= ?)"
+    ),
+    "run_at": (
+        "SELECT name FROM requant_runs WHERE collection_id = ? AND start <= ? "
+        "ORDER BY start DESC LIMIT 1"
+    ),
+}
+
+
+def _turns(mark: str) -> dict[str, str]:
+    return {name: text.replace("?", mark) for name, text in _TURNS.items()}
 
 
 def _json_texts(texts: Sequence[str]) -> str:
@@ -57,7 +84,7 @@ _SQLITE = HotSql(
     # str() of a list of integers is JSON, and twice as fast as json.dumps.
     keys=str,
     texts=_json_texts,
-    state="SELECT next_key, seq, log_floor, active FROM requant_collections WHERE id = ?",
+    state="SELECT next_key, seq, log_floor, active, run FROM requant_collections WHERE id = ?",
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
     # CROSS JOIN keeps SQLite from turning the loop round.
@@ -108,13 +135,14 @@ _SQLITE = HotSql(
     ),
     put_metadata="UPDATE requant_items SET metadata = ? WHERE key = ?",
     log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (?, ?, ?)",
+    **_turns("?"),
 )
 
 _POSTGRES = HotSql(
     name="postgresql",
     keys=list,
     texts=list,
-    state="SELECT next_key, seq, log_floor, active FROM requant_collections WHERE id = %s",
+    state="SELECT next_key, seq, log_floor, active, run FROM requant_collections WHERE id = %s",
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
     vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s) ORDER BY key",
@@ -156,6 +184,7 @@ _POSTGRES = HotSql(
     ),
     put_metadata="UPDATE requant_items SET metadata = %s WHERE key = %s",
     log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (%s, %s, %s)",
+    **_turns("%s"),
 )
 
 

@@ -89,7 +89,7 @@ class FollowingIndex:
         long, or wait for what this thread holds.
         """
         loaded = self._loaded
-        if loaded is not None and loaded.reaching > state.seq and self._is_lost(loaded):
+        if loaded is not None and self._is_lost(loaded, reader, state):
             self._doubted = loaded
         due = wait and loaded is not None and is_outgrown(loaded, self._owner, state)
         due = due or loaded is self._doubted
@@ -101,6 +101,8 @@ class FollowingIndex:
         if not self._lock.acquire(timeout=-1.0 if wait else patience):
             return loaded if follows else None
         self._building = False
+        if loaded is not None and loaded is not self._doubted:
+            loaded.note(state)
         try:
             return self._brought_up(reader, state, progress, wait)
         except TurnLostError as error:
@@ -111,17 +113,21 @@ class FollowingIndex:
         finally:
             self._lock.release()
 
-    def _is_lost(self, loaded: Loaded) -> bool:
+    def _is_lost(self, loaded: Loaded, reader: Reader, state: CollectionState) -> bool:
         """Whether an index knows of a future that the store has lost, by a restored backup, say.
 
         A snapshot that is older than the index is no sign of it, if one of now is not.
         """
-        known = loaded.reaching
-        with self._store.reading() as now:
-            lost = now.state_of(self._owner).seq < known
-        if lost and loaded is not self._doubted:
+        known = max(loaded.reaching, loaded.seen.seq)
+        if state.seq >= known:
+            kept = reader.knows(self._owner.id, state, loaded.seen)
+        else:
+            with self._store.reading() as further:
+                now = further.state_of(self._owner)
+                kept = now.seq >= known and further.knows(self._owner.id, now, loaded.seen)
+        if kept is False and loaded is not self._doubted:
             self._warn("the database has gone back in time: the index is opened or made again")
-        return lost
+        return not kept
 
     def _brought_up(
         self, reader: Reader, state: CollectionState, progress: Progress | None, wait: bool
@@ -385,6 +391,8 @@ class FollowingIndex:
         if loaded is None or loaded.watermark.seq < state.log_floor:
             self._replace(None)
             self._loaded = loaded = self._newest.open(state.log_floor, head)
+            if loaded is not None:
+                loaded.note(state)
         return loaded
 
     def _build(

@@ -38,7 +38,7 @@ def begin(
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)
     mark = Watermark(first, state.seq)
     name, backend = location.create(spec, quantizer.encode(rows), mark, overwrite)
-    return Loaded(quantizer, backend, len(rows), mark, location, name, state.seq)
+    return Loaded(quantizer, backend, len(rows), mark, location, name, state.seq, seen=state.seen)
 
 
 def record(
@@ -64,4 +64,4 @@ def record(
         stamp=location.stamp(name),
     )
     body = factory.to_bytes(loaded.quantizer)
-    return ledger.record(store, row, generation, body, damaged), name
+    return ledger.record(store, row, generation, body, loaded.seen, damaged), name

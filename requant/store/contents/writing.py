@@ -13,6 +13,7 @@ from requant.store.engine import Store
 from requant.store.items import ItemWriter, already_stored
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
+from requant.store.turns import Turns
 
 
 class ContentsWriter:
@@ -23,6 +24,7 @@ class ContentsWriter:
         self._store = store
         self._owner = owner
         self._change_log = ChangeLog(store.tables, owner.id)
+        self._turns = Turns(store.sql, owner)
 
     def write(
         self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict = "replace"
@@ -95,5 +97,5 @@ class ContentsWriter:
     def _writer(self, connection: sa.Connection) -> ItemWriter:
         store, owner = self._store, self._owner
         return ItemWriter(
-            connection, store.tables, store.sql, owner.id, owner.name, self._change_log
+            connection, store.tables, store.sql, owner.id, owner.name, self._turns, self._change_log
         )

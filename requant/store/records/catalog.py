@@ -121,7 +121,7 @@ def drop(store: Store, row: CollectionRow) -> None:
         gone = list(connection.execute(indexes).scalars())
         for table in (t.generations, t.aliases):
             connection.execute(sa.delete(table).where(table.c.index_id.in_(gone)))
-        for table in (t.changes, t.migrations):
+        for table in (t.changes, t.runs, t.migrations):
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
         forget_origins(connection, store, row)
         for table in (t.vectors, t.items):

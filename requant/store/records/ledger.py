@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from requant.adapters.files import Digest
 from requant.errors import ExistsError, StoreError, UnknownIndexError
 from requant.store.engine import Store, insert_into
-from requant.store.reader import Watermark
+from requant.store.reader import Seen, Watermark
 from requant.store.records import checked
 
 # The newest, and one to fall back on.
@@ -218,6 +218,7 @@ def record(
     row: IndexRow,
     generation: Generation,
     quantizer: bytes,
+    seen: Seen,
     damaged: Collection[str] = (),
 ) -> set[str]:
     """Make a generation count, forget older ones, and return the files that are now useless.
@@ -225,7 +226,8 @@ def record(
     Generations whose file is `damaged` are forgotten first: they are nothing to fall back on.
 
     If the index is gone, or another process has published a generation that has followed further,
-    nothing is recorded and the useless file is that of `generation` itself.
+    nothing is recorded and the useless file is that of `generation` itself. So it is where the
+    database was set back meanwhile, to before the write `seen`.
     """
     t = store.tables
     with store.writing_durably() as connection:
@@ -245,7 +247,8 @@ def record(
         rank = sa.select(g.applied_seq, g.applied_key).where(of_index)
         furthest = rank.order_by(g.applied_seq.desc(), g.applied_key.desc()).limit(1)
         ahead = connection.execute(furthest).one_or_none()
-        if number is None or (ahead is not None and tuple(ahead) > generation.watermark.rank):
+        late = ahead is not None and tuple(ahead) > generation.watermark.rank
+        if number is None or late or not _leads_to(connection, store, row, generation, seen):
             connection.rollback()
             return {generation.file}
         _keep_quantizer(connection, store, generation.fingerprint, quantizer)
@@ -254,6 +257,17 @@ def record(
         if may_prune:
             _prune_log(connection, store, row)
         return useless_files.union(damaged)
+
+
+def _leads_to(
+    connection: sa.Connection, store: Store, row: IndexRow, generation: Generation, seen: Seen
+) -> bool:
+    """Whether what a generation has followed is still what is in the collection."""
+    reader = store.reader_of(connection)
+    state = reader.state_at(row.collection)
+    if state is None or state.seq < max(generation.watermark.seq, seen.seq):
+        return False
+    return reader.knows(row.collection, state, seen) is not False
 
 
 def keep_only(store: Store, row: IndexRow, name: str) -> None:
