@@ -23,6 +23,8 @@ Vectors = ArrayLike | Sequence[ArrayLike | None]
 
 MAX_ID = 1024
 MAX_ID_BYTES = 2560  # what PostgreSQL has room for in an index, and SQLite alike
+_LONG = MAX_ID_BYTES // 4  # no character takes more bytes
+_USUAL = 1 << 62
 MAX_DEPTH = 100
 # An escaped NUL: a backslash that is not itself escaped, then u0000.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -171,7 +173,7 @@ def check_ids(ids: Iterable[Any]) -> tuple[list[str], list[int]]:
         if not value or len(value) > MAX_ID:
             raise InputError(f"ids row {row} has {len(value)} characters: an id has 1 to {MAX_ID}")
         _check_text(value, "ids", row)
-        if len(value) > MAX_ID_BYTES // 4 and len(value.encode()) > MAX_ID_BYTES:
+        if len(value) > _LONG and len(value.encode()) > MAX_ID_BYTES:
             raise InputError(
                 f"ids row {row} has {len(value.encode())} bytes in UTF-8: an id has at most "
                 f"{MAX_ID_BYTES}"
@@ -182,6 +184,8 @@ def check_ids(ids: Iterable[Any]) -> tuple[list[str], list[int]]:
 
 
 def _id_text(value: Any, row: int) -> tuple[str, int]:
+    if type(value) is int and -_USUAL < value < _USUAL:
+        return str(value), 1
     if isinstance(value, str):
         return str.__str__(value), 0  # of an enum too, the text itself
     if isinstance(value, UUID):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -62,7 +63,7 @@ class ItemWriter:
             self._set(next_key=first + len(new))
         if old:
             self._update(rows, old)
-        self._put_vectors(rows, old, [(first + i, row) for i, row in enumerate(new)])
+        self._put_vectors(rows, old, list(zip(count(first), new, strict=False)))
         return len(new)
 
     def update(self, rows: Rows, patches: Patch | list[Patch | None] | None) -> int:
