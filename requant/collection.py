@@ -87,8 +87,8 @@ class Collection:
         self._store = workspace.store
         self._row = row
         self._contents = Contents(workspace.store, row)
-        self._writer = ContentsWriter(workspace.store, row)
         self._indexes = IndexSet(workspace, row)
+        self._writer = ContentsWriter(workspace.store, row, self._indexes.publish_if_due)
         self._searcher = Searcher(workspace.store, row, self._indexes)
         self._migrator = Migrator(workspace, row, self._indexes)
         self._model: Any = None  # the last one that embedded texts

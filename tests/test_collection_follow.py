@@ -115,17 +115,23 @@ def test_closing_publishes_and_opening_takes_up(tmp_path):
         assert held(notes) == expected(notes)
 
 
-def test_a_long_catch_up_is_published_at_once(db, monkeypatch):
+def test_whoever_writes_publishes_what_was_followed_if_it_is_much(db, monkeypatch):
     monkeypatch.setattr(inside.PUBLISH_ROWS, 100)
     notes = db.create_collection("notes", 8)
-    notes.upsert(range(50), vectors(50))
+    notes.upsert(range(500), vectors(500))
     notes.add_index("main", engine="usearch")
-    notes.upsert(range(50, 100), vectors(50, seed=1))
-    notes.search(vectors(1)[0])
-    assert notes.indexes[0].items == 50
-    notes.upsert(range(100, 200), vectors(100, seed=2))
-    notes.search(vectors(1)[0])
-    assert notes.indexes[0].items == 200
+    notes.upsert(range(500, 550), vectors(50, seed=1))
+    notes.search(vectors(1)[0], oversample=3)
+    notes.upsert(range(550, 650), vectors(100, seed=2))
+    notes.search(vectors(1)[0], oversample=3)
+    assert notes.indexes[0].items == 500  # no search waits for that
+    notes.upsert([0], vectors(1, seed=3))
+    assert notes.indexes[0].items == 650
+    monkeypatch.setattr(inside.SEARCH_PUBLISH_ROWS, 100)
+    notes.upsert(range(650, 1350), vectors(700, seed=4))
+    searches = (notes.search(vectors(1)[0], oversample=3) for _ in range(100))
+    # More than half of it is not there, and nobody else has done so.
+    assert any(notes.indexes[0].items > 650 for _ in searches)
 
 
 CHILD = """

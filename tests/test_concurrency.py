@@ -198,7 +198,7 @@ def test_readers_go_on_while_a_writer_takes_long(any_db):
 
 
 def test_a_search_that_would_publish_waits_for_no_writer(any_db, monkeypatch):
-    monkeypatch.setattr(inside.PUBLISH_ROWS, 10)
+    monkeypatch.setattr(inside.SEARCH_PUBLISH_ROWS, 10)
     notes = any_db.create_collection("notes", DIM)
     notes.upsert(range(50), vectors(50, DIM))
     notes.add_index("main", engine="usearch")

@@ -273,9 +273,11 @@ def test_an_index_folder_that_cannot_be_written(tmp_path, monkeypatch):
         shutil.rmtree(inside.folder_of(db))
         inside.folder_of(db).write_text("in the way")
         notes.upsert(range(100, 150), vectors(50, seed=1))
+        assert notes.search(vectors(50, seed=1)[7], k=1)[0].id == 107
         with pytest.warns(IndexWarning, match=r"cannot write index 'main'.*not on disk"):
-            assert notes.search(vectors(50, seed=1)[7], k=1)[0].id == 107
-        # It is said once, and not with every search.
+            notes.upsert([107], vectors(1, seed=2))
+        # It is said once, and not with every write.
+        notes.upsert([107], vectors(50, seed=1)[7:8])
         assert notes.search(vectors(50, seed=1)[8], k=1)[0].id == 108
         for call in (notes.flush, lambda: notes.add_index("other", engine="faiss")):
             with pytest.raises(StoreError, match="cannot write index"):

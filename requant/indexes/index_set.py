@@ -146,6 +146,12 @@ class IndexSet:
             self._sync(row)
             self._follow(row).publish()
 
+    def publish_if_due(self) -> None:
+        """Publish what this process has followed by searching, if that is much; after a write."""
+        if os.getpid() == self._pid:
+            for following in list(self._following.values()):
+                following.publish_if_due()
+
     def follow(self) -> Iterator[None]:
         """Bring every index up to date, a share a step; nothing is held between two steps."""
         for row in ledger.every(self._store, self._owner.id):
@@ -154,6 +160,7 @@ class IndexSet:
                 before = place
                 yield
             yield
+            following.publish_if_due()
             if place == _FOLLOWED:  # else somebody else is writing: it is tried again later
                 self._sync(row)  # what has outgrown its quantizer is built anew
                 yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from requant.store.connections import engine_of
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
-from requant.store.engine import Store, open_store
+from requant.store.engine import BusyError, Store, open_store
 from requant.store.read_only import open_read_only
 from requant.store.reader import CollectionState, Head, Id, Item, Reader, Seen, Watermark
 from requant.store.records import (
@@ -31,6 +31,7 @@ from requant.store.selection import Page, Selection
 
 __all__ = [
     "SCHEMA_VERSION",
+    "BusyError",
     "CollectionRow",
     "CollectionState",
     "Contents",

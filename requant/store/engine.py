@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from requant.store.connections import (
 )
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
+from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import Reading, Snapshots, store_error
 from requant.store.statements import HotSql, hot_sql
 
@@ -47,6 +49,7 @@ class Store:
         self.tables: Tables = build_tables()
         self._owned = owned
         self._held = Held()
+        self._local = threading.local()  # `patience`, where it is not the driver's own
         self._own = self._with_our_isolation(engine)
         beside = engine if owned else sibling(engine)
         self._beside = self._with_our_isolation(beside)
@@ -110,13 +113,37 @@ class Store:
             if self._taken.this_thread_writes():
                 raise self._held.itself()
         self._held.refuse_to_wait_for_itself(turn)
-        with self.gate.entered(), self.errors("write"), self._connection() as own, own.begin():
+        with (
+            self.gate.entered(),
+            self.errors("write"),
+            self._connection() as own,
+            self._as_patient(own),
+            own.begin(),
+        ):
             yield own
+
+    @contextmanager
+    def patience(self, milliseconds: int | None) -> Iterator[None]:
+        """Let this thread's own writes wait no longer than so for others; None: as ever.
+
+        They raise BusyError then. PostgreSQL locks rows, for which nobody here waits long.
+        """
+        before = getattr(self._local, "patience", None)
+        self._local.patience = milliseconds
+        try:
+            yield
+        finally:
+            self._local.patience = before
 
     @contextmanager
     def writing_durably(self) -> Iterator[sa.Connection]:
         """Yield a transaction that is on the disk when it has committed, whatever the pragmas."""
-        with self.gate.entered(), self.errors("write"), self._connection() as connection:
+        with (
+            self.gate.entered(),
+            self.errors("write"),
+            self._connection() as connection,
+            self._as_patient(connection),
+        ):
             if self.sql.name != "sqlite":
                 with connection.begin():
                     connection.execute(sa.text(_DURABLY))
@@ -166,6 +193,12 @@ class Store:
         self.gate.close()
         self._snapshots.close()
         (self.engine if self._owned else self._beside).dispose()
+
+    def _as_patient(self, connection: sa.Connection) -> AbstractContextManager[None]:
+        milliseconds = getattr(self._local, "patience", None)
+        if milliseconds is None or self.sql.name != "sqlite":
+            return nullcontext()
+        return _waiting(connection.connection.driver_connection, milliseconds)
 
     def _connection(self) -> AbstractContextManager[sa.Connection]:
         return self._own.connect() if self._owned else self._connection_here()
@@ -257,12 +290,21 @@ def open_store(engine: sa.Engine, *, owned: bool, durable: bool = False) -> Stor
 
 
 def _try_to_lock(raw: Any) -> None:
+    with _waiting(raw, 0):
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        finally:
+            raw.rollback()
+
+
+@contextmanager
+def _waiting(raw: Any, milliseconds: int) -> Iterator[None]:
+    """Let a connection to SQLite wait no longer than so."""
     (before,) = raw.execute("PRAGMA busy_timeout").fetchone()
-    raw.execute("PRAGMA busy_timeout = 0")
+    raw.execute(f"PRAGMA busy_timeout = {milliseconds:d}")
     try:
-        raw.execute("BEGIN IMMEDIATE")
+        yield
     finally:
-        raw.rollback()
         raw.execute(f"PRAGMA busy_timeout = {before:d}")
 
 

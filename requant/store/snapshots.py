@@ -23,6 +23,10 @@ from requant.store.statements import HotSql
 KEPT = 16
 
 
+class BusyError(StoreError):
+    """Somebody else was writing for longer than the caller wanted to wait."""
+
+
 class Snapshots:
     """The readers of one store."""
 
@@ -178,16 +182,18 @@ class Reading:
 def store_error(action: str, error: BaseException) -> StoreError:
     """Return the StoreError that stands for what SQLAlchemy or a driver raised."""
     text = f"cannot {action}: {getattr(error, 'orig', None) or error}"
+    kind = StoreError
     if isinstance(error, sa.exc.TimeoutError):
         text += (
             ". Each search and each write takes one connection while it runs: give the engine as "
             "many (pool_size, max_overflow) as threads use it at once"
         )
     elif "database is locked" in text:
+        kind = BusyError
         text += (
             ". Another transaction has been writing all the time: if it is one of this thread's "
             "own, pass its connection as connection=, or commit it first"
         )
     elif "readonly database" in text:
         text += ". What cannot be written to is read by requant.open(..., read_only=True)"
-    return StoreError(text)
+    return kind(text)

@@ -5,6 +5,7 @@ This file is long because every step is taken under one lock, and its rules are 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import warnings
@@ -21,6 +22,7 @@ from requant.errors import (
     UnsupportedError,
 )
 from requant.indexes.following.catch_up import Progress, catch_up
+from requant.indexes.following.lost import leads_to
 from requant.indexes.following.making import begin, record
 from requant.indexes.following.newest import Newest
 from requant.indexes.following.refit import is_outgrown, needs_building
@@ -30,6 +32,7 @@ from requant.indexes.location import Location, Workspace, location_of
 from requant.indexes.sampling import beginning, sample
 from requant.indexes.spec import norms_matter
 from requant.store import (
+    BusyError,
     CollectionRow,
     CollectionState,
     IndexRow,
@@ -38,10 +41,14 @@ from requant.store import (
     ledger,
 )
 
-# Catching up on this many rows is worth a new generation, so that it is not done again.
+# Catching up on this many rows is worth a new generation, so that it is not done again. Whoever
+# writes publishes it in passing; a search does where nobody else has, and half of it is not there.
 PUBLISH_ROWS = 10_000
+SEARCH_PUBLISH_ROWS = 50_000
 # So much of a long build, and half as much again as is published, is worth not being done twice.
 PART_ROWS = 50_000
+# So long a search waits for others who write, where it has something to note in the store itself.
+_PATIENCE_MS = 20
 # To open an index takes less than to read the whole collection in its place, mostly.
 _OPENING_SECONDS = 1.0
 
@@ -104,7 +111,12 @@ class FollowingIndex:
         if loaded is not None and loaded is not self._doubted:
             loaded.note(state)
         try:
-            return self._brought_up(reader, state, progress, wait)
+            with self._store.patience(None if wait else _PATIENCE_MS):
+                return self._brought_up(reader, state, progress, wait)
+        except BusyError:
+            if wait:
+                raise
+            return None  # somebody began to write just now: this search is exact
         except TurnLostError as error:
             if wait:
                 raise
@@ -114,17 +126,7 @@ class FollowingIndex:
             self._lock.release()
 
     def _is_lost(self, loaded: Loaded, reader: Reader, state: CollectionState) -> bool:
-        """Whether an index knows of a future that the store has lost, by a restored backup, say.
-
-        A snapshot that is older than the index is no sign of it, if one of now is not.
-        """
-        known = max(loaded.reaching, loaded.seen.seq)
-        if state.seq >= known:
-            kept = reader.knows(self._owner.id, state, loaded.seen)
-        else:
-            with self._store.reading() as further:
-                now = further.state_of(self._owner)
-                kept = now.seq >= known and further.knows(self._owner.id, now, loaded.seen)
+        kept = leads_to(state, loaded, self._store, reader, self._owner)
         if kept is False and loaded is not self._doubted:
             self._warn("the database has gone back in time: the index is opened or made again")
         return not kept
@@ -148,11 +150,11 @@ class FollowingIndex:
                 loaded = self._caught_up(loaded, reader, state, progress, wait)
             if build or loaded is None:
                 keep = self._keep_part if loaded is None else None
-                loaded = self._build(reader, state, progress, keep=keep)
-                self._publish_if_possible()
+                with self._store.patience(None):  # it takes long anyway, and is not to be in vain
+                    loaded = self._build(reader, state, progress, keep=keep)
+                    self._publish_if_possible()
                 return loaded
-            fresh = loaded.unpublished - loaded.postponed
-            if fresh > max(PUBLISH_ROWS, loaded.size // 10):
+            if self._is_due(loaded, SEARCH_PUBLISH_ROWS, 2):
                 self._publish_if_possible()
             return loaded
 
@@ -170,14 +172,22 @@ class FollowingIndex:
                 return loaded  # it follows a later snapshot: what this one has may be out of date
             try:
                 if not wait:
-                    follow_some(loaded, reader, self._owner, state)
-                    return loaded
+                    return self._nearer(loaded, reader, state)
                 catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
             except BaseException as error:
                 # Half of a write may be in the engine: it is opened or built again.
                 if not self.outlives(loaded, error):
                     raise
                 loaded = self._usable(state)
+        return loaded
+
+    def _nearer(self, loaded: Loaded, reader: Reader, state: CollectionState) -> Loaded:
+        """Follow a share, unless somebody writes just now; what is lacking is read from the store.
+
+        What has been written to a live place, and could not be noted, is noted the next time.
+        """
+        with contextlib.suppress(BusyError):
+            follow_some(loaded, reader, self._owner, state)
         return loaded
 
     def outlives(self, loaded: Loaded, error: BaseException) -> bool:
@@ -319,17 +329,35 @@ class FollowingIndex:
             self._close_old({loaded.name})
             self._location.clear(set(), {loaded.name})
 
+    def publish_if_due(self) -> None:
+        """Publish if that would spare others much, and nobody is writing."""
+        loaded = self._loaded
+        if loaded is None or not self._is_due(loaded, PUBLISH_ROWS, 10):
+            return
+        if self._lock.acquire(blocking=False):
+            try:
+                with self._store.patience(_PATIENCE_MS):
+                    self._publish_if_possible()
+            finally:
+                self._lock.release()
+
+    def _is_due(self, loaded: Loaded, rows: int, part: int) -> bool:
+        fresh = loaded.unpublished - loaded.postponed
+        return fresh > max(rows, loaded.size // part)
+
     def _publish_if_possible(self) -> None:
         # A search waits for no writer: the next one to catch up tries again.
         if self._store.is_free(self._owner.id):
-            self._publish_or_warn()
+            self._publish_or_warn(passing=True)
 
-    def _publish_or_warn(self) -> None:
+    def _publish_or_warn(self, *, passing: bool = False) -> None:
         try:
             self.publish(wait=False)
         except (StoreError, EngineError, CorruptIndexError) as error:
             if self._loaded is not None:
                 self._loaded.postponed = self._loaded.unpublished
+            if passing and isinstance(error, BusyError):
+                return
             self._warn(f"{error}; it is not on disk until a later publication succeeds")
 
     def _keep_part(self, loaded: Loaded) -> None:

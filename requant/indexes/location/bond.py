@@ -110,7 +110,8 @@ class Bond:
 
     def _spoil(self, name: str) -> None:
         """Give up a place that two have written to at once: older codes may be over newer ones."""
-        ledger.forget(self._store, self._row, name)
+        with self._store.patience(None):  # nobody may believe in it any more
+            ledger.forget(self._store, self._row, name)
         raise TurnLostError(self._lost(name))
 
     def _place(self, name: str) -> locations.Place:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 
@@ -19,18 +20,19 @@ from requant.store.turns import Turns
 class ContentsWriter:
     """What `Collection` writes and removes; ids are checked, and text, by then."""
 
-    def __init__(self, store: Store, owner: CollectionRow) -> None:
-        """Stand for the items of `owner`."""
+    def __init__(self, store: Store, owner: CollectionRow, wrote: Callable[[], None]) -> None:
+        """Stand for the items of `owner`; `wrote` is called after each write that is committed."""
         self._store = store
         self._owner = owner
         self._change_log = ChangeLog(store.tables, owner.id)
         self._turns = Turns(store.sql, owner)
+        self._wrote = wrote
 
     def write(
         self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict = "replace"
     ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+        with self._writing(connection) as open_connection:
             return self._writer(open_connection).upsert(rows, on_conflict)
 
     def update(
@@ -40,7 +42,7 @@ class ContentsWriter:
         connection: sa.Connection | None,
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+        with self._writing(connection) as open_connection:
             return self._writer(open_connection).update(rows, patches)
 
     def update_where(
@@ -48,7 +50,7 @@ class ContentsWriter:
     ) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+        with self._writing(connection) as open_connection:
             writer = self._writer(open_connection)
             keys = self._store.reader_of(open_connection).matching(first, end, condition)
             writer.merge(keys.tolist(), patch)
@@ -56,7 +58,7 @@ class ContentsWriter:
 
     def clear(self, connection: sa.Connection | None) -> int:
         """Remove every item and return how many there were."""
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+        with self._writing(connection) as open_connection:
             removed = self._writer(open_connection).clear()
             catalog.forget_origins(open_connection, self._store, self._owner)
             return removed
@@ -80,7 +82,7 @@ class ContentsWriter:
 
     def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
         """Remove items by id and return how many there were."""
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+        with self._writing(connection) as open_connection:
             writer = self._writer(open_connection)
             return writer.delete(writer.keys_of(ids))
 
@@ -89,10 +91,17 @@ class ContentsWriter:
     ) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+        with self._writing(connection) as open_connection:
             writer = self._writer(open_connection)
             reader = self._store.reader_of(open_connection)
             return writer.delete(reader.matching(first, end, condition).tolist())
+
+    @contextmanager
+    def _writing(self, connection: sa.Connection | None) -> Iterator[sa.Connection]:
+        with self._store.writing(connection, turn=self._owner.id) as open_connection:
+            yield open_connection
+        if connection is None:  # else the caller's transaction is still open
+            self._wrote()
 
     def _writer(self, connection: sa.Connection) -> ItemWriter:
         store, owner = self._store, self._owner
