@@ -38,7 +38,7 @@ from requant.store import (
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
-LOG_ROWS = "requant.store.change_log._LOG_ROWS"
+LOG_ROWS = "requant.store.history.change_log._LOG_ROWS"
 REFINED_SHARE = "requant.search.search.REFINED_SHARE"
 BATCH_BYTES = "requant.quantizers.chunks.BATCH_BYTES"
 SHARE_SECONDS = "requant.indexes.following.share.SECONDS"

@@ -146,10 +146,12 @@ def import_(
     null for an index or store), indexes (how many), complete, error.
     """
     from requant.inputs import check_name
+    from requant.store import refuse_own_file
 
     check_name(collection, "collection")
     if database == ":memory:":
         raise InputError("a database in memory is gone when the import ends: name a file")
+    refuse_own_file(source, database)
     opened = open_import(source, options.wanted(), options.items)
     job = Job(opened, database, collection, options.metric and options.metric.value, add)
     try:

@@ -19,6 +19,7 @@ from requant.integration.export.job import (
     Progress,
     Written,
 )
+from requant.store import refuse_own_file
 
 # Imported when asked for: pyarrow and engines are optional.
 _WRITERS: dict[str, str] = {
@@ -65,6 +66,7 @@ def export(
     """
     check(format, index_type, batch)
     name = fspath(target)
+    refuse_own_file(name)
     job = Job(collection, name, where, index_type, overwrite, batch, progress or _silent)
     start = time.monotonic()
     write: Callable[[Job], Written] = import_module(_WRITERS[format]).write

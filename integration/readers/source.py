@@ -18,6 +18,7 @@ from requant.integration.readers.jsonl import JsonLines
 from requant.integration.readers.numpy_files import NpyFile, NpzFile
 from requant.integration.readers.seen import SeenIds
 from requant.integration.readers.table import Chunk, RowError, Table, Vectors
+from requant.store import refuse_own_file
 
 _READERS: dict[str, Callable[[Path], Table]] = {
     ".npy": NpyFile,
@@ -118,9 +119,13 @@ def open_source(path: str | Path, wanted: Wanted, items: str | Path | None = Non
         items: JSON lines with the ids, documents and metadata of a .npy or .npz file, row by row.
 
     Raises:
+        InputError: a file of a database that is open here.
         SourceError: a file cannot be read, a column is missing, or the files differ in length.
         PackageMissingError: the format needs a package that is not installed.
     """
+    for file in (path, items):
+        if file is not None:
+            refuse_own_file(file)
     table = _open(Path(path))
     if items is not None:
         table = _joined(table, Path(items))

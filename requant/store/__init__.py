@@ -7,7 +7,7 @@ each.
 
 from __future__ import annotations
 
-from requant.store.connections import engine_of
+from requant.store.connections import engine_of, refuse_own_file
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.read_only import open_read_only
@@ -66,4 +66,5 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "refuse_own_file",
 ]

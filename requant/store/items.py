@@ -12,11 +12,10 @@ import sqlalchemy as sa
 from requant.errors import DuplicateIdError, UnknownIdError
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch, merged
-from requant.store.change_log import ChangeLog
+from requant.store.history import ChangeLog, Turns
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import Tables, key_range
 from requant.store.statements import HotSql
-from requant.store.turns import Turns
 
 # Items whose metadata are merged at a time, so that not all of them are in memory.
 _MERGED = 256

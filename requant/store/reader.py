@@ -31,7 +31,7 @@ class CollectionState(NamedTuple):
     seq: int
     log_floor: int
     active: int | None
-    run: str | None  # the name of the latest run of writes, see `requant.store.turns`
+    run: str | None  # the name of the latest run of writes, see `requant.store.history.turns`
 
     @property
     def seen(self) -> Seen:

@@ -22,6 +22,7 @@ from requant.integration.readers.foreign.qdrant_server import is_server, open_se
 from requant.integration.readers.foreign.txtai import is_txtai, open_txtai
 from requant.integration.readers.foreign.usearch_files import is_usearch, open_usearch
 from requant.integration.readers.foreign.vdf import is_vdf, open_vdf
+from requant.store import refuse_own_file
 
 Recognise = Callable[[str], bool]
 Open = Callable[[str, Wanted], ForeignSource]
@@ -53,10 +54,12 @@ def open_foreign(source: str | PathLike[str], wanted: Wanted) -> ForeignSource |
         wanted: which column or payload key is what; see `Wanted`.
 
     Raises:
+        InputError: a file of a database that is open here.
         SourceError: it is recognised and cannot be read, or holds no such columns.
         PackageMissingError: reading it needs a package that is not installed.
     """
     name = fspath(source)
+    refuse_own_file(name)
     for recognise, opener in _READERS:
         if recognise(name):
             return opener(name, wanted)

@@ -11,9 +11,9 @@ from requant.indexes.loaded import Loaded
 from requant.quantizers.chunks import rows_for
 from requant.store import CollectionRow, CollectionState, Reader, Watermark
 
-# What a search may spend on it; more where reading what is left costs more than twice as much.
+# What a search may spend on it; as long as reading what is left takes.
 SECONDS = 0.004
-_OF_READING = 0.5
+_OF_READING = 1.0
 # Rows that are written at once, at least: writing one to a live engine costs as much as a thousand.
 _LEAST = 32
 _LEAST_LIVE = 1024

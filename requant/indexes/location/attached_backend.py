@@ -21,7 +21,7 @@ from requant.errors import InputError, UnsupportedError
 from requant.indexes.location.workspace import Workspace
 from requant.quantizers.arrays import Codes
 from requant.quantizers.codes import CodeSpec
-from requant.store import CollectionRow, IndexConfig, IndexRow, Reader, Store
+from requant.store import CollectionRow, IndexConfig, IndexRow, Reader, Store, refuse_own_file
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -127,6 +127,7 @@ def open_attached(config: IndexConfig, workspace: Workspace, owner: CollectionRo
     engine: Any = registry.load(config.engine)
     if not hasattr(engine, Attaching.attach.__name__):
         raise UnsupportedError(f"{config.engine} cannot open indexes of other programs")
+    refuse_own_file(config.url or "")
     params: dict[str, Any] = {**config.params, **workspace.secrets.of(config)}
     foreign: Attached = engine.attach(config.url or "", params)
     if foreign.dim != owner.dim:

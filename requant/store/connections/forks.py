@@ -30,7 +30,7 @@ from requant.errors import ForkedError, RequantError, StoreError
 _PATIENCE = 1.0
 _POLL = 0.001
 
-_SIDE_FILES = ("", "-wal", "-shm")
+SIDE_FILES = ("", "-wal", "-shm")  # what SQLite keeps of a database, by their endings
 
 
 class Gate:
@@ -100,6 +100,11 @@ class Gate:
         if self._watched is not None and not self._watched.exists():
             raise StoreError("this database in memory is gone: the process that opened it ended it")
 
+    @property
+    def file(self) -> str:
+        """The SQLite file that is guarded, nothing once nobody is let in."""
+        return "" if self._refusal is not None else _path_of(self._engine)
+
     def close(self) -> None:
         """Let nobody in any more; a child that was refused stays refused."""
         if self._refusal is None:
@@ -142,7 +147,7 @@ class Gate:
         if in_use or (path and forks.was_inherited(path)):
             self._refusal = self._refusal or self.refused
         if path:
-            forks.cut_files(path + end for end in _SIDE_FILES)
+            forks.cut_files(path + end for end in SIDE_FILES)
         _sever(self._lent)
         parents.append(self._engine.pool)
         self._forget()
@@ -265,6 +270,11 @@ def _sever(lent: dict[int, Any]) -> None:
         if proxy is not None:
             proxy.dbapi_connection = record.dbapi_connection
     lent.clear()
+
+
+def open_files() -> list[str]:
+    """Return the files of the SQLite databases that are open in this process."""
+    return [path for gate in list(_gates) if (path := gate.file)]
 
 
 # Hooks

@@ -9,12 +9,11 @@ import sqlalchemy as sa
 
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch
-from requant.store.change_log import ChangeLog
 from requant.store.engine import Store
+from requant.store.history import ChangeLog, Turns
 from requant.store.items import ItemWriter, already_stored
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
-from requant.store.turns import Turns
 
 
 class ContentsWriter:

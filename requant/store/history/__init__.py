@@ -1,0 +1,8 @@
+"""What has been written and when: turns at a collection, their runs, and the log of changes."""
+
+from __future__ import annotations
+
+from requant.store.history.change_log import ChangeLog
+from requant.store.history.turns import Turn, Turns
+
+__all__ = ["ChangeLog", "Turn", "Turns"]
