@@ -184,6 +184,68 @@ def test_a_column_that_requant_does_not_write(path, statement, value):
         db.collection("notes").search(vectors(1)[0])
 
 
+ITEMS = [
+    ("UPDATE requant_items SET id_kind = ?", 1),
+    ("UPDATE requant_items SET id_kind = ?", 2),
+    ("UPDATE requant_items SET id_kind = ?", "many"),
+    ("UPDATE requant_items SET ext_id = CAST(ext_id || ? AS BLOB)", "x"),
+    ("UPDATE requant_items SET document = ?", b"\x00"),
+    ("UPDATE requant_items SET metadata = ?", "{"),
+    ("UPDATE requant_items SET metadata = ?", ""),
+    ("UPDATE requant_items SET metadata = ?", b"\xff"),
+    ("UPDATE requant_items SET metadata = ?", "[1]"),
+    ("UPDATE requant_items SET metadata = ?", "[" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("statement", "value"), ITEMS)
+def test_an_item_that_requant_does_not_write(path, statement, value):
+    path.parent.mkdir()
+    with requant.open(path) as db:
+        notes = db.create_collection("notes", 8)
+        notes.upsert(["a", "b"], vectors(2), documents=["a", "b"])
+    tamper(path, (statement, value))
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        for call in (lambda: notes.search(np.ones(8)), lambda: list(notes.iter())):
+            with pytest.raises(CorruptDataError):
+                call()
+
+
+@pytest.mark.parametrize("value", [7, "text", None, b"123", b""])
+def test_a_vector_that_requant_does_not_write(path, value):
+    path.parent.mkdir()
+    with requant.open(path) as db:
+        notes = db.create_collection("notes", 8)
+        notes.upsert(["a", "b"], vectors(2), documents=["a", "b"])
+    statement = "UPDATE requant_vectors SET vec = ?"
+    if value is None:
+        statement, value = "UPDATE requant_vectors SET vec = zeroblob(?)", 33
+    tamper(path, (statement, value))
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        for call in (
+            lambda: notes.search(np.ones(8)),
+            lambda: list(notes.iter()),
+            lambda: notes.vectors(["a"]),
+        ):
+            with pytest.raises(CorruptDataError, match="another size"):
+                call()
+
+
+def test_what_is_wrong_with_one_index_is_no_matter_to_another(path):
+    fill(path)
+    with requant.open(path) as db:
+        db.collection("notes").add_index("other", engine="usearch")
+    tamper(path, ("UPDATE requant_indexes SET config = ? WHERE name = 'other'", "no json"))
+    is_right(path)
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        with pytest.raises(CorruptDataError):
+            notes.search(np.ones(8), index="other")
+        notes.drop_index("main")
+
+
 def test_a_collection_of_a_name_that_no_user_could_give(path):
     fill(path)
     tamper(path, ("UPDATE requant_collections SET name = ?", "../x"))

@@ -181,8 +181,7 @@ class IndexSet:
         self, reader: Reader, state: CollectionState, number: int, *, wait: bool = False
     ) -> Loaded | None:
         """Return an index caught up, by its number in the store; None if it is gone or empty."""
-        rows = ledger.every(self._store, self._owner.id)
-        row = next((row for row in rows if row.id == number), None)
+        row = ledger.numbered(self._store, self._owner.id, number)
         return None if row is None else self._follow(row).sync(reader, state, wait=wait)
 
     def every(
@@ -253,10 +252,10 @@ class IndexSet:
             return self._following[number]
         if name is not None:
             return self._follow(self._named(name))
-        rows = ledger.every(self._store, self._owner.id)
-        for gone in set(self._following) - {row.id for row in rows}:
+        for gone in set(self._following) - ledger.numbers(self._store, self._owner.id):
             self._forget(gone)  # dropped by another process
-        return next((self._follow(row) for row in rows if row.id == number), None)
+        row = None if number is None else ledger.numbered(self._store, self._owner.id, number)
+        return None if row is None else self._follow(row)
 
     def _forget(self, number: int) -> None:
         following = self._following.pop(number, None)

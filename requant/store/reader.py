@@ -297,7 +297,7 @@ class Reader:
         size = rows_for(dim, batch)
         for rows in self._pages(self._sql.items_with_vectors, first, end, size):
             for key, ext_id, kind, document, metadata, vec in rows:
-                yield item_of(key, ext_id, kind, document, metadata, vec)
+                yield item_of(key, ext_id, kind, document, metadata, vec, dim)
 
     def _pages(self, statement: str, first: int, end: int, batch: int) -> Iterator[list[Any]]:
         while rows := self._cursor.execute(statement, (first, end, batch)).fetchall():
@@ -333,16 +333,35 @@ class _Untried:
 
 def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
     keys = np.array([row[0] for row in rows], np.int64)
-    floats = np.frombuffer(b"".join([row[1] for row in rows]), VECTOR_DTYPE)
+    try:
+        floats = np.frombuffer(b"".join([row[1] for row in rows]), VECTOR_DTYPE)
+    except (TypeError, ValueError):  # no bytes, or not four for each number
+        floats = np.empty(0, VECTOR_DTYPE)
     if len(floats) != len(rows) * dim:
-        key = next(row[0] for row in rows if len(row[1]) != dim * VECTOR_DTYPE.itemsize)
-        raise CorruptDataError(f"the vector of key {key} has another size than was written")
+        raise _of_other_size(rows, dim)
     return keys, floats.reshape(len(rows), dim)
 
 
+def _of_other_size(rows: list[Any], dim: int) -> CorruptDataError:
+    size = dim * VECTOR_DTYPE.itemsize
+    key = next(
+        (row[0] for row in rows if not isinstance(row[1], bytes) or len(row[1]) != size), "?"
+    )
+    return CorruptDataError(f"the vector of key {key} has another size than was written")
+
+
 def id_of(ext_id: str, kind: int) -> Id:
-    """Return an id as it was first given."""
-    return ext_id if kind == 0 else int(ext_id) if kind == 1 else UUID(ext_id)
+    """Return an id as it was first given; raises CorruptDataError."""
+    if kind == 0 and isinstance(ext_id, str):
+        return ext_id
+    try:
+        if kind == 1:
+            return int(ext_id)
+        if kind == 2:
+            return UUID(ext_id)
+    except (TypeError, ValueError, AttributeError):
+        pass
+    raise CorruptDataError(f"an item has the id {ext_id!r:.80} of kind {kind!r:.80}")
 
 
 def item_of(
@@ -352,12 +371,23 @@ def item_of(
     document: str | None,
     metadata: str | None,
     vec: bytes | None = None,
+    dim: int = 0,
 ) -> Item:
-    """Return what is stored as an item."""
-    vector = None if vec is None else np.frombuffer(vec, VECTOR_DTYPE).copy()
+    """Return what is stored as an item; raises CorruptDataError."""
+    vector = None if vec is None else _matrix([(key, vec)], dim)[1][0].copy()
+    if document is not None and not isinstance(document, str):
+        raise CorruptDataError(f"item {ext_id!r:.80} has a document that is no text")
     return Item(key, id_of(ext_id, kind), document, parse_metadata(metadata), vector)
 
 
 def parse_metadata(text: str | None) -> dict[str, Any] | None:
     """Return stored metadata as it was given; the text is what our own encoder wrote."""
-    return None if text is None else _decode_json(text)[0]
+    if text is None:
+        return None
+    try:
+        found = _decode_json(text)[0]
+    except (TypeError, ValueError, IndexError, RecursionError) as error:
+        raise CorruptDataError(f"metadata {text!r:.80} is not JSON") from error
+    if not isinstance(found, dict):
+        raise CorruptDataError(f"metadata {text!r:.80} is no JSON object")
+    return found

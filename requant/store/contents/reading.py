@@ -48,7 +48,7 @@ class Contents:
             reader.state_of(owner)
             statement = part.select(reader, owner, tables, *self._columns(vectors))
             rows = self._rows(reader, statement, part.limit, vectors)
-            return [item_of(*row) for row in rows]
+            return [item_of(self._owner.dim, *row) for row in rows]
 
     def ids(self, part: Part, connection: sa.Connection | None) -> list[Id]:
         """Return the ids of items in the order of insertion."""
@@ -159,7 +159,7 @@ class Contents:
         if condition is not None:
             statement = statement.where(condition)
         rows = self._rows(reader, statement, len(keys), vectors)
-        return {row[0]: item_of(*row) for row in rows}
+        return {row[0]: item_of(self._owner.dim, *row) for row in rows}
 
     def _where(
         self, statement: sa.Select[Any], condition: sa.ColumnElement[bool] | None

@@ -91,9 +91,39 @@ def config_text(config: IndexConfig) -> str:
 
 def every(store: Store, collection: int) -> list[IndexRow]:
     """Return the indexes of a collection in the order in which they were added."""
+    return _rows(store, collection, sa.true())
+
+
+def numbers(store: Store, collection: int) -> set[int]:
+    """Return the numbers of the indexes of a collection, whatever else is said of them."""
+    t = store.tables.indexes.c
+    with store.connected() as connection:
+        found = connection.execute(sa.select(t.id).where(t.collection_id == collection))
+        return set(found.scalars())
+
+
+def numbered(store: Store, collection: int, number: int) -> IndexRow | None:
+    """Return an index by its number, None if it is gone; what is wrong with others is no matter."""
+    rows = _rows(store, collection, store.tables.indexes.c.id == number)
+    return rows[0] if rows else None
+
+
+def find(store: Store, collection: int, name: str) -> IndexRow:
+    """Return an index by name; raises UnknownIndexError, which lists those that exist."""
+    t = store.tables.indexes.c
+    rows = _rows(store, collection, t.name == name)
+    if rows:
+        return rows[0]
+    names = sa.select(t.name).where(t.collection_id == collection).order_by(t.id)
+    with store.connected() as connection:
+        have = ", ".join(repr(each) for each in connection.execute(names).scalars()) or "none yet"
+    raise UnknownIndexError(f"no index {name!r} in this collection; there is: {have}")
+
+
+def _rows(store: Store, collection: int, which: sa.ColumnElement[bool]) -> list[IndexRow]:
     t = store.tables.indexes
     columns = (t.c.id, t.c.collection_id, t.c.name, t.c.config)
-    statement = sa.select(*columns).where(t.c.collection_id == collection).order_by(t.c.id)
+    statement = sa.select(*columns).where(t.c.collection_id == collection, which).order_by(t.c.id)
     with store.connected() as connection:
         return [
             IndexRow(
@@ -102,16 +132,6 @@ def every(store: Store, collection: int) -> list[IndexRow]:
             )
             for number, owner, name, config in connection.execute(statement)
         ]  # fmt: skip
-
-
-def find(store: Store, collection: int, name: str) -> IndexRow:
-    """Return an index by name; raises UnknownIndexError, which lists those that exist."""
-    rows = every(store, collection)
-    for row in rows:
-        if row.name == name:
-            return row
-    have = ", ".join(repr(row.name) for row in rows) or "none yet"
-    raise UnknownIndexError(f"no index {name!r} in this collection; there is: {have}")
 
 
 def activate(store: Store, row: IndexRow) -> None:
