@@ -799,7 +799,7 @@ class Collection:
 
     def stats(self) -> Stats:
         """Return counts and sizes, and how far each index has followed."""
-        return collect_stats(self._store, self._row)
+        return collect_stats(self._workspace, self._row)
 
     def note_origin(self, source: str, kind: str, fidelity: str) -> None:
         """Remember where vectors came from; `stats().origins` tells it. See `Origin`."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from requant.errors import CorruptIndexError, EngineError
+from requant.indexes.location import ATTACHED, Workspace
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -66,12 +69,13 @@ class Stats:
     origins: list[Origin] = field(default_factory=list)
 
 
-def collect_stats(store: Store, owner: CollectionRow) -> Stats:
+def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
     """Count and measure a collection."""
+    store = workspace.store
     with store.reading() as reader:
         state = reader.state_of(owner)
         items = reader.count(owner.id)
-    indexes = [_info(store, row, state) for row in ledger.every(store, owner.id)]
+    indexes = [_info(workspace, row, state) for row in ledger.every(store, owner.id)]
     origins = catalog.origins(store, owner)
     size = items * owner.dim * 4
     return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins)
@@ -89,8 +93,8 @@ def published(store: Store, owner: CollectionRow) -> list[PublishedIndex]:
     return found
 
 
-def _info(store: Store, row: IndexRow, state: CollectionState) -> IndexInfo:
-    published = ledger.generations(store, row.id)
+def _info(workspace: Workspace, row: IndexRow, state: CollectionState) -> IndexInfo:
+    published = ledger.generations(workspace.store, row.id)
     newest = published[0][0] if published else None
     config = row.config
     return IndexInfo(
@@ -104,5 +108,19 @@ def _info(store: Store, row: IndexRow, state: CollectionState) -> IndexInfo:
         active=state.active == row.id,
         items=newest.items if newest else None,
         bytes=(newest.digest.bytes or None) if newest else None,
-        current=newest is not None and newest.watermark.covers(state),
+        current=(
+            newest is not None
+            and newest.watermark.covers(state)
+            and _stands(workspace, row, newest)
+        ),
     )
+
+
+def _stands(workspace: Workspace, row: IndexRow, newest: Generation) -> bool:
+    """Whether something stands where a generation says so; a server is not asked."""
+    if row.config.url is not None or row.config.precision == ATTACHED:
+        return True
+    try:
+        return Path(workspace.address_of(row.id, row.config, newest.file)).exists()
+    except (CorruptIndexError, EngineError):
+        return False

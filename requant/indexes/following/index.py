@@ -222,13 +222,16 @@ class FollowingIndex:
         loaded, reason = None, "its engine cannot open it by reading alone"
         try:
             if self._location.readable:
-                loaded, reason = self._usable(state), "nothing recent enough has been published"
+                loaded = self._usable(state)
+                reason = self._newest.complaint or "nothing recent enough has been published"
         except (CorruptIndexError, EngineError) as error:
             reason = str(error)
         some = state.next_key - key_range(self._owner.id)[0] > 1
-        if loaded is None and some and not self._told:
-            self._told = True
-            self._warn(f"searches are exact: {reason}")
+        if self._told or not some or (loaded is not None and self._newest.complaint is None):
+            return loaded
+        self._told = True
+        how = "are exact" if loaded is None else "ask an older generation"
+        self._warn(f"searches {how}: {reason}")
         return loaded
 
     def rebuild(

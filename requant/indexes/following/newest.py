@@ -33,6 +33,7 @@ class Newest:
         self._location = location
         self._warn = warn
         self.damaged: set[str] = set()
+        self.complaint: str | None = None  # where nothing is made again, said by who reads on
         self._failed = ("", 0.0)
 
     def open(self, log_floor: int, head: Head | None) -> Loaded | None:
@@ -76,8 +77,11 @@ class Newest:
     def _take_for_damaged(self, file: str, error: Exception) -> None:
         if file in ledger.files(self._store, self._row.id):
             self.damaged.add(file)
+            if self._store.read_only:
+                self.complaint = self.complaint or str(error)
+                return
             cure = "it is made again from an older generation or from the stored vectors"
-            self._warn(f"{error}" if self._store.read_only else f"{error}; {cure}")
+            self._warn(f"{error}; {cure}")
 
     def _opened(self, generation: Generation, body: bytes, head: Head | None) -> Loaded:
         quantizer = factory.from_bytes(body)
