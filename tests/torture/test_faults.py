@@ -35,9 +35,18 @@ def test_every_operation_of_an_export_fails(shim, tmp_path, format):
 
 
 # Qdrant writes to mapped files, which cannot be recorded call by call.
-@pytest.mark.parametrize(
+RECORDED = pytest.mark.parametrize(
     "index", [nth.FAISS, nth.USEARCH, nth.LANCEDB], ids=lambda index: index["engine"]
 )
+
+
+@RECORDED
 def test_the_power_goes_at_every_moment(shim, tmp_path, index):
     events = power.record(shim, tmp_path / "root", tmp_path / "log", index)
     assert list(power.lose_power(events, tmp_path / "root", every=1, chances=3))
+
+
+@RECORDED
+def test_the_power_goes_at_every_moment_and_all_is_durable(shim, tmp_path, index):
+    events = power.record(shim, tmp_path / "root", tmp_path / "log", index, durable=True)
+    assert list(power.lose_power(events, tmp_path / "root", every=1, chances=3, durable=True))
