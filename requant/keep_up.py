@@ -65,12 +65,14 @@ class KeepUp:
 
 _every: weakref.WeakSet[KeepUp] = weakref.WeakSet()
 _held: list[KeepUp] = []
+_forking = threading.Lock()  # two threads may fork at once, and each is to give back its own
 # So long a fork waits for a share: an index that is built anew takes minutes. What is in use then
 # is refused to the child where it stands.
 _PATIENCE = 1.0
 
 
 def _before_fork() -> None:
+    _forking.acquire()
     deadline = time.monotonic() + _PATIENCE
     for one in list(_every):
         if one.share.acquire(timeout=max(deadline - time.monotonic(), 0)):
@@ -80,9 +82,12 @@ def _before_fork() -> None:
 def _in_parent() -> None:
     while _held:
         _held.pop().share.release()
+    _forking.release()
 
 
 def _in_child() -> None:
+    global _forking
+    _forking = threading.Lock()
     _held.clear()
     for one in list(_every):
         one.share = threading.Lock()

@@ -11,6 +11,7 @@ import pytest
 import requant
 from requant.errors import EngineError, ExistsError, InputError, UnknownIndexError
 from requant.testing import FailingBackend
+from requant.testing.forking import in_a_child
 from tests import inside
 from tests.databases import expected, held, vectors
 from tests.processes import pipe, start
@@ -186,6 +187,16 @@ def test_a_shadow_is_compared(notes, path):
         notes.shadow("old", 0.5)
     with pytest.raises(InputError, match="from 0 to 1"):
         notes.shadow("new", 2)
+
+
+def test_what_a_shadow_has_counted_is_told_by_one_process(notes):
+    notes.add_index("old", precision="float32")
+    notes.migrate("new", engine="usearch", precision="int8", switch=False)
+    notes.shadow("new", 1.0)
+    notes.search_many(vectors(20, DIM, seed=6))
+    # Looking at it tells it, also in a child, which has a copy of what is not told yet.
+    assert in_a_child(lambda: notes.migrations) == "worked"
+    assert notes.migrations[0].compared == 200
 
 
 def test_a_shadow_that_fails_spoils_no_answer(notes, monkeypatch):

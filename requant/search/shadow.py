@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -24,16 +25,21 @@ _REST_SECONDS = 30.0
 class Shadow:
     """Follows the searches of one process; what it finds is added up in the store."""
 
+    _pid: int
+    _lock: threading.Lock
+    _searches: int
+    _wanted: int
+    _found: int
+
     def __init__(self, store: Store, owner: CollectionRow, indexes: IndexSet) -> None:
         """Look for a shadow at the first search."""
         self._store = store
         self._owner = owner
         self._indexes = indexes
-        self._lock = threading.Lock()
+        self._begin()
         self._looked = -_LOOK_SECONDS
         self._rests_until = 0.0
         self._row: MigrationRow | None = None
-        self._searches = self._wanted = self._found = 0
 
     def look(self) -> None:
         """Look again at once: a shadow has been set or lifted."""
@@ -47,6 +53,7 @@ class Shadow:
         """
         if self._store.read_only:
             return
+        self._check_process()
         row = self._current()
         resting = time.monotonic() < self._rests_until
         if row is None or resting or random.random() >= row.shadow:
@@ -70,6 +77,7 @@ class Shadow:
 
     def tell(self) -> None:
         """Add what was counted to the store."""
+        self._check_process()
         with self._lock:
             row, wanted, found = self._row, self._wanted, self._found
             self._searches = self._wanted = self._found = 0
@@ -80,6 +88,16 @@ class Shadow:
         except (StoreError, ForkedError) as error:
             text = f"what the shadow index of {self._owner.name!r} found is not kept: {error}"
             warnings.warn(text, IndexWarning, stacklevel=2)
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._searches = self._wanted = self._found = 0
+
+    def _check_process(self) -> None:
+        """Leave to the parent of a forked child what the parent has counted."""
+        if os.getpid() != self._pid:
+            self._begin()
 
     def _current(self) -> MigrationRow | None:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
