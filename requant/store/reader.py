@@ -232,7 +232,7 @@ class Reader:
     def items(self, keys: Sequence[int]) -> dict[int, Item]:
         """Return the items of `keys` by key, without vectors."""
         rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
-        return {row[0]: item_of(*row) for row in rows}
+        return {row[0]: item_of(0, *row) for row in rows}
 
     def ids(self, keys: Sequence[int]) -> dict[int, Id]:
         """Return the ids of `keys` by key."""
@@ -297,7 +297,7 @@ class Reader:
         size = rows_for(dim, batch)
         for rows in self._pages(self._sql.items_with_vectors, first, end, size):
             for key, ext_id, kind, document, metadata, vec in rows:
-                yield item_of(key, ext_id, kind, document, metadata, vec, dim)
+                yield item_of(dim, key, ext_id, kind, document, metadata, vec)
 
     def _pages(self, statement: str, first: int, end: int, batch: int) -> Iterator[list[Any]]:
         while rows := self._cursor.execute(statement, (first, end, batch)).fetchall():
@@ -365,15 +365,15 @@ def id_of(ext_id: str, kind: int) -> Id:
 
 
 def item_of(
+    dim: int,
     key: int,
     ext_id: str,
     kind: int,
     document: str | None,
     metadata: str | None,
     vec: bytes | None = None,
-    dim: int = 0,
 ) -> Item:
-    """Return what is stored as an item; raises CorruptDataError."""
+    """Return what is stored as an item, its vector of `dim` numbers; raises CorruptDataError."""
     vector = None if vec is None else _matrix([(key, vec)], dim)[1][0].copy()
     if document is not None and not isinstance(document, str):
         raise CorruptDataError(f"item {ext_id!r:.80} has a document that is no text")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from requant.errors import CorruptIndexError, EngineError
-from requant.indexes.location import ATTACHED, Workspace
+from requant.indexes import ATTACHED, Workspace
 from requant.store import (
     CollectionRow,
     CollectionState,
