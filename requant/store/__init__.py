@@ -11,7 +11,17 @@ from requant.store.connections import engine_of
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import Store, open_store
 from requant.store.read_only import open_read_only
-from requant.store.reader import CollectionState, Head, Id, Item, Reader, Watermark
+from requant.store.reader import (
+    CollectionState,
+    Head,
+    Id,
+    Item,
+    RawItem,
+    Reader,
+    Watermark,
+    id_of,
+    item_of,
+)
 from requant.store.records import (
     Generation,
     Identity,
@@ -47,6 +57,7 @@ __all__ = [
     "Origin",
     "Page",
     "Part",
+    "RawItem",
     "Reader",
     "Selection",
     "State",
@@ -57,7 +68,9 @@ __all__ = [
     "build_tables",
     "catalog",
     "engine_of",
+    "id_of",
     "identity",
+    "item_of",
     "key_range",
     "ledger",
     "locations",
