@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
+import numpy as np
 import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
@@ -41,7 +43,7 @@ from requant.migration import (
 from requant.patches import check_patch, check_patches
 from requant.quantizers.arrays import Float32s, as_vector, as_vectors
 from requant.scores import Metric
-from requant.search import Batch, Hit, Searcher
+from requant.search import Batch, Hit, Searcher, SearchOptions
 from requant.store import (
     CollectionRow,
     Contents,
@@ -551,55 +553,83 @@ class Collection:
         """
         return self._contents.iterate(self._searcher.condition(where), batch, vectors)
 
-    def search(
-        self,
-        vector: ArrayLike,
-        k: int = 10,
-        *,
-        where: Mapping[str, Any] | None = None,
-        oversample: float | None = None,
-        effort: int | None = None,
-        exact: bool = False,
-        index: str | None = None,
-    ) -> list[Hit]:
+    def search(self, vector: ArrayLike, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
         """Return the k nearest items, best first, with exact scores.
 
         Args:
             vector: one query, `(d,)` real numbers.
-            k: how many results; fewer come back only if fewer items exist.
+            k: how many results, or groups; fewer come back only if fewer exist.
             where: a filter on the metadata, see `requant.filters`.
+            among: ids, any number; only these items are searched. Unknown ones are no error.
+            min_score: leave out what has a lower score (for l2 minus the squared distance, so
+                `-0.25` stands for a distance of 0.5), rounded to float32 as scores are.
+            vectors: give each hit its vector, `(d,) float32` as it is stored.
+            group_by: a field of the metadata, named as in filters; k groups come back, each the
+                items with one value of it, one group after the other, the one with the best item
+                first. Items without the field, or with null, are in no group.
+            group_size: the best hits of each group, at most.
+            mmr: from 1, nearness alone, to 0: choose results that are near to the query and unlike
+                each other, by maximal marginal relevance (Carbonell and Goldstein 1998). Each next
+                one has the largest `mmr * score(query, item) - (1 - mmr) * max(score(item, other))`
+                over the others that were chosen, both scores exact and of the collection's metric.
+            fetch_k: how many of the nearest `mmr` and `rerank` choose from, or groups for
+                `rerank`; default: 4 for each result, at least 20.
+            rerank: a function of the query and a list of hits that returns a score for each hit,
+                or, for `search_text`, a model with `predict`, such as sentence-transformers'
+                CrossEncoder, that is given pairs of the text and each document. Hits come in
+                the order of these scores, which they then have as `score`.
             oversample: candidates of the first pass for each result; default: by precision.
             effort: what a graph or IVF index may spend (efSearch, nprobe, expansion).
             exact: score every vector instead of asking an index.
             index: the index to ask; default: the one in use.
 
+        In which order these come, and which exclude each other, is told in `requant.search`.
+
         Raises:
             DimensionError, NonFiniteError, InputError, FilterError: the query is no good.
             UnknownIndexError, EngineMissingError: the index cannot be asked.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> of = [{"doc": "x"}, {"doc": "x"}, {"doc": "y"}]
+        >>> notes.upsert(["a", "b", "c"], [[1, 0], [0.9, 0.1], [0.5, 0.5]], metadata=of)
+        3
+        >>> [hit.id for hit in notes.search([1, 0], k=2, group_by="doc")]
+        ['a', 'c']
+        >>> [hit.id for hit in notes.search([1, 0], k=2, mmr=0.3)]
+        ['a', 'c']
+        >>> notes.search([1, 0], among=["b", "c"], min_score=0.9, vectors=True)[0].vector.tolist()
+        [0.8999999761581421, 0.10000000149011612]
         """
         query = as_vector(vector, self.dim)
-        request = self._searcher.request(query, k, where, oversample, effort)
-        return self._searcher.hits(request, exact, index)
+        return self._searcher.hits(self._searcher.question(query, k, options))
 
     def search_many(
         self,
-        vectors: ArrayLike,
+        queries: ArrayLike,
         k: int = 10,
         *,
-        where: Mapping[str, Any] | None = None,
-        oversample: float | None = None,
-        effort: int | None = None,
-        exact: bool = False,
-        index: str | None = None,
+        documents: bool = True,
+        **options: Unpack[SearchOptions],
     ) -> Batch:
-        """Search for many queries `(q, d)` at once; the arguments are those of `search`.
+        """Search for many queries `(q, d)` at once; `options` are those of `search`.
 
         Cheaper than a loop: the engine sees one batch, and candidates that several queries share
-        are fetched once.
+        are fetched once. `documents=False` reads neither documents nor metadata, which takes time
+        where they are large or the database is far away: there are ids, scores and keys, no hits.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b"], [[1, 0], [0, 1]], documents=["east", "north"])
+        2
+        >>> found = notes.search_many([[1, 0], [0, 1]], k=1)
+        >>> found
+        <Batch: 2 queries, 2 results, at most 1 each>
+        >>> [hit.document for hits in found for hit in hits]
+        ['east', 'north']
         """
-        queries = as_vectors(vectors, self.dim, "queries")
-        request = self._searcher.request(queries, k, where, oversample, effort)
-        return self._searcher.batch(request, exact, index)
+        rows = as_vectors(queries, self.dim, "queries")
+        return self._searcher.batch(self._searcher.question(rows, k, options), documents)
 
     def search_text(
         self,
@@ -608,12 +638,12 @@ class Collection:
         *,
         model: Any = None,
         encode: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[SearchOptions],
     ) -> list[Hit]:
         """Embed one query text and search for it; `options` are those of `search`.
 
         `model` and `encode` are as in `upsert_texts`; a model that has `encode_query` is asked by
-        that, so that its prompt for queries is used.
+        that, so that its prompt for queries is used. A function for `rerank` is given the text.
 
         >>> import requant
         >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
@@ -625,7 +655,37 @@ class Collection:
         """
         model = self._known_model(model)
         query = embed(model, [text], "query", self.dim, options=encode)[0]
-        return self.search(query, k, **options)
+        asked = self._searcher.question(as_vector(query, self.dim), k, options, text=text)
+        return self._searcher.hits(asked)
+
+    def more_like(
+        self, ids: Id | Iterable[Id], k: int = 10, **options: Unpack[SearchOptions]
+    ) -> list[Hit]:
+        """Return the items nearest to a stored one, or to several, without these themselves.
+
+        Args:
+            ids: one id, or several; of several, the mean of their vectors is searched for, and for
+                cosine of their vectors at length 1. An id that is repeated counts once.
+            k: how many results.
+            **options: those of `search`. A function for `rerank` is given the vector.
+
+        Raises:
+            UnknownIdError: an id is not stored, or has no vector.
+            InputError: no id, or vectors whose mean has no direction; else as `search`.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.upsert(["a", "b", "c"], [[1, 0], [0, 1], [0.9, 0.1]])
+        3
+        >>> [hit.id for hit in notes.more_like("a", k=1)]
+        ['c']
+        """
+        several = [ids] if isinstance(ids, str | int | UUID | np.integer) else ids
+        texts = list(dict.fromkeys(check_ids(several)[0]))
+        if not texts:
+            raise InputError("give at least one id: there is nothing to be like")
+        nothing = np.zeros((1, self.dim), np.float32)  # until the items are read, in the snapshot
+        return self._searcher.hits(self._searcher.question(nothing, k, options, like=texts))
 
     # Indexes
 

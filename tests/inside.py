@@ -39,6 +39,7 @@ from requant.store import (
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
 LOG_ROWS = "requant.store.history.change_log._LOG_ROWS"
+EXACT_SCAN = "requant.search.search.Search._exact"
 REFINED_SHARE = "requant.search.search.REFINED_SHARE"
 BATCH_BYTES = "requant.quantizers.chunks.BATCH_BYTES"
 SHARE_SECONDS = "requant.indexes.following.share.SECONDS"
@@ -349,3 +350,16 @@ def wake_with(guard: EngineGuard, monkeypatch: Any, wait: Any) -> None:
 def as_if_forked(guard: EngineGuard, monkeypatch: Any) -> None:
     """Let the guard belong to another process than this one."""
     monkeypatch.setattr(guard, "_pid", guard._pid + 1)
+
+
+def vector_reads(monkeypatch: Any) -> list[int]:
+    """Return a list to which each fetch of vectors adds how many keys it asked for."""
+    read: list[int] = []
+    fetched = Reader._fetched
+
+    def counting(self: Reader, keys: Any, dim: int) -> Any:
+        read.append(len(keys))
+        return fetched(self, keys, dim)
+
+    monkeypatch.setattr(Reader, "_fetched", counting)
+    return read

@@ -40,6 +40,7 @@ COLLECTION = {
     "search": lambda notes: notes.search(VECTOR),
     "search_many": lambda notes: notes.search_many([VECTOR]),
     "search_text": lambda notes: notes.search_text("a", model=lambda texts: [VECTOR]),
+    "more_like": lambda notes: notes.more_like(1),
     "indexes": lambda notes: notes.indexes,
     "add_index": lambda notes: notes.add_index("new", engine="usearch"),
     "attach_index": lambda notes: notes.attach_index("new", location="file.faiss"),

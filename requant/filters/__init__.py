@@ -42,11 +42,20 @@ from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
 from requant.errors import FilterError, UnsupportedError
 from requant.filters import postgresql, sqlite
-from requant.filters.parse import parse
+from requant.filters.ids import named_ids
+from requant.filters.parse import field_path, parse
 from requant.filters.tree import All, Columns, FieldCondition, HasVector, Node, Not, Some
 from requant.filters.values import select_kinds, select_values
 
-__all__ = ["Columns", "FilterError", "compile_where", "select_kinds", "select_values"]
+__all__ = [
+    "Columns",
+    "FilterError",
+    "compile_where",
+    "field_path",
+    "named_ids",
+    "select_kinds",
+    "select_values",
+]
 
 
 class _Dialect(Protocol):

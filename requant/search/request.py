@@ -11,12 +11,18 @@ from requant.quantizers.arrays import Float32s
 
 Found = tuple[Keys, Float32s]
 
+MAX_K = 100_000
+
 
 class Request(NamedTuple):
-    """What is searched for: `queries (q, d) float32`, how many results, and how hard to try."""
+    """What is searched for: `queries (q, d) float32`, how many results, and how hard to try.
+
+    Among the items that meet `condition` and whose keys, in order, are `keys`; None stands for all.
+    """
 
     queries: Float32s
     k: int
     oversample: float | None = None
     effort: int | None = None
     condition: sa.ColumnElement[bool] | None = None
+    keys: Keys | None = None

@@ -54,13 +54,18 @@ class Search:
         state: CollectionState,
         loaded: Loaded | None,
         request: Request,
+        seen: dict[int, Float32s] | None = None,
     ) -> None:
-        """Search with the index `loaded`, or exactly if it is None."""
+        """Search with the index `loaded`, or exactly if it is None.
+
+        The stored vectors of results are left in `seen`, by key, as far as they come by.
+        """
         self._reader = reader
         self._owner = owner
         self._state = state
         self._loaded = loaded
         self._request = request
+        self._seen = seen
         # Read once: another thread may be writing to the index.
         self._size = loaded.size if loaded is not None else 0
         self._mark = loaded.watermark if loaded is not None else None
@@ -68,6 +73,8 @@ class Search:
     def run(self) -> list[Found]:
         """Return keys and scores of each query's results, best first."""
         request = self._request
+        if request.keys is not None and not len(request.keys):
+            return [nothing()] * len(request.queries)
         if self._loaded is None or not self._size:
             return self._exact(request.queries, self._batches(self._allowed))
         count = self._candidate_count(self._loaded)
@@ -102,7 +109,7 @@ class Search:
         prepared = normalise(queries) if self._owner.metric == "cosine" else queries
         encoded = loaded.quantizer.encode_query(prepared, loaded.backend.spec.metric)
         asked = _Asked(queries, prepared, encoded)
-        if self._request.condition is not None:
+        if self._request.condition is not None or self._request.keys is not None:
             return self._filtered(loaded, asked, count)
         rows, _ = self._first_pass(loaded, asked, count, count)
         wanted = min(self._request.k, self._size)
@@ -112,6 +119,9 @@ class Search:
         """Filter the candidates, of more and more if few pass; then search among what passes."""
         results: dict[int, Found] = {}
         pending, stretched = np.arange(len(asked.queries)), count
+        keys = self._request.keys
+        if keys is not None and len(keys) < max(FEW, self._size // STRETCH):
+            stretched = self._size  # hardly a candidate would be among them
         while len(pending) and stretched < min(self._size, STRETCH * count + 1):
             part = asked.take(pending)
             rows, survivors = self._first_pass(loaded, part, stretched, count)
@@ -167,8 +177,12 @@ class Search:
         """
         first, end = key_range(self._owner.id)
         there: NDArray[np.bool_] = (keys >= first) & (keys < end)
-        condition = self._request.condition
-        if condition is None or among is not None:
+        if among is not None:
+            return there
+        condition, chosen = self._request.condition, self._request.keys
+        if chosen is not None:
+            there &= chosen[np.searchsorted(chosen[:-1], keys)] == keys
+        if condition is None:
             return there
         met = self._reader.matching(first, end, condition, np.unique(keys[there]))
         return np.isin(keys, met)
@@ -208,6 +222,8 @@ class Search:
                 at = None if len(rows) == 1 else np.searchsorted(found, row)
                 scores = self._scores(query, vectors, at)
                 results[i] = merged(results[i], row, scores, self._request.k)
+            if self._seen is not None:
+                _keep(self._seen, results, found, vectors)
         return results
 
     def _scores(self, query: Float32s, vectors: Float32s, at: NDArray[np.intp] | None) -> Float32s:
@@ -277,12 +293,12 @@ class Search:
 
     @cached_property
     def _allowed(self) -> Keys | None:
-        """The keys of all items that meet the filter, None without one."""
-        condition = self._request.condition
+        """The keys of all items that may be found, None if all may."""
+        condition, keys = self._request.condition, self._request.keys
         if condition is None:
-            return None
+            return keys
         first, end = key_range(self._owner.id)
-        return self._reader.matching(first, end, condition)
+        return self._reader.matching(first, end, condition, keys)
 
     def _kept(self, count: int) -> int:
         """Return how many of `count` candidates are worth fetching once they are refined."""
@@ -308,3 +324,14 @@ class _Asked(NamedTuple):
 
     def take(self, at: NDArray[np.intp]) -> _Asked:
         return _Asked(self.queries[at], self.prepared[at], self.encoded[at])
+
+
+def _keep(seen: dict[int, Float32s], results: list[Found], found: Keys, vectors: Float32s) -> None:
+    """Keep those of `vectors`, which belong to the sorted keys `found`, that are results."""
+    if not len(found):
+        return
+    for keys, _ in results:
+        at = np.searchsorted(found[:-1], keys)
+        for key, row in zip(keys.tolist(), at.tolist(), strict=True):
+            if found[row] == key:
+                seen[key] = vectors[row].copy()  # and not all of them

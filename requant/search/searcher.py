@@ -7,21 +7,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from requant.errors import CorruptIndexError, EngineError, InputError
 from requant.filters import Columns, compile_where, select_kinds, select_values
 from requant.indexes import IndexSet, Loaded
 from requant.quantizers.arrays import Float32s
-from requant.search.request import Found, Request
+from requant.search.answer import Answer, answered
+from requant.search.choosing import reranked
+from requant.search.options import Question, SearchOptions, question
 from requant.search.results import Batch, Hit, batch_of, hits
-from requant.search.search import Search
 from requant.search.shadow import Shadow
-from requant.store import CollectionRow, Reader, Store, ledger
+from requant.store import CollectionRow, Id, RawItem, Reader, Store, id_of, ledger
 
 T = TypeVar("T")
+_Names = dict[int, Id]
+_Items = dict[int, RawItem] | None
 
-MAX_K = 100_000
-MAX_EFFORT = 1_000_000
 # Each time another write has to come between a snapshot and the answer of an index.
 _TRIES = 8
 
@@ -36,25 +38,20 @@ class Searcher:
         self._indexes = indexes
         self.shadow: Shadow = Shadow(store, owner, indexes)
 
-    def request(
+    def question(
         self,
         queries: Float32s,
         k: int,
-        where: Mapping[str, Any] | None,
-        oversample: float | None,
-        effort: int | None,
-    ) -> Request:
-        """Return a request; raises InputError, FilterError."""
-        whole, number = (int, np.integer), (int, float, np.integer, np.floating)
-        if isinstance(k, bool) or not isinstance(k, whole) or not 1 <= k <= MAX_K:
-            raise InputError(f"k must be an integer from 1 to {MAX_K}, not {k!r}")
-        if oversample is not None and not (
-            isinstance(oversample, number) and 1 <= oversample <= MAX_K
-        ):
-            raise InputError(f"oversample must be a number from 1 to {MAX_K}, not {oversample!r}")
-        if effort is not None and not (isinstance(effort, whole) and 1 <= effort <= MAX_EFFORT):
-            raise InputError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
-        return Request(queries, int(k), oversample, effort, self.condition(where))
+        options: SearchOptions,
+        *,
+        like: list[str] | None = None,
+        text: str | None = None,
+    ) -> Question:
+        """Return what is asked, with the items `like` instead of queries, or for a text.
+
+        Raises InputError, FilterError.
+        """
+        return question(self.condition, queries, k, like, text, **options)
 
     def condition(self, where: Mapping[str, Any] | None) -> sa.ColumnElement[bool] | None:
         """Return a filter in SQL, None for one that lets everything pass; raises FilterError."""
@@ -78,30 +75,54 @@ class Searcher:
         items = self._store.tables.items
         return select_kinds(field, items.c.key, items.c.metadata, self._store.sql.name)
 
-    def hits(self, request: Request, exact: bool, index: str | None) -> list[Hit]:
+    def hits(self, question: Question) -> list[Hit]:
         """Answer one query with its items."""
 
-        def join(reader: Reader, found: list[Found]) -> list[Hit]:
-            return hits(found[0], reader.items(found[0][0].tolist()))
+        def join(reader: Reader, answer: Answer) -> tuple[Answer, list[Hit]]:
+            found = answer.chosen[0]
+            items = reader.items(found[0].tolist())
+            return answer, hits(found, items, answer.vectors[0] if answer.vectors else None)
 
-        return self._answer(request, exact, index, join)
+        answer, found = self._answer(question, join)
+        if question.rerank is None:
+            return found
+        # The snapshot is over: no connection is held while a slow model runs.
+        order, scores = self._reranked(question, answer, 0, found)
+        pairs = zip(order.tolist(), scores.tolist(), strict=True)
+        return [found[at]._replace(score=score) for at, score in pairs]
 
-    def batch(self, request: Request, exact: bool, index: str | None) -> Batch:
-        """Answer many queries with the ids of their items."""
+    def batch(self, question: Question, documents: bool) -> Batch:
+        """Answer many queries, with documents and metadata or with ids alone."""
 
-        def join(reader: Reader, found: list[Found]) -> Batch:
-            keys = {key for row, _ in found for key in row.tolist()}
-            return batch_of(found, reader.ids(sorted(keys)), request.k)
+        def join(reader: Reader, answer: Answer) -> tuple[Answer, _Names, _Items]:
+            keys = sorted({key for row, _ in answer.chosen for key in row.tolist()})
+            if not documents:
+                return answer, reader.ids(keys), None
+            items = reader.raw_items(keys)
+            return answer, {key: id_of(row[1], row[2]) for key, row in items.items()}, items
 
-        return self._answer(request, exact, index, join)
+        if question.rerank is not None and not documents:
+            raise InputError("rerank= is given documents: leave out documents=False")
+        answer, names, items = self._answer(question, join)
+        chosen, vectors = answer.chosen, answer.vectors
+        if question.rerank is None:
+            return batch_of(chosen, names, question.most, vectors, items)
+        most = max((len(keys) for keys, _ in chosen), default=0)
+        for row, found in enumerate(batch_of(chosen, names, most, vectors, items)):
+            order, scores = self._reranked(question, answer, row, found)
+            chosen[row] = chosen[row][0][order], scores.astype(np.float32)
+            if vectors is not None:
+                vectors[row] = vectors[row][order]
+        return batch_of(chosen, names, question.most, vectors, items)
 
-    def _answer(
-        self,
-        request: Request,
-        exact: bool,
-        index: str | None,
-        join: Callable[[Reader, list[Found]], T],
-    ) -> T:
+    def _reranked(
+        self, question: Question, answer: Answer, row: int, found: list[Hit]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        query = answer.request.queries[row] if question.text is None else question.text
+        groups = answer.groups[row] if answer.groups is not None else None
+        return reranked(question.rerank, query, found, groups, question.k)
+
+    def _answer(self, question: Question, join: Callable[[Reader, Answer], T]) -> T:
         """Search, and join the results with their items, in one snapshot.
 
         An index that somebody else caught up further meanwhile has answered from another time than
@@ -110,32 +131,35 @@ class Searcher:
         """
         for _ in range(_TRIES):
             with self._store.reading() as reader:
-                seq, loaded, found = self._found(reader, request, exact, index)
+                seq, loaded, found = self._found(reader, question)
                 if found is None:
                     continue
                 answer = join(reader, found)
-                if not exact and index is None:
-                    self.shadow.follow(reader, request, found)
+                if not question.exact and question.index_name is None:
+                    self.shadow.follow(reader, found.request, found.first)
             # After the snapshot, whose connection is the only one that a search takes.
             if loaded is None or not loaded.is_ahead_of(seq):
                 return answer
         with self._store.reading() as reader:
-            return join(reader, self._found(reader, request, True, index)[2] or [])
+            _, _, found = self._found(reader, question._replace(exact=True))
+            assert found is not None  # no index was asked
+            return join(reader, found)
 
     def _found(
-        self, reader: Reader, request: Request, exact: bool, index: str | None
-    ) -> tuple[int, Loaded | None, list[Found] | None]:
+        self, reader: Reader, question: Question
+    ) -> tuple[int, Loaded | None, Answer | None]:
         """Return how far the snapshot goes, the index that was asked, and what was found.
 
         That is None where the index failed, and the next try opens it or makes it again.
         """
-        state = reader.state_of(self._owner)
-        if exact and index is not None and reader.index_number(self._owner, index) is None:
+        state, index = reader.state_of(self._owner), question.index_name
+        if question.exact and index is not None and reader.index_number(self._owner, index) is None:
             ledger.find(self._store, self._owner.id, index)  # not asked, but it has to exist
-        loaded = None if exact else self._indexes.current(reader, state, index)
+        loaded = None if question.exact else self._indexes.current(reader, state, index)
         try:
-            return state.seq, loaded, Search(reader, self._owner, state, loaded, request).run()
+            answer = answered(reader, self._owner, state, loaded, question, self.condition)
         except (EngineError, CorruptIndexError) as error:
             if loaded is None or not self._indexes.outlives(loaded, error):
                 raise
             return state.seq, loaded, None
+        return state.seq, loaded, answer

@@ -11,7 +11,18 @@ from requant.store.connections import engine_of, refuse_own_file
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.read_only import open_read_only
-from requant.store.reader import CollectionState, Head, Id, Item, Reader, Seen, Watermark
+from requant.store.reader import (
+    CollectionState,
+    Head,
+    Id,
+    Item,
+    RawItem,
+    Reader,
+    Seen,
+    Watermark,
+    id_of,
+    item_of,
+)
 from requant.store.records import (
     Generation,
     Identity,
@@ -48,6 +59,7 @@ __all__ = [
     "Origin",
     "Page",
     "Part",
+    "RawItem",
     "Reader",
     "Seen",
     "Selection",
@@ -59,7 +71,9 @@ __all__ = [
     "build_tables",
     "catalog",
     "engine_of",
+    "id_of",
     "identity",
+    "item_of",
     "key_range",
     "ledger",
     "locations",

@@ -20,6 +20,8 @@ from requant.store.schema import CollectionRow, Tables
 from requant.store.statements import HotSql
 
 Id = str | int | UUID
+# Key, id as text, kind of id, document, and metadata as the text that is stored.
+RawItem = tuple[int, str, int, "str | None", "str | None"]
 _decode_json = json.JSONDecoder().raw_decode
 VECTOR_DTYPE = np.dtype("<f4")
 
@@ -233,6 +235,16 @@ class Reader:
         """Return the items of `keys` by key, without vectors."""
         rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
         return {row[0]: item_of(0, *row) for row in rows}
+
+    def raw_items(self, keys: Sequence[int]) -> dict[int, RawItem]:
+        """Return the items of `keys` by key, as they are stored: `item_of` makes items of them."""
+        rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
+        return {row[0]: row for row in rows}
+
+    def metadata(self, keys: Sequence[int]) -> dict[int, dict[str, Any] | None]:
+        """Return the metadata of `keys` by key."""
+        rows = self._cursor.execute(self._sql.metadata, (self._sql.keys(keys),))
+        return {key: parse_metadata(text) for key, text in rows}
 
     def ids(self, keys: Sequence[int]) -> dict[int, Id]:
         """Return the ids of `keys` by key."""

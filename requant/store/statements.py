@@ -30,6 +30,7 @@ class HotSql:
     changed: str
     log: str
     items: str
+    metadata: str
     ids: str
     items_with_vectors: str
     existing: str
@@ -108,6 +109,10 @@ _SQLITE = HotSql(
         "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM json_each(?) AS j "
         "CROSS JOIN requant_items AS i ON i.key = j.value"
     ),
+    metadata=(
+        "SELECT i.key, i.metadata FROM json_each(?) AS j "
+        "CROSS JOIN requant_items AS i ON i.key = j.value"
+    ),
     ids=(
         "SELECT i.key, i.ext_id, i.id_kind FROM json_each(?) AS j "
         "CROSS JOIN requant_items AS i ON i.key = j.value"
@@ -162,6 +167,7 @@ _POSTGRES = HotSql(
     items=(
         "SELECT key, ext_id, id_kind, document, metadata FROM requant_items WHERE key = ANY(%s)"
     ),
+    metadata="SELECT key, metadata FROM requant_items WHERE key = ANY(%s)",
     ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s)",
     items_with_vectors=(
         "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata, v.vec FROM requant_items AS i "

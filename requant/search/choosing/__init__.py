@@ -1,0 +1,17 @@
+"""Which of the nearest items are the results, in what order: groups, diversity, a reranker."""
+
+from __future__ import annotations
+
+from requant.search.choosing.diversity import diverse
+from requant.search.choosing.grouping import Groups, grouped
+from requant.search.choosing.reranking import CrossEncoder, Reranker, check_reranker, reranked
+
+__all__ = [
+    "CrossEncoder",
+    "Groups",
+    "Reranker",
+    "check_reranker",
+    "diverse",
+    "grouped",
+    "reranked",
+]

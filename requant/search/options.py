@@ -1,0 +1,191 @@
+"""What a search may be asked beside its query, checked once and whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import sqlalchemy as sa
+
+from requant.errors import InputError
+from requant.filters import field_path, named_ids
+from requant.inputs import check_ids
+from requant.quantizers.arrays import Float32s
+from requant.search.choosing import Groups, Reranker, check_reranker
+from requant.search.request import MAX_K, Request
+from requant.store import Id
+
+MAX_EFFORT = 1_000_000
+MAX_GROUPS = 10_000  # a filter names the groups that are full
+# What mmr and rerank choose from, at least and for each result.
+_REACH, _REACH_SHARE = 20, 4
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class SearchOptions(TypedDict, total=False):
+    """How a collection is searched: keywords of `Collection.search`, which explains them."""
+
+    where: Mapping[str, Any] | None
+    among: Iterable[Id] | None
+    min_score: float | None
+    vectors: bool
+    group_by: str | None
+    group_size: int
+    mmr: float | None
+    fetch_k: int | None
+    rerank: Reranker | None
+    oversample: float | None
+    effort: int | None
+    exact: bool
+    index: str | None
+
+
+class Question(NamedTuple):
+    """All that is asked: `request` is what is searched for first, the rest is done with results."""
+
+    request: Request
+    k: int
+    exact: bool
+    index_name: str | None
+    where: Mapping[str, Any] | None = None
+    ids: list[str] | None = None
+    like: list[str] | None = None
+    min_score: float | None = None
+    vectors: bool = False
+    groups: Groups | None = None
+    mmr: float | None = None
+    rerank: Any = None
+    text: str | None = None
+
+    @property
+    def most(self) -> int:
+        """How many results a query can have."""
+        return self.k * self.groups.size if self.groups is not None else self.k
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what the request finds is the answer, as it is."""
+        chosen = self.groups is not None or self.mmr is not None or self.min_score is not None
+        return not (chosen or self.vectors or self.like is not None)
+
+
+Compile = Callable[[Mapping[str, Any]], "sa.ColumnElement[bool] | None"]
+
+
+def question(
+    compile_where: Compile,
+    queries: Float32s,
+    k: int,
+    like: list[str] | None,
+    text: str | None,
+    /,
+    *,
+    where: Mapping[str, Any] | None = None,
+    among: Iterable[Id] | None = None,
+    min_score: float | None = None,
+    vectors: bool = False,
+    group_by: str | None = None,
+    group_size: int = 1,
+    mmr: float | None = None,
+    fetch_k: int | None = None,
+    rerank: Reranker | None = None,
+    oversample: float | None = None,
+    effort: int | None = None,
+    exact: bool = False,
+    index: str | None = None,
+) -> Question:
+    """Return the question that `SearchOptions` make of a query; raises InputError, FilterError.
+
+    `like` are ids whose vectors are the query, `text` what the query was made from.
+    """
+    k = _whole("k", k, 1, MAX_K)
+    if oversample is not None:
+        _number("oversample", oversample, 1, MAX_K)
+    if effort is not None:
+        _whole("effort", effort, 1, MAX_EFFORT)
+    ids, condition = None, None
+    if where is not None:
+        ids, where = named_ids(where)
+        condition = compile_where(where)
+    if among is not None:
+        ids = _both(ids, check_ids(among)[0])
+    if not isinstance(vectors, bool | np.bool_):
+        raise InputError(f"vectors must be True or False, not {vectors!r}")
+    if rerank is not None:
+        check_reranker(rerank, text)
+    groups = _groups(group_by, group_size, k)
+    return Question(
+        Request(queries, _reach(k, groups, mmr, fetch_k, rerank), oversample, effort, condition),
+        k,
+        exact,
+        index,
+        where,
+        ids,
+        like,
+        None if min_score is None else _least(min_score),
+        bool(vectors),
+        groups,
+        mmr,
+        rerank,
+        text,
+    )
+
+
+def _both(ids: list[str] | None, others: list[str]) -> list[str]:
+    if ids is None:
+        return others
+    among = set(others)
+    return [text for text in ids if text in among]
+
+
+def _groups(field: str | None, size: int, k: int) -> Groups | None:
+    if field is None:
+        if size != 1:
+            raise InputError("group_size= goes with group_by=, which names the field to group by")
+        return None
+    path = field_path(field)
+    _whole("k with group_by", k, 1, MAX_GROUPS)
+    return Groups(field, path, _whole("group_size", size, 1, MAX_K // k))
+
+
+def _reach(
+    k: int, groups: Groups | None, mmr: float | None, fetch_k: int | None, rerank: Any
+) -> int:
+    """Return how many results, or groups, there are to be chosen from."""
+    if mmr is None and rerank is None:
+        if fetch_k is not None:
+            raise InputError("fetch_k= goes with mmr= or rerank=: it is how many they choose from")
+        return k
+    if mmr is not None:
+        _number("mmr", mmr, 0, 1)
+        if groups is not None:
+            raise InputError("mmr= and group_by= each choose other results: pass one of them")
+        if rerank is not None:
+            raise InputError("mmr= and rerank= each put results in another order: pass one of them")
+    most = MAX_K if groups is None else min(MAX_GROUPS, MAX_K // groups.size)
+    if fetch_k is None:
+        return min(max(_REACH, _REACH_SHARE * k), most)
+    return _whole("fetch_k", fetch_k, k, most)
+
+
+def _least(score: float) -> float:
+    """Return a least score as scores are: rounded to float32."""
+    _number("min_score", score, -math.inf, math.inf)
+    if not math.isfinite(score):
+        raise InputError(f"min_score must be a finite number, not {score!r}")
+    return float(np.float32(min(max(float(score), -_LARGEST), _LARGEST)))
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+        raise InputError(f"{name} must be an integer from {least} to {most}, not {value!r}")
+    return int(value)
+
+
+def _number(name: str, value: Any, least: float, most: float) -> None:
+    number = isinstance(value, int | float | np.integer | np.floating)
+    if not number or isinstance(value, bool) or not least <= value <= most:
+        raise InputError(f"{name} must be a number from {least} to {most}, not {value!r}")
