@@ -28,6 +28,7 @@ from requant.errors import (
     InputError,
     LocationTakenError,
     NonFiniteError,
+    PackageMissingError,
     ReadOnlyError,
     RequantError,
     StoreError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from requant.collection import Collection
     from requant.database import Database
     from requant.embeddings import Calibration, pairwise_similarity, similarity
+    from requant.exchange import ExportReport, ImportReport, import_items
     from requant.search import Batch, Hit
     from requant.store import Extent, Item, ValueCount
 
@@ -65,9 +67,12 @@ _LAZY = {
     "Calibration": "requant.embeddings",
     "Collection": "requant.collection",
     "Database": "requant.database",
+    "ExportReport": "requant.exchange",
     "Extent": "requant.store",
     "Hit": "requant.search",
+    "ImportReport": "requant.exchange",
     "Item": "requant.store",
+    "import_items": "requant.exchange",
     "ValueCount": "requant.store",
     "pairwise_similarity": "requant.embeddings",
     "similarity": "requant.embeddings",
@@ -86,15 +91,18 @@ __all__ = [
     "EngineError",
     "EngineMissingError",
     "ExistsError",
+    "ExportReport",
     "Extent",
     "FilterError",
     "ForkedError",
     "Hit",
+    "ImportReport",
     "IndexWarning",
     "InputError",
     "Item",
     "LocationTakenError",
     "NonFiniteError",
+    "PackageMissingError",
     "ReadOnlyError",
     "RequantError",
     "StoreError",
@@ -106,6 +114,7 @@ __all__ = [
     "UnsupportedError",
     "UntrustedHostError",
     "ValueCount",
+    "import_items",
     "open",
     "pairwise_similarity",
     "restore",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
@@ -20,6 +21,7 @@ from numpy.typing import ArrayLike
 from requant.batches import write_batches
 from requant.embeddings import check_texts, embed
 from requant.errors import InputError, StoreError, UnsupportedError
+from requant.exchange import ExportReport, export_items
 from requant.indexes import IndexOptions, IndexSet, Progress, Workspace, index_config
 from requant.inputs import (
     Duplicates,
@@ -57,6 +59,7 @@ from requant.store import (
     ValueCount,
     catalog,
 )
+from requant.tables import TableOptions, upsert_table
 from requant.verification import (
     IndexInfo,
     PublishedIndex,
@@ -285,6 +288,71 @@ class Collection:
             )
 
         return write_batches(rows, write, batch, self.dim, progress)
+
+    def upsert_table(
+        self,
+        table: Any,
+        *,
+        id: str = "id",
+        vector: str | None = "vector",
+        document: str | None = None,
+        metadata: Sequence[str] | None = None,
+        on_conflict: OnConflict = "replace",
+        duplicates: Duplicates = "error",
+        batch: int = 1024,
+        progress: Progress | None = None,
+        connection: sa.Connection | None = None,
+    ) -> int:
+        """Store the rows of a table, a batch at a time, however many they are.
+
+        Dates and times are stored as ISO 8601 text, decimals as text, categories as what they stand
+        for, lists and structs as JSON; nulls as null. A DataFrame's index is a column if it has a
+        name. Types that JSON has not (bytes, durations) are refused by the name of the column, as
+        are NaN and infinities, except pandas' NaN, which is its null.
+
+        Args:
+            table: a DataFrame of pandas or Polars, pyarrow's Table, RecordBatch or
+                RecordBatchReader, anything else with `__arrow_c_stream__`.
+            id: the column of ids: text, whole numbers or UUIDs.
+            vector: the column of vectors, lists of numbers; a null is an item without. None: the
+                table has no vectors, and those that are stored stay.
+            document: the column of texts; None: there is none, and those that are stored stay.
+            metadata: the columns that become keys of the metadata; None: all that are nothing else;
+                `()`: none.
+            on_conflict: as in `upsert`.
+            duplicates: as in `upsert`; "last" is within one batch, in a later one an id is stored
+                already.
+            batch: rows a transaction; fewer where vectors are wide.
+            progress: called with (done, total) rows; total is `done` where nobody knows.
+            connection: as in `upsert`; all batches are then in its transaction.
+
+        Returns:
+            How many of the ids are new.
+
+        Raises:
+            InputError, DuplicateIdError...: a column or value that cannot be stored, by row and
+                column. Of a table that can be read twice (all but readers), nothing has been
+                written then; else `error.stored` tells how many rows are stored.
+            PackageMissingError: pyarrow is not installed.
+
+        >>> import pyarrow as pa, requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> table = pa.table({"id": ["a"], "vector": [[1.0, 0.0]], "text": ["one"], "year": [2024]})
+        >>> notes.upsert_table(table, document="text")
+        1
+        >>> notes.get(["a"])[0].metadata
+        {'year': 2024}
+        """
+        check_choice("on_conflict", on_conflict, OnConflict)
+        check_choice("duplicates", duplicates, Duplicates)
+        options = TableOptions(id, vector, document, metadata, duplicates, batch)
+
+        def write(columns: dict[str, Any]) -> int:
+            return self.upsert(
+                **columns, on_conflict=on_conflict, duplicates=duplicates, connection=connection
+            )
+
+        return upsert_table(table, options, self.dim, write, progress)
 
     def update(
         self,
@@ -888,6 +956,46 @@ class Collection:
         self._indexes = self._searcher = self._migrator = gone
         searcher.shadow.tell()
         indexes.close()
+
+    def export(
+        self,
+        target: str | PathLike[str],
+        *,
+        format: str,
+        where: Mapping[str, Any] | None = None,
+        index_type: str = "flat",
+        overwrite: bool = False,
+        batch: int = 1024,
+        progress: Progress | None = None,
+    ) -> ExportReport:
+        """Write the items, as they are in one snapshot, to a file, folder or store.
+
+        Args:
+            target: parquet: a folder. faiss, usearch: a file. qdrant: `http://host:6333/NAME`, or
+                a folder of qdrant-edge. lancedb: a database, a folder or `s3://...`, whose table
+                gets the collection's name.
+            format: "parquet" keeps every bit; "faiss", "usearch", "qdrant" and "lancedb" are what
+                the plain libraries open. `requant.import_items` brings each back.
+            where: a filter, see `requant.filters`; default: all items.
+            index_type: faiss only: flat or hnsw.
+            overwrite: replace an export that stands there, an index file of the same engine, or a
+                collection on a Qdrant server, whoever made these two; nothing else is ever
+                replaced.
+            batch: items in memory at a time.
+            progress: called with (done, total) items.
+
+        Returns:
+            What was written, with a note on whatever could not be carried as it was.
+
+        Raises:
+            ExistsError: something stands at the target.
+            requant.integration.export.ExportError: the target cannot be written; what stood there
+                is still there.
+            PackageMissingError: the format needs a package that is not installed.
+            FilterError, InputError, UnknownCollectionError, CorruptDataError, StoreError.
+        """
+        options = {"index_type": index_type, "overwrite": overwrite, "batch": batch}
+        return export_items(self, target, format, where, progress=progress, **options)
 
     # Within
 

@@ -10,6 +10,7 @@ RequantError
 ├── UnknownIndexError(KeyError)       no index of that name
 ├── ExistsError                       a collection or index of that name is already there
 ├── UnsupportedError, EngineMissingError(ImportError), ForkedError
+├── PackageMissingError(ImportError)  an optional package is not installed; the text says which
 ├── EngineError                       an engine refused or failed, a server cannot be reached
 │   └── UntrustedHostError            an index is on a host that is not to be told a secret
 ├── CorruptDataError, CorruptIndexError, LocationTakenError
@@ -52,6 +53,7 @@ __all__ = [
     "InputError",
     "LocationTakenError",
     "NonFiniteError",
+    "PackageMissingError",
     "ReadOnlyError",
     "RequantError",
     "StoreError",
@@ -93,6 +95,10 @@ class UnknownIndexError(_NameError):
 
 class ExistsError(RequantError):
     """Something of that name is already there."""
+
+
+class PackageMissingError(RequantError, ImportError):
+    """An optional package is not installed; the text says how to install it."""
 
 
 class StoreError(RequantError):

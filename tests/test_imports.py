@@ -30,7 +30,7 @@ HEIGHT = {"requant.integration": 3, "requant": 2, "requant.adapters": 1, "requan
 # files of the ground floor, which stand side by side.
 FLOORS = [
     {"errors", "inputs", "patches", "batches", "scores", "embeddings", "keep_up"},
-    {"store", "filters"},
+    {"store", "filters", "exchange", "tables"},
     {"indexes"},
     {"search", "verification", "backup"},
     {"migration"},

@@ -14,11 +14,14 @@ from requant.integration.cli import (
     demo,
     engines,
     exporting,
+    fields,
     importing,
     indexing,
     inspecting,
     migrating,
+    reading,
     searching,
+    writing,
 )
 from requant.integration.cli.group import new_app
 
@@ -51,6 +54,14 @@ def _requant(
     Exit codes: 0 done; 1 verify or migrate found problems, something is
     damaged, or an import is incomplete; 2 usage or bad input; 130 stopped.
 
+    A filter (--where) is JSON: fields of the metadata with values or
+    $eq $ne $gt $gte $lt $lte $in $nin $exists $contains $startswith
+    $icontains, joined by $and $or $not; and what an item has beside its
+    metadata: $id, $document, $has_vector. As '{"year": {"$gte": 2020}}',
+    '{"$document": {"$contains": "quant"}}' or '{"$id": ["a", "b"]}'.
+
+    With --json an error is an object, too: error, type, code.
+
     REQUANT_TRACEBACK=1 shows where an error came from, REQUANT_LOG=json writes
     progress as JSON lines on stderr. REQUANT_TRUSTED_HOSTS lists the hosts,
     between commas, that are told keys of the environment where a database
@@ -69,6 +80,13 @@ app.command("stats")(inspecting.stats)
 app.command("verify")(inspecting.verify)
 app.command("backup")(backing_up.backup)
 app.command("restore")(backing_up.restore)
+app.command("get")(reading.get)
+app.command("count")(reading.count)
+app.command("distinct")(reading.distinct)
+app.command("update")(writing.update)
+app.command("delete")(writing.delete)
+app.command("drop")(writing.drop)
+app.add_typer(fields.app, name="fields")
 app.command("engines")(engines.engines)
 app.command("demo")(demo.demo)
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from requant.integration.cli.options import AsJson, Database, Folder
+from requant.integration.cli.bundles import takes_bundles
+from requant.integration.cli.group import stoppable
+from requant.integration.cli.options import (
+    READ_HERE,
+    AsJson,
+    Database,
+    Folder,
+    ReadPlace,
+)
 from requant.integration.cli.output import print_json, print_lines, size
 from requant.integration.cli.progress import progress, waiting
 
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
 _File = Annotated[str, typer.Argument(metavar="FILE", help="The backup, one file.")]
 
 
+@takes_bundles
 def backup(
     database: Database,
     file: _File,
@@ -28,7 +37,7 @@ def backup(
             "the vectors.",
         ),
     ] = False,
-    folder: Folder = None,
+    place: ReadPlace = READ_HERE,
     as_json: AsJson = False,
 ) -> None:
     """Write a database into one checksummed file, while others read and write.
@@ -39,9 +48,11 @@ def backup(
     --json answers: file, made, requant, schema, database, collections, items,
     indexes, bytes.
     """
-    from requant.integration.cli.databases import existing
-
-    with existing(database, folder) as opened, progress("backing up") as advance:
+    with (
+        stoppable(f"there is no {file}"),
+        place.opened(database) as opened,
+        progress("backing up") as advance,
+    ):
         made = opened.backup(file, indexes=indexes, progress=advance)
     _tell(file, made, as_json, f"{file} holds")
 
@@ -69,9 +80,9 @@ def restore(
     indexes, bytes.
     """
     import requant
-    from requant.integration.cli.databases import shown
+    from requant.integration.databases import shown
 
-    with waiting("restoring"):
+    with stoppable(f"{shown(database)} is what it was"), waiting("restoring"):
         found = requant.restore(file, database, overwrite=overwrite, folder=folder)
     _tell(file, found, as_json, f"{shown(database)} holds what was backed up at {found.made}:")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from requant.collection import Collection
 from requant.errors import InputError
 from requant.integration.cli.progress import progress
-from requant.integration.readers import Tally, Wanted, open_source, store
+from requant.integration.importing import open_import
+from requant.integration.readers import Tally, Wanted, store
 
 HERE = Path("examples/wordnet")
 _FILES = ("vectors_f16.npy", "items.jsonl.gz", "queries_f16.npy", "queries.json")
@@ -56,8 +58,8 @@ def fill(collection: Collection, data: DemoData) -> None:
     """Store the definitions with their documents and metadata."""
     wanted = Wanted(ids="id", documents="text", metadata=("all",))
     items = data.folder / "items.jsonl.gz"
-    source = open_source(data.folder / "vectors_f16.npy", wanted, items)
-    with progress("storing definitions") as advance:
+    source = open_import(data.folder / "vectors_f16.npy", wanted, items)
+    with closing(source), progress("storing definitions") as advance:
 
         def report(rows: int) -> None:
             advance(rows, source.total(rows))

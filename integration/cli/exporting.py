@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from requant.integration.cli.bundles import takes_bundles
+from requant.integration.cli.group import stoppable
 from requant.integration.cli.options import (
+    READ_HERE,
     AsJson,
     CollectionName,
     Database,
-    Folder,
-    ReadOnly,
+    ItemFilter,
+    ReadPlace,
     condition,
 )
 from requant.integration.cli.output import print_json, print_lines, size
@@ -35,17 +37,9 @@ class FormatName(str, Enum):
 
 
 @dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(ItemFilter):
     """What is written, and how."""
 
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where",
-            metavar="JSON",
-            help='Only items whose metadata meets a filter, such as \'{"lang": "en"}\'.',
-        ),
-    ] = None
     index_type: Annotated[
         str,
         typer.Option(
@@ -65,10 +59,11 @@ class ExportOptions:
     ] = False
 
     def arguments(self) -> dict[str, Any]:
-        """Return them as `requant.integration.export.export` takes them; raises FilterError."""
+        """Return them as `Collection.export` takes them; raises FilterError."""
         return {**vars(self), "where": condition(self.where)}
 
 
+@takes_bundles
 @takes_bundles
 def export(
     database: Database,
@@ -92,8 +87,7 @@ def export(
         ),
     ],
     options: ExportOptions,
-    folder: Folder = None,
-    read_only: ReadOnly = False,
+    place: ReadPlace = READ_HERE,
     as_json: AsJson = False,
 ) -> None:
     """Write a collection to a file, folder or store that others can read.
@@ -111,14 +105,13 @@ def export(
     --json answers: database, collection, target, format, rows,
     without_vector, left_out, bytes, seconds, notes.
     """
-    from requant.integration.cli.databases import existing, shown
-    from requant.integration.export import export as write
+    from requant.integration.databases import shown
 
-    arguments = options.arguments()
-    with existing(database, folder, read_only=read_only) as opened:
+    arguments, what = options.arguments(), f"exporting {collection}"
+    with place.opened(database) as opened:
         source = opened.collection(collection)
-        with progress(f"exporting {collection}") as advance:
-            done = write(source, target, format=format.value, progress=advance, **arguments)
+        with stoppable(f"nothing of it is at {target}"), progress(what) as advance:
+            done = source.export(target, format=format.value, progress=advance, **arguments)
     if as_json:
         print_json({"database": shown(database), "collection": collection, **asdict(done)})
     else:

@@ -7,15 +7,28 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from requant.adapters.hosts import masked
-from requant.errors import CorruptDataError, CorruptIndexError, IndexWarning, RequantError
-from requant.integration.cli.output import one_line, warn
+from requant.errors import (
+    CorruptDataError,
+    CorruptIndexError,
+    IndexWarning,
+    InputError,
+    RequantError,
+)
+from requant.integration.cli.output import (
+    answering,
+    has_answered,
+    one_line,
+    print_json,
+    warn,
+)
 
 # 0 done; 1 the answer is bad; 2 usage or bad input; 130 stopped by Ctrl-C or by a closed pipe.
 BAD_ANSWER = 1
@@ -30,6 +43,10 @@ _ClickError: Any = typer.BadParameter.__mro__[2]
 def new_app(**settings: Any) -> typer.Typer:
     """Return a group of commands that end as this module says; `settings` are those of Typer."""
     return typer.Typer(cls=_Group, **settings)
+
+
+class StoppedError(Exception):
+    """Ctrl-C, and what it left."""
 
 
 class _Group(TyperGroup):
@@ -57,7 +74,8 @@ class _Group(TyperGroup):
 
         if not standalone_mode:
             return run()
-        with warnings.catch_warnings():
+        given = sys.argv[1:] if args is None else list(args)
+        with warnings.catch_warnings(), answering():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", IndexWarning)
             warnings.showwarning = _show_warning
@@ -65,6 +83,8 @@ class _Group(TyperGroup):
                 code = run()
             except Exception as error:
                 code = report(error)
+                if "--json" in given and not has_answered():
+                    _answer(error, code)
         sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -89,9 +109,37 @@ def report(error: Exception, more: str = "") -> int:
         traceback.print_exception(error)
     if isinstance(error, typer.Abort):
         return STOPPED
+    if isinstance(error, StoppedError):
+        warn(str(error))
+        return STOPPED
     text, code = _explained(error)
     print(f"error: {one_line(masked(text + more))}", file=sys.stderr, flush=True)
     return code
+
+
+@contextmanager
+def stoppable(left: str, command: str = "the same command") -> Iterator[None]:
+    """Let Ctrl-C within the block say what is left, and what goes on from there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped by Ctrl-C: {left}; run {command} again to do it") from None
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is removed; raises InputError where nobody can answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(f"{question} Nobody can answer here: say --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+def _answer(error: Exception, code: int) -> None:
+    """Write an error as the one JSON object that --json promises."""
+    text = "stopped" if isinstance(error, typer.Abort) else _explained(error)[0]
+    with contextlib.suppress(BrokenPipeError):
+        print_json({"error": masked(text), "type": type(error).__name__, "code": code})
 
 
 def _explained(error: Exception) -> tuple[str, int]:
@@ -103,6 +151,8 @@ def _explained(error: Exception) -> tuple[str, int]:
         return str(error), BAD_ANSWER
     if isinstance(error, RequantError | OSError):
         return str(error), BAD_INPUT
+    if isinstance(error, StoppedError):
+        return str(error), STOPPED
     unexpected = f"{type(error).__name__}: {error}"
     hint = "this is a bug in requant: run again with REQUANT_TRACEBACK=1 and report it"
     return f"{unexpected} ({hint})", BAD_ANSWER

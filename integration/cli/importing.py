@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from requant.errors import InputError
 from requant.integration.cli.bundles import takes_bundles
-from requant.integration.cli.import_run import Job, run
-from requant.integration.cli.import_source import open_import
-from requant.integration.cli.options import AsJson, CollectionName, Database, Folder
+from requant.integration.cli.group import BAD_ANSWER, STOPPED, report
+from requant.integration.cli.options import HERE, AsJson, CollectionName, Database, Place
+from requant.integration.cli.output import print_json, print_lines, warn
+from requant.integration.cli.progress import progress
 
 if TYPE_CHECKING:
+    from requant.exchange import ImportReport
+    from requant.integration.importing import Job
     from requant.integration.readers import Wanted
 
 _BATCH = 4096
@@ -26,6 +29,27 @@ class MetricName(str, Enum):
     cosine = "cosine"
     ip = "ip"
     l2 = "l2"
+
+
+class By(str, Enum):
+    """How vectors and items belong together."""
+
+    id = "id"
+    row = "row"
+
+
+class Unmatched(str, Enum):
+    """What is done with what has no counterpart."""
+
+    refuse = "refuse"
+    skip = "skip"
+    keep = "keep"
+
+
+_LOST = {
+    "lossy": "its vectors are made from compressed codes",
+    "codes-only": "its vectors are bits, as -1 and 1",
+}
 
 
 @dataclass(frozen=True)
@@ -65,8 +89,8 @@ class SourceOptions:
         typer.Option(
             "--documents",
             metavar="COLUMN",
-            help="The column or payload key of texts; by default `document`, "
-            "of an index or store also `text` or `page_content`.",
+            help="The column or payload key of texts; by default `document`, `text` or "
+            "`page_content`.",
         ),
     ] = None
     metadata: Annotated[
@@ -85,16 +109,47 @@ class SourceOptions:
         typer.Option(
             "--items",
             metavar="FILE",
-            help="JSON lines (.jsonl, .jsonl.gz) with the ids, documents and metadata "
-            "that belong to the rows of a .npy or .npz file.",
+            help="A file of the ids, documents and metadata that belong to the vectors of SOURCE: "
+            ".parquet .arrow .feather .csv .tsv .jsonl, the last three also with .gz.",
         ),
     ] = None
+    items_by: Annotated[
+        By | None,
+        typer.Option(
+            "--items-by",
+            metavar="id|row",
+            help="id: a vector's id is looked up among the ids of --items. row: the n-th row "
+            "belongs to the n-th vector, or to the vector that an index calls n. By default by id "
+            "where both have ids, else by row.",
+        ),
+    ] = None
+    unmatched: Annotated[
+        Unmatched,
+        typer.Option(
+            "--unmatched",
+            metavar="refuse|skip|keep",
+            help="Joined by id, what has no counterpart: refused before anything is stored, left "
+            "out on both sides, or kept as it is.",
+        ),
+    ] = Unmatched.refuse
 
     def wanted(self) -> Wanted:
         """Return them as the readers take them."""
         from requant.integration.readers import Wanted
 
         return Wanted(self.ids, self.vector, self.documents, tuple(self.metadata or ()))
+
+    def job(self, source: str, database: str, collection: str, add: bool) -> Job:
+        """Open the source; raises InputError, PackageMissingError."""
+        from requant.inputs import check_name
+        from requant.integration.importing import Job, check_target, open_import
+
+        check_name(collection, "collection")
+        check_target(source, database)
+        by: Any = None if self.items_by is None else self.items_by.value
+        opened = open_import(source, self.wanted(), self.items, by, self.unmatched.value)
+        metric = self.metric and self.metric.value
+        return Job(opened, database, collection, metric, add, warn)
 
 
 @takes_bundles
@@ -103,8 +158,8 @@ def import_(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A file: .npy .npz .parquet .arrow .feather .jsonl .ndjson .jsonl.gz .ndjson.gz; "
-            "or what other software keeps, see above.",
+            help="A file: .npy .npz .parquet .arrow .feather .csv .tsv .jsonl .ndjson, the last "
+            "four also with .gz; or what other software keeps, see above.",
         ),
     ],
     database: Database,
@@ -119,44 +174,102 @@ def import_(
     add: Annotated[
         bool, typer.Option("--add", help="Refuse ids that are stored already; else replace them.")
     ] = False,
-    folder: Folder = None,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Store a file of vectors in a collection, and make database and collection if need be.
 
-    The source may also be an index or a store of other software, which is
-    recognised by what is in it: a FAISS file, a usearch file, a LanceDB table
-    (folder TABLE.lance, lancedb:///folder/TABLE, s3://bucket/folder/TABLE), a
-    Qdrant collection (http(s)://host:6333/collections/NAME, a folder of
-    qdrant-client or of Qdrant edge), and the folders of LangChain, LlamaIndex,
-    Haystack, txtai, Chroma and VDF. Nothing is embedded again, and what the
-    source does not hold is said: vectors may be exact, normalised (without
-    their lengths), lossy (from compressed codes) or codes-only (bits).
+    SOURCE may also be an index or a store of other software, recognised by
+    what is in it: a FAISS or usearch file, a LanceDB table (TABLE.lance,
+    lancedb:///folder/TABLE, s3://bucket/folder/TABLE), a Qdrant collection
+    (http(s)://host:6333/collections/NAME, a folder), the folders of LangChain,
+    LlamaIndex, Haystack, txtai, Chroma and VDF. Nothing is embedded again;
+    whether vectors are exact, normalised, lossy or codes-only (bits) is said.
 
-    The source is read in batches, so it may be larger than memory. A row that
-    cannot be stored stops the import with its number and the reason; what was
-    stored before stays, and the same command, run again on the corrected source,
-    completes it.
+    --items joins texts and metadata by id or by row, as in `requant import
+    a.faiss notes.requant notes --items texts.parquet --metadata all`. Its rows
+    wait in a temporary SQLite file of about their size (TMPDIR), and a source
+    that is joined by id is read twice.
 
-    Next: `requant index add`, then `requant search`.
+    The source is read in batches. A row that cannot be stored stops the import
+    with its number and the reason; what was stored before stays, and the same
+    command on the corrected source completes it.
 
     --json answers: database, collection, source, rows, new, replaced,
     without_vector, dim, metric, kind, fidelity (null for a file of columns),
     notes, columns (ids, vector, documents, metadata; ids null: row numbers;
-    null for an index or store), indexes (how many), complete, error.
+    null for an index or store), items (file, by, rows, matched,
+    vectors_without_row, rows_without_vector, unmatched; null without --items),
+    not_taken (columns of which nothing was made), indexes (how many),
+    complete, error.
     """
-    from requant.inputs import check_name
-    from requant.store import refuse_own_file
-
-    check_name(collection, "collection")
-    if database == ":memory:":
-        raise InputError("a database in memory is gone when the import ends: name a file")
-    refuse_own_file(source, database)
-    opened = open_import(source, options.wanted(), options.items)
-    job = Job(opened, database, collection, options.metric and options.metric.value, add)
-    try:
-        code = run(job, batch, folder, as_json)
-    finally:
-        opened.close()
+    code = _run(options.job(source, database, collection, add), batch, place, as_json)
     if code:
         raise typer.Exit(code)
+
+
+def _run(job: Job, batch: int, place: Place, as_json: bool) -> int:
+    """Import, tell what came of it, and return the exit code."""
+    from requant.errors import RequantError
+
+    lost = _LOST.get(job.source.fidelity or "")
+    if lost:
+        warn(
+            f"{job.source.name}: {lost}, so rescoring is no more exact than they are: for exact "
+            "results embed the documents again"
+        )
+    problem: str | None = None
+    code = 0
+    try:
+        with closing(job.source), progress(f"importing {job.source.short}") as advance:
+            job.run(batch, place.folder, advance, trust=place.trust)
+    except KeyboardInterrupt:
+        if job.collection is None:
+            raise
+        problem, code = "stopped by Ctrl-C", STOPPED
+        warn(f"{problem}: at least {job.incomplete('the same command', '--add')}")
+    except (RequantError, OSError) as error:
+        if not job.tally.rows:
+            raise
+        problem, code = str(error), BAD_ANSWER
+        report(error, f"; {job.incomplete('the same command', '--add')}")
+    told = job.report(problem)
+    if as_json:
+        print_json(asdict(told))
+    elif problem is None:
+        _tell(told)
+    return code
+
+
+def _tell(told: ImportReport) -> None:
+    print_lines(
+        f"Stored {told.rows:,} rows in collection {told.collection!r} of {told.database}: "
+        f"{told.new:,} new, {told.replaced:,} replaced; {told.dim} dimensions, {told.metric}."
+    )
+    if told.fidelity is not None:
+        print_lines(f"Source: {told.kind}; vectors: {told.fidelity}.")
+        print_lines(*(f"Note: {note}." for note in told.notes))
+    if told.columns is not None:
+        ids = f"column {told.columns['ids']!r}" if told.columns["ids"] else _numbers(told)
+        print_lines(
+            f"ids: {ids}; documents: {told.columns['documents'] or 'none'}; "
+            f"metadata: {', '.join(told.columns['metadata']) or 'none'}."
+        )
+    if told.items is not None:
+        print_lines(
+            f"Joined by {told.items['by']} with {told.items['file']}: {told.items['matched']:,} "
+            f"matched, {told.items['vectors_without_row']:,} vectors without a row, "
+            f"{told.items['rows_without_vector']:,} rows without a vector."
+        )
+    if told.not_taken:
+        print_lines(
+            f"Not taken: {', '.join(told.not_taken)}; --metadata all or --metadata NAME keeps them."
+        )
+    if told.without_vector:
+        print_lines(f"{told.without_vector:,} of them have no vector: no search will find them.")
+    if not told.indexes:
+        print_lines(f"Next: requant index add {told.database} {told.collection} main")
+
+
+def _numbers(told: ImportReport) -> str:
+    return "row numbers, from 0" if told.fidelity is None else "those of the source"

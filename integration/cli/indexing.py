@@ -11,16 +11,19 @@ import typer
 
 from requant.errors import InputError
 from requant.integration.cli.bundles import takes_bundles
-from requant.integration.cli.group import new_app
+from requant.integration.cli.group import new_app, stoppable
 from requant.integration.cli.options import (
+    HERE,
+    READ_HERE,
     AsJson,
     CollectionName,
     Database,
     Engine,
-    Folder,
     IndexName,
     IndexOptions,
     Params,
+    Place,
+    ReadPlace,
     engine_params,
 )
 from requant.integration.cli.output import (
@@ -47,6 +50,7 @@ def _index() -> None:
 
 @app.command("add")
 @takes_bundles
+@takes_bundles
 def add(
     database: Database,
     collection: CollectionName,
@@ -56,7 +60,11 @@ def add(
         bool,
         typer.Option("--overwrite", help="Replace what stands there under that name."),
     ] = False,
-    folder: Folder = None,
+    exist_ok: Annotated[
+        bool,
+        typer.Option("--exist-ok", help="Be content with the same index if it is there already."),
+    ] = False,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Build an index from the stored vectors; the first one is in use at once.
@@ -66,16 +74,16 @@ def add(
     --json answers: collection, index (name, engine, precision, index_type,
     options, params, url, active, items, bytes, current).
     """
-    from requant.integration.cli.databases import existing
-
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         target = opened.collection(collection)
-        with progress(f"building {name}") as advance:
-            target.add_index(name, overwrite=overwrite, progress=advance, **index.arguments())
+        with stoppable(f"there is no index {name!r}"), progress(f"building {name}") as advance:
+            more = {"overwrite": overwrite, "exist_ok": exist_ok, **index.arguments()}
+            target.add_index(name, progress=advance, **more)
         _tell(target, name, "Built", as_json)
 
 
 @app.command("attach")
+@takes_bundles
 def attach(
     database: Database,
     collection: CollectionName,
@@ -95,7 +103,7 @@ def attach(
         ),
     ] = None,
     param: Params = None,
-    folder: Folder = None,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Search an index that another program made and keeps, where it stands.
@@ -106,9 +114,7 @@ def attach(
 
     --json answers: collection, recall, index (as `requant index add`).
     """
-    from requant.integration.cli.databases import existing
-
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         target = opened.collection(collection)
         recall = target.attach_index(
             name,
@@ -123,10 +129,11 @@ def attach(
 
 
 @app.command("list")
+@takes_bundles
 def list_(
     database: Database,
     collection: CollectionName,
-    folder: Folder = None,
+    place: ReadPlace = READ_HERE,
     as_json: AsJson = False,
 ) -> None:
     """Show the indexes of a collection; a star marks the one in use.
@@ -137,9 +144,7 @@ def list_(
     --json answers: collection, indexes (name, engine, precision, index_type,
     options, params, url, active, items, bytes, current).
     """
-    from requant.integration.cli.databases import existing
-
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         stats = opened.collection(collection).stats()
     if as_json:
         indexes = [index_json(info) for info in stats.indexes]
@@ -154,40 +159,38 @@ def list_(
 
 
 @app.command("use")
+@takes_bundles
 def use(
     database: Database,
     collection: CollectionName,
     name: IndexName,
-    folder: Folder = None,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Make an index the one that searches ask.
 
     --json answers: collection, index (as `requant index add`).
     """
-    from requant.integration.cli.databases import existing
-
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         target = opened.collection(collection)
         target.use_index(name)
         _tell(target, name, "In use:", as_json)
 
 
 @app.command("drop")
+@takes_bundles
 def drop(
     database: Database,
     collection: CollectionName,
     name: IndexName,
-    folder: Folder = None,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Remove an index and its files; the stored vectors remain.
 
     --json answers: collection, dropped.
     """
-    from requant.integration.cli.databases import existing
-
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         opened.collection(collection).drop_index(name)
     if as_json:
         print_json({"collection": collection, "dropped": name})
@@ -196,6 +199,7 @@ def drop(
 
 
 @app.command("rebuild")
+@takes_bundles
 def rebuild(
     database: Database,
     collection: CollectionName,
@@ -203,18 +207,17 @@ def rebuild(
         str | None,
         typer.Argument(metavar="NAME", help="The index; by default the one in use."),
     ] = None,
-    folder: Folder = None,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Fit and encode an index anew from the stored vectors.
 
     --json answers: collection, index (as `requant index add`).
     """
-    from requant.integration.cli.databases import existing
-
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         target = opened.collection(collection)
-        with progress(f"rebuilding {name or 'the index in use'}") as advance:
+        what = name or "the index in use"
+        with stoppable(f"{what} is what it was"), progress(f"rebuilding {what}") as advance:
             target.rebuild(name, progress=advance)
         _tell(target, name, "Rebuilt", as_json)
 

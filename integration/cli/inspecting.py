@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from requant.errors import IndexWarning
-from requant.integration.cli.group import BAD_ANSWER
+from requant.integration.cli.bundles import takes_bundles
+from requant.integration.cli.group import BAD_ANSWER, stoppable
 from requant.integration.cli.indexing import index_json, print_indexes
-from requant.integration.cli.options import AnyCollection, AsJson, Database, Folder, ReadOnly
+from requant.integration.cli.options import (
+    READ_HERE,
+    AnyCollection,
+    AsJson,
+    Database,
+    ReadPlace,
+)
 from requant.integration.cli.output import print_json, print_lines, size
 from requant.integration.cli.progress import waiting
 
@@ -27,11 +34,11 @@ _LOSS = {
 }
 
 
+@takes_bundles
 def stats(
     database: Database,
     collection: AnyCollection = None,
-    folder: Folder = None,
-    read_only: ReadOnly = False,
+    place: ReadPlace = READ_HERE,
     as_json: AsJson = False,
 ) -> None:
     """Show the collections of a database: items, sizes, and how far each index has followed.
@@ -40,9 +47,9 @@ def stats(
     vector_bytes, origins (source, kind, fidelity), indexes (as
     `requant index list`)).
     """
-    from requant.integration.cli.databases import chosen, existing, shown
+    from requant.integration.databases import chosen, shown
 
-    with existing(database, folder, read_only=read_only) as opened:
+    with place.opened(database) as opened:
         found = [each.stats() for each in chosen(opened, collection)]
     if as_json:
         print_json({"database": shown(database), "collections": [*map(_stats_json, found)]})
@@ -63,6 +70,7 @@ def stats(
             print_lines("  no index: searches are exact")
 
 
+@takes_bundles
 def verify(
     database: Database,
     collection: AnyCollection = None,
@@ -72,8 +80,7 @@ def verify(
             "--deep", help="Also check every stored vector's checksum, and the database file."
         ),
     ] = False,
-    folder: Folder = None,
-    read_only: ReadOnly = False,
+    place: ReadPlace = READ_HERE,
     as_json: AsJson = False,
 ) -> None:
     """Compare every index with the store, code by code; exit with 1 if one is wrong.
@@ -83,9 +90,9 @@ def verify(
 
     --json answers: database, ok, collections (name, ok, checked, problems).
     """
-    from requant.integration.cli.databases import chosen, existing, shown
+    from requant.integration.databases import chosen, shown
 
-    with existing(database, folder, read_only=read_only) as opened:
+    with stoppable("nothing was changed"), place.opened(database) as opened:
         reports = [_verified(each, deep) for each in chosen(opened, collection)]
     ok = all(report["ok"] for report in reports)
     if as_json:

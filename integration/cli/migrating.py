@@ -9,14 +9,15 @@ import typer
 
 from requant.errors import InputError
 from requant.integration.cli.bundles import takes_bundles
-from requant.integration.cli.group import BAD_ANSWER
+from requant.integration.cli.group import BAD_ANSWER, stoppable
 from requant.integration.cli.options import (
+    HERE,
     AsJson,
     CollectionName,
     Database,
-    Folder,
     IndexName,
     IndexOptions,
+    Place,
 )
 from requant.integration.cli.output import print_json, print_lines, size, warn
 from requant.integration.cli.progress import progress
@@ -59,6 +60,7 @@ class Comparison:
 
 
 @takes_bundles
+@takes_bundles
 def migrate(
     database: Database,
     collection: CollectionName,
@@ -69,7 +71,7 @@ def migrate(
         bool,
         typer.Option("--dry-run", help="Tell what would be done, how large and how long it is."),
     ] = False,
-    folder: Folder = None,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Build an index beside the one in use, verify it, and use it instead.
@@ -83,35 +85,33 @@ def migrate(
     recall_before, recall_after, checked, problems, ok. With --dry-run it is:
     name, rows, carried, changed, dropped, bytes, seconds.
     """
-    from requant.integration.cli.databases import existing
-
     wanted = index.arguments()
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         target = opened.collection(collection)
         if dry_run:
             _tell_plan(target.plan_migration(name, **wanted), as_json)
             return
         compared = comparison.arguments()
-        with progress(f"building {name}") as advance:
+        left = "searches ask the old index, and what has been built stays"
+        with stoppable(left), progress(f"building {name}") as advance:
             report = target.migrate(name, progress=advance, **compared, **wanted)
     _tell_report(report, as_json)
     if not report.ok:
         raise typer.Exit(BAD_ANSWER)
 
 
+@takes_bundles
 def rollback(
     database: Database,
     collection: CollectionName,
-    folder: Folder = None,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Use the index again that was in use before the last `requant migrate`.
 
     --json answers: collection, index (null: searches are exact again).
     """
-    from requant.integration.cli.databases import existing
-
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         name = opened.collection(collection).rollback()
     if as_json:
         print_json({"collection": collection, "index": name})
@@ -121,6 +121,7 @@ def rollback(
         print_lines(f"Searches of {collection!r} ask index {name!r} again.")
 
 
+@takes_bundles
 def shadow(
     database: Database,
     collection: CollectionName,
@@ -138,7 +139,7 @@ def shadow(
             help="How many of the searches it answers as well, 0 to 1; 0 ends it.",
         ),
     ] = None,
-    folder: Folder = None,
+    place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Compare a new index with the one in use on the searches that applications make.
@@ -150,11 +151,9 @@ def shadow(
     --json answers: collection, migrations (name, source, state, shadow,
     compared, parity).
     """
-    from requant.integration.cli.databases import existing
-
     if (name is None) != (share is None):
         raise InputError("give NAME and --share, or neither to see what there is")
-    with existing(database, folder) as opened:
+    with place.opened(database) as opened:
         target = opened.collection(collection)
         if name is not None and share is not None:
             target.shadow(name, share)

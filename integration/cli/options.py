@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -23,6 +24,9 @@ AnyCollection = Annotated[
     str | None,
     typer.Argument(metavar="COLLECTION", help="One collection; by default all of them."),
 ]
+SomeIds = Annotated[
+    list[str] | None, typer.Argument(metavar="ID...", help="Ids of items; or none, and --where.")
+]
 IndexName = Annotated[str, typer.Argument(metavar="NAME", help="The name of the index.")]
 Folder = Annotated[
     str | None,
@@ -42,6 +46,15 @@ ReadOnly = Annotated[
         "they were last published, and the rest comes from the store.",
     ),
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="HOST",
+        help="A host, as https://qdrant.example:6333, that gets keys of the environment where the "
+        "database names it; repeat it for more.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 Engine = Annotated[
@@ -56,6 +69,47 @@ Params = Annotated[
         help="A parameter of the engine, see `requant engines`; repeat it for more.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a database is opened to be written to."""
+
+    folder: Folder = None
+    trust: Trust = None
+
+    def opened(self, database: str) -> AbstractContextManager[Any]:
+        """Open a database that is there; raises InputError or StoreError where none is."""
+        from requant.integration.databases import existing
+
+        return existing(database, **vars(self))
+
+
+@dataclass(frozen=True)
+class ReadPlace(Place):
+    """How a database is opened to be read."""
+
+    read_only: ReadOnly = False
+
+
+# What stands for them where a command gives them last.
+HERE = Place()
+READ_HERE = ReadPlace()
+
+
+@dataclass(frozen=True)
+class ItemFilter:
+    """Which items, where not all."""
+
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="JSON",
+            help='Only items that meet a filter, such as \'{"lang": "en"}\' or '
+            '\'{"year": {"$gte": 2020}}\'; see `requant --help`.',
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

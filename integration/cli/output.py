@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -21,9 +23,30 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _PIPE_WIDTH = 120
 
 
+# Whether the command that is running has written its JSON object.
+_answered: ContextVar[list[bool]] = ContextVar("answered")
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Begin a command, which may write one JSON object."""
+    token = _answered.set([])
+    try:
+        yield
+    finally:
+        _answered.reset(token)
+
+
+def has_answered() -> bool:
+    """Whether the command has written its JSON object."""
+    return bool(_answered.get([]))
+
+
 def print_json(answer: Mapping[str, Any]) -> None:
     """Write one JSON object to stdout, in ASCII so that no terminal or pipe can spoil it."""
-    print(json.dumps(answer, indent=2, default=_json_value))
+    text = json.dumps(answer, indent=2, default=_json_value)
+    _answered.get([]).append(True)
+    print(text)
 
 
 def print_lines(*lines: str) -> None:

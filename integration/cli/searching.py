@@ -13,11 +13,12 @@ import typer
 from requant.errors import InputError
 from requant.integration.cli.bundles import takes_bundles
 from requant.integration.cli.options import (
+    READ_HERE,
     AsJson,
     CollectionName,
     Database,
-    Folder,
-    ReadOnly,
+    ItemFilter,
+    ReadPlace,
     condition,
 )
 from requant.integration.cli.output import (
@@ -69,17 +70,16 @@ class QueryOptions:
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(ItemFilter):
     """How it is searched for."""
 
     k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many results.")] = 10
-    where: Annotated[
-        str | None,
+    min_score: Annotated[
+        float | None,
         typer.Option(
-            "--where",
-            metavar="JSON",
-            help='A filter on the metadata, such as \'{"lang": "en"}\' '
-            'or \'{"year": {"$gte": 2020}}\'.',
+            "--min-score",
+            metavar="SCORE",
+            help="Leave out what has a lower score (l2: minus the squared distance).",
         ),
     ] = None
     index: Annotated[
@@ -110,17 +110,18 @@ class SearchOptions:
 
     def arguments(self) -> dict[str, Any]:
         """Return them as `Collection.search` takes them; raises FilterError."""
-        return {**vars(self), "where": condition(self.where)}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return {**given, "where": condition(self.where)}
 
 
+@takes_bundles
 @takes_bundles
 def search(
     database: Database,
     collection: CollectionName,
     query: QueryOptions,
     options: SearchOptions,
-    folder: Folder = None,
-    read_only: ReadOnly = False,
+    place: ReadPlace = READ_HERE,
     as_json: AsJson = False,
 ) -> None:
     """Find the items nearest to a query, best first, with exact scores.
@@ -130,11 +131,9 @@ def search(
 
     --json answers: collection, k, hits (id, score, document, metadata).
     """
-    from requant.integration.cli.databases import existing
-
     vector = _query(query.vector, query.row, query.text, query.model)
     arguments = options.arguments()
-    with existing(database, folder, read_only=read_only) as opened:
+    with place.opened(database) as opened:
         target = opened.collection(collection)
         with waiting("searching"):
             found = target.search(vector, **arguments)

@@ -10,10 +10,10 @@ from typing import Any
 
 from requant.collection import Collection
 from requant.errors import InputError
+from requant.exchange import ExportReport
 from requant.integration.export.errors import ExportError
 from requant.integration.export.job import (
     FORMATS,
-    ExportReport,
     Format,
     Job,
     Progress,

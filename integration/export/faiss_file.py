@@ -9,7 +9,7 @@ from requant.errors import InputError
 from requant.integration.export import places
 from requant.integration.export.errors import ExportError
 from requant.integration.export.job import Job, Written
-from requant.integration.export.labels import ITEMS, labels_of
+from requant.integration.export.labels import ITEMS, exact_lengths, labels_of
 from requant.integration.export.packages import package
 from requant.scores import normalise
 
@@ -27,10 +27,10 @@ def write(job: Job) -> Written:
     with places.new_files([beside, target], job.overwrite, kinds) as (items_path, path):
         with job.collection.selected(job.where) as items, labels_of(items, items_path) as labels:
             for rows in items.pages(job.batch, job.progress):
-                named = labels.of(rows)
+                cosine = job.collection.metric == "cosine"
+                vectors = normalise(rows.vectors) if cosine else rows.vectors
+                named = labels.of(rows, vectors, exact_lengths(rows.vectors) if cosine else None)
                 if len(named):
-                    cosine = job.collection.metric == "cosine"
-                    vectors = normalise(rows.vectors) if cosine else rows.vectors
                     index.add_with_ids(vectors, named)
         if index.ntotal != labels.rows:
             raise ExportError(f"FAISS holds {index.ntotal} of {labels.rows} vectors")
@@ -66,7 +66,7 @@ def _tell(job: Job) -> None:
     if job.collection.metric == "cosine":
         job.notes.append(
             "vectors have length 1 and are compared by inner product, which is the cosine: "
-            "normalise queries as well; the lengths of the vectors are not carried"
+            "normalise queries as well"
         )
     if job.collection.metric == "l2":
         job.notes.append("FAISS answers with squared distances")

@@ -42,31 +42,6 @@ class Written:
     left_out: int = 0
 
 
-@dataclass(frozen=True)
-class ExportReport:
-    """What an export made.
-
-    Args:
-        target: the place, as a reader of the format is told of it.
-        format: see `Format`.
-        rows: items in the target.
-        without_vector: how many of them have no vector.
-        left_out: items that the format cannot hold; the notes say why.
-        bytes: the size of the target, None where only a server knows.
-        seconds: how long it took.
-        notes: what could not be carried as it was, and how to read the target, a sentence each.
-    """
-
-    target: str
-    format: Format
-    rows: int
-    without_vector: int
-    left_out: int
-    bytes: int | None
-    seconds: float
-    notes: list[str]
-
-
 def count(number: int, what: str, many: str | None = None) -> str:
     """Return a number with its noun.
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from requant.integration.export.job import Job, Written, count
+from requant.quantizers.arrays import Float32s
+from requant.scores import lengths_of
 from requant.store import Id, Page, Selection
 
 ITEMS = ".items.jsonl.gz"
+# float32 vectors that were normalised are this near to length 1.
+UNIT = 1e-6
 
 
 class Labels:
@@ -34,15 +39,23 @@ class Labels:
         self.needed: bool = not own
         self._file = file
 
-    def of(self, rows: Page) -> NDArray[np.int64]:
-        """Return the labels of those items that have a vector."""
+    def of(
+        self, rows: Page, vectors: Float32s, lengths: Sequence[float] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the labels of those items that have a vector.
+
+        `vectors` are what the engine gets; `lengths` those that they had, where they are normalised
+        for it.
+        """
         labels: list[int] = []
         for place, there in enumerate(rows.present.tolist()):
-            label = None
+            label = length = checksum = None
             if there:
+                checksum = crc32(vectors[len(labels)].tobytes())
+                length = None if lengths is None else lengths[len(labels)]
                 label = int(rows.ids[place]) if self.own else self.rows + len(labels)
                 labels.append(label)
-            self._write(label, rows, place)
+            self._write(label, length, checksum, rows, place)
         self.rows += len(labels)
         return np.array(labels, np.int64)
 
@@ -55,20 +68,27 @@ class Labels:
         if not self.own:
             job.notes.append(f"ids are not integers from 0: labels are row numbers, see {items}")
         if self.needed:
-            job.notes.append(f"documents and metadata are in {items}")
+            job.notes.append(f"documents, metadata and lengths other than 1 are in {items}")
         if self.left_out:
             what = count(self.left_out, "item")
             job.notes.append(f"{what} without a vector: in {items} only, label null")
 
-    def _write(self, label: int | None, rows: Page, place: int) -> None:
+    def _write(
+        self, label: int | None, length: float | None, checksum: int | None, rows: Page, place: int
+    ) -> None:
         name, document, metadata = rows.ids[place], rows.documents[place], rows.metadata[place]
         line: dict[str, Any] = {"label": label, "id": _plain(name)}
         if isinstance(name, UUID):
             line["id_type"] = "uuid"
         line |= {"document": document, "metadata": metadata}
+        scaled = length is not None and abs(length - 1) > UNIT
+        if scaled:
+            line["length"] = length
+        if checksum is not None:
+            line["crc32"] = checksum
         self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self.left_out += label is None
-        self.needed |= label is None or document is not None or metadata is not None
+        self.needed |= label is None or document is not None or metadata is not None or scaled
 
 
 @contextmanager
@@ -81,6 +101,12 @@ def labels_of(items: Selection, path: Path) -> Iterator[Labels]:
         yield labels
     if not labels.needed:
         path.unlink()
+
+
+def exact_lengths(vectors: NDArray[np.float32]) -> list[float]:
+    """Return the lengths of vectors; 0 for a vector of zeros."""
+    lengths = np.where(vectors.any(axis=1), lengths_of(vectors.astype(np.float64)), 0)
+    return [float(length) for length in lengths]
 
 
 def _is_label(name: Id) -> bool:

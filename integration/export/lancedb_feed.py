@@ -9,7 +9,7 @@ from typing import Any
 
 from requant.integration.export.job import Job
 from requant.integration.export.packages import package
-from requant.integration.export.parquet_files import metadata_text, vector_column
+from requant.integration.export.parquet_files import id_type, metadata_text, vector_column
 from requant.integration.export.structs import struct_of
 from requant.store import Page, Selection
 
@@ -29,7 +29,8 @@ class Feed:
         self.without_vector: int = 0
         self.error: BaseException | None = None
         self.struct: Any = struct_of(items.metadata(job.batch))
-        self.schema: Any = _schema(job, self.struct)
+        self.typed: bool = any(type(name) is not str for names in items.ids() for name in names)
+        self.schema: Any = _schema(job, self.struct, self.typed)
         self._dim = job.collection.dim
         self._pages = items.pages(job.batch, job.progress)
         self._turn = threading.Lock()
@@ -79,10 +80,12 @@ class Feed:
             arrow.array(whole, self.schema.field("metadata").type),
             vector_column(rows, self._dim),
         ]
+        if self.typed:
+            columns.append(arrow.array([id_type(name) for name in rows.ids], arrow.string()))
         return arrow.record_batch(columns, schema=self.schema)
 
 
-def _schema(job: Job, struct: Any) -> Any:
+def _schema(job: Job, struct: Any, typed: bool) -> Any:
     arrow = package("pyarrow", "lancedb")
     text = arrow.string()
     fields = [
@@ -91,4 +94,6 @@ def _schema(job: Job, struct: Any) -> Any:
         arrow.field("metadata", struct or text),
         arrow.field("vector", arrow.list_(arrow.float32(), job.collection.dim)),
     ]
+    if typed:
+        fields.append(arrow.field("id_type", text))
     return arrow.schema(fields, {MARK: job.collection.metric.encode()})

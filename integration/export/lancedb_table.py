@@ -116,7 +116,8 @@ def _tell(job: Job, feed: Feed) -> None:
     if job.collection.metric != "l2":
         kind = "cosine" if job.collection.metric == "cosine" else "dot"
         job.notes.append(f"LanceDB compares by l2 unless a search says distance_type({kind!r})")
-    job.notes.append("ids are text, whatever they were")
+    if feed.typed:
+        job.notes.append("ids are text; what they were is in the column id_type")
     if feed.rows and not feed.struct:
         job.notes.append(
             "metadata is JSON text: the items have not all the same fields of the same types"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from requant.integration.export.manifest import FileEntry
 from requant.integration.export.packages import package
 from requant.store import Id, Page
 
+ID_TYPES: dict[str, Callable[[str], Id]] = {"str": str, "int": int, "uuid": UUID}
 # What a row group and a file hold at most, give or take a batch, before compression.
 GROUP_BYTES = 32 << 20
 FILE_BYTES = 256 << 20

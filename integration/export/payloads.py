@@ -7,17 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from requant.integration.export.job import Job, count
+from requant.integration.export.labels import UNIT, exact_lengths
 from requant.integration.export.parquet_files import metadata_text
-from requant.scores import lengths_of
 from requant.store import Id, Page
 
 ID, DOCUMENT, NORM, METADATA = "id", "document", "requant_norm", "requant_metadata"
 _RESERVED = (DOCUMENT, NORM, METADATA)
-# float32 vectors that were normalised are this near to length 1.
-_UNIT = 1e-6
 Point = tuple[int | str, Any, dict[str, Any]]
 
 
@@ -39,14 +35,14 @@ class Payloads:
         where Qdrant cannot take it, `requant_norm` the length of the vector where Qdrant's cosine
         forgets it, `requant_metadata` the exact JSON of metadata that cannot be carried as it is.
         """
-        norms = self._norms(rows)
+        norms = exact_lengths(rows.vectors) if self.metric == "cosine" else None
         at = 0
         for place, there in enumerate(rows.present.tolist()):
             payload, vector = self._payload(rows, place), {}
             if there:
                 vector = rows.vectors[at]
-                if norms is not None and abs(norms[at] - 1) > _UNIT:
-                    payload[NORM] = float(norms[at])
+                if norms is not None and abs(norms[at] - 1) > UNIT:
+                    payload[NORM] = norms[at]
                     self.lengths += 1
                 at += 1
             self.without_vector += not there
@@ -74,12 +70,6 @@ class Payloads:
         if self.without_vector:
             job.notes.append(f"{count(self.without_vector, 'point')} without a vector")
 
-    def _norms(self, rows: Page) -> Any:
-        if self.metric != "cosine":
-            return None
-        exact = rows.vectors.astype(np.float64)
-        return np.where(rows.vectors.any(axis=1), lengths_of(exact), 0)
-
     def _payload(self, rows: Page, place: int) -> dict[str, Any]:
         name, document, metadata = rows.ids[place], rows.documents[place], rows.metadata[place]
         payload: dict[str, Any] = {}
@@ -90,7 +80,8 @@ class Payloads:
             payload[DOCUMENT] = document
         if metadata is None:
             return payload
-        taken = {*_RESERVED, *payload}
+        # `id` is ours alone, so that a reader knows what it means.
+        taken = {ID, *_RESERVED}
         if not metadata or taken & metadata.keys() or not _fits(metadata):
             payload[METADATA] = metadata_text(metadata)
             self.kept_as_text += 1

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 
@@ -18,14 +17,13 @@ from requant.integration.export import manifest
 from requant.integration.export.job import count
 from requant.integration.export.manifest import FileEntry, Manifest
 from requant.integration.export.packages import package
+from requant.integration.export.parquet_files import ID_TYPES
 from requant.integration.readers.arrow import ArrowChunk
 from requant.integration.readers.foreign.protocol import Fidelity
-from requant.integration.readers.seen import SeenIds
 from requant.integration.readers.source import Batch
-from requant.integration.readers.table import RowError
+from requant.tables import RowError, SeenIds
 
 _COLUMNS = ["id", "id_type", "vector", "document", "metadata"]
-_ID_TYPES: dict[str, Any] = {"str": str, "int": int, "uuid": UUID}
 _CHECKED_ROWS = 65536
 
 
@@ -174,7 +172,7 @@ def _ids(chunk: ArrowChunk) -> list[Any]:
     ids = []
     for row, (text, kind) in enumerate(pairs):
         try:
-            ids.append(_ID_TYPES[kind](text))
+            ids.append(ID_TYPES[kind](text))
         except (KeyError, ValueError) as error:
             raise SourceError(
                 f"{chunk.place(row, 'ids')}: {text!r} is no id of type {kind!r}"

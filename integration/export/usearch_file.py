@@ -29,7 +29,7 @@ def write(job: Job) -> Written:
     with places.new_files([beside, target], job.overwrite, kinds) as (items_path, path):
         with job.collection.selected(job.where) as items, labels_of(items, items_path) as labels:
             for rows in items.pages(job.batch, job.progress):
-                named = labels.of(rows)
+                named = labels.of(rows, rows.vectors)
                 if len(named):
                     index.add(named.astype(np.uint64), rows.vectors)
         if len(index) != labels.rows:

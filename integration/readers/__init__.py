@@ -10,7 +10,7 @@ from requant.integration.readers.columns import Wanted
 from requant.integration.readers.foreign.opening import open_foreign
 from requant.integration.readers.foreign.protocol import Fidelity, ForeignSource
 from requant.integration.readers.load import Tally, store
-from requant.integration.readers.source import EXTENSIONS, Batch, Source, open_source
+from requant.integration.readers.source import EXTENSIONS, Batch, Source, open_source, open_table
 
 __all__ = [
     "EXTENSIONS",
@@ -22,5 +22,6 @@ __all__ = [
     "Wanted",
     "open_foreign",
     "open_source",
+    "open_table",
     "store",
 ]

@@ -8,10 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from requant.integration.errors import PackageMissingError, SourceError
-from requant.integration.readers.table import RowError, Vectors, plain
+from requant.integration.readers.table import Vectors, plain
+from requant.tables import holds_numbers, json_values, list_vectors
 
 
 @dataclass(frozen=True)
@@ -28,26 +27,16 @@ class ArrowChunk:
 
     def values(self, column: str) -> list[Any]:
         """Return a column as Python values; null becomes None."""
-        return [plain(value) for value in self.batch.column(column).to_pylist()]
+        array = self.batch.column(column)
+        told = json_values(array)
+        # What JSON has not is for the collection to refuse, which names the row.
+        return [plain(value) for value in array.to_pylist()] if told is None else told
 
     def vectors(self, column: str, dim: int | None) -> Vectors:
         """Return a column of lists of numbers, of fixed size or not; raises RowError."""
         array = self.batch.column(column)
-        array = getattr(array, "storage", array)  # a tensor is a list with a name on it
-        present = ~np.asarray(array.is_null())
-        widths = _widths(array)
-        expected = dim or (int(widths[present].max()) if present.any() else 0)
-        wrong = present & (widths != expected)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise RowError(row, f"the vector has {widths[row]} dimensions, expected {expected}")
-        values = array.flatten()
-        if values.null_count:
-            at = int(np.asarray(values.is_null()).argmax()) // expected
-            row = int(np.flatnonzero(present)[at])
-            raise RowError(row, "the vector holds null, which is not a number")
-        floats = values.to_numpy(zero_copy_only=False).reshape(int(present.sum()), expected)
-        return Vectors(floats, None if present.all() else present)
+        _check_vectors(self.path, column, array.type)
+        return Vectors(*list_vectors(array, dim))
 
     def records(self, columns: Sequence[str] | None, without: Collection[str]) -> list[Any]:
         """Return a dict a row."""
@@ -70,12 +59,11 @@ class ParquetTable:
         self._arrow = pyarrow()
         self._file = _opened(path, import_module("pyarrow.parquet").ParquetFile)
         self.columns: list[Any] = list(self._file.schema_arrow.names)
-        self.vector_like: list[str] = _vector_like(self._arrow, self._file.schema_arrow)
+        self.vector_like: list[str] = _vector_like(self._file.schema_arrow)
         self.rows: int | None = self._file.metadata.num_rows
 
     def chunks(self, size: int, columns: Sequence[str]) -> Iterator[ArrowChunk]:
         """Yield the rows of `columns`, at most `size` at a time; raises SourceError."""
-        _check_vectors(self, columns[0], self._file.schema_arrow, self._arrow)
         batches = self._file.iter_batches(batch_size=size, columns=list(columns))
         yield from _chunks(self.path, batches, size)
 
@@ -93,12 +81,11 @@ class ArrowTable:
         self._arrow = pyarrow()
         self._schema = _opened(path, self._reader).schema
         self.columns: list[Any] = list(self._schema.names)
-        self.vector_like: list[str] = _vector_like(self._arrow, self._schema)
+        self.vector_like: list[str] = _vector_like(self._schema)
         self.rows: int | None = None
 
     def chunks(self, size: int, columns: Sequence[str]) -> Iterator[ArrowChunk]:
         """Yield the rows of `columns`, at most `size` at a time; raises SourceError."""
-        _check_vectors(self, columns[0], self._schema, self._arrow)
         batches = (batch.select(list(columns)) for batch in self._batches())
         yield from _chunks(self.path, batches, size)
 
@@ -178,27 +165,10 @@ def _combined(batches: list[Any]) -> list[Any]:
     return combined
 
 
-def _widths(array: Any) -> Any:
-    if hasattr(array.type, "list_size"):
-        return np.full(len(array), array.type.list_size)
-    lengths = array.value_lengths()
-    return np.asarray(lengths.fill_null(0))
+def _vector_like(schema: Any) -> list[str]:
+    return [field.name for field in schema if holds_numbers(field.type)]
 
 
-def _vector_like(arrow: Any, schema: Any) -> list[str]:
-    return [field.name for field in schema if _holds_numbers(arrow, field.type)]
-
-
-def _holds_numbers(arrow: Any, kind: Any) -> bool:
-    kind = getattr(kind, "storage_type", kind)
-    types = arrow.types
-    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    return bool(
-        is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
-    )
-
-
-def _check_vectors(table: Any, column: str, schema: Any, arrow: Any) -> None:
-    kind = schema.field(column).type
-    if not _holds_numbers(arrow, kind):
-        raise SourceError(f"{table.path}: column {column!r} is {kind}, not lists of numbers")
+def _check_vectors(path: Path, column: str, kind: Any) -> None:
+    if not holds_numbers(kind):
+        raise SourceError(f"{path}: column {column!r} is {kind}, not lists of numbers")

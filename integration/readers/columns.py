@@ -11,6 +11,8 @@ from requant.integration.readers.table import Table
 ALL = "all"
 _IDS = ("id", "ids")
 _VECTORS = ("vector", "vectors", "embedding", "embeddings")
+# Where the usual stores and frameworks keep the text of an item.
+DOCUMENT_KEYS = ("document", "text", "page_content")
 
 
 @dataclass(frozen=True)
@@ -35,37 +37,63 @@ class Chosen:
     every column that is nothing else, also one that turns up later (JSON lines).
     """
 
-    vector: str
+    vector: str | None
     ids: str | None
     documents: str | None
     metadata: tuple[str, ...]
     whole: str | None = None
     rest: bool = False
 
+    def not_taken(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns that are nothing of all this."""
+        if self.rest:
+            return []
+        taken = {self.vector, self.ids, self.documents, self.whole, *self.metadata}
+        return [name for name in columns if name not in taken]
 
-def choose(vectors: Table, items: Table, wanted: Wanted) -> Chosen:
-    """Choose columns: the vector's from one table, the others from another or the same.
+
+def choose(table: Table, wanted: Wanted) -> Chosen:
+    """Choose the columns of a file that has everything.
 
     Raises:
         SourceError: a column is not there, or it is not clear which one holds the vectors; the
             text lists the columns.
     """
-    for table in (vectors, items):
-        twice = next((name for name in table.columns if table.columns.count(name) > 1), None)
-        if twice is not None:
-            raise SourceError(f"{table.path} has two columns called {twice!r}: rename one")
-    vector = _vector(vectors, wanted.vector)
-    ids = _named(items, wanted.ids, "--ids") or _usual(items, _IDS)
-    documents = _named(items, wanted.documents, "--documents") or _usual(items, ("document",))
-    taken = {vector, ids, documents} if items is vectors else {ids, documents}
+    _check_once(table)
+    return _rest(table, _vector(table, wanted.vector), wanted)
+
+
+def choose_vectors(table: Table, wanted: Wanted) -> Chosen:
+    """Choose the vectors and ids of a file whose other columns stand in another; as `choose`."""
+    _check_once(table)
+    ids = wanted.ids if wanted.ids in table.columns else _usual(table, _IDS)
+    return Chosen(_vector(table, wanted.vector), ids, None, ())
+
+
+def choose_items(table: Table, wanted: Wanted) -> Chosen:
+    """Choose the columns of a file that has everything but vectors; as `choose`."""
+    _check_once(table)
+    return _rest(table, None, wanted)
+
+
+def _check_once(table: Table) -> None:
+    twice = next((name for name in table.columns if table.columns.count(name) > 1), None)
+    if twice is not None:
+        raise SourceError(f"{table.path} has two columns called {twice!r}: rename one")
+
+
+def _rest(table: Table, vector: str | None, wanted: Wanted) -> Chosen:
+    ids = _named(table, wanted.ids, "--ids") or _usual(table, _IDS)
+    documents = _named(table, wanted.documents, "--documents") or _usual(table, DOCUMENT_KEYS)
+    taken = {vector, ids, documents}
     if wanted.metadata == (ALL,):
-        rest = tuple(name for name in items.columns if name not in taken)
+        rest = tuple(name for name in table.columns if name not in taken)
         return Chosen(vector, ids, documents, rest, rest=True)
     if wanted.metadata:
         for name in wanted.metadata:
-            _named(items, name, "--metadata")
+            _named(table, name, "--metadata")
         return Chosen(vector, ids, documents, tuple(dict.fromkeys(wanted.metadata)))
-    whole = None if "metadata" in taken else _usual(items, ("metadata",))
+    whole = None if "metadata" in taken else _usual(table, ("metadata",))
     return Chosen(vector, ids, documents, (), whole)
 
 

@@ -67,7 +67,7 @@ def check(batch: Batch, dim: int) -> None:
         for part in _parts(batch):
             check_rows(part.ids, _given(part), part.documents, part.metadata, dim)
     except InputError as error:
-        raise _placed(error, part) from error
+        raise placed(error, part) from error
 
 
 def _write(collection: Collection, part: Batch, add: bool) -> int:
@@ -76,7 +76,7 @@ def _write(collection: Collection, part: Batch, add: bool) -> int:
         return write(part.ids, _given(part), part.documents, part.metadata)
     except InputError as error:
         if not isinstance(error, DuplicateIdError):
-            raise _placed(error, part) from error
+            raise placed(error, part) from error
         stored = collection.get(part.ids)
         if not stored:
             raise
@@ -118,8 +118,8 @@ def _taken(batch: Batch, rows: list[int], with_vectors: bool) -> Batch:
     )
 
 
-def _placed(error: InputError, part: Batch) -> SourceError:
-    """Say the same with the file and its row in place of the batch's."""
+def placed(error: InputError, part: Batch) -> SourceError:
+    """Return an error of the core that says the same of the file and its row."""
     found = _ROW.match(str(error))
     if found is None:
         return SourceError(f"{part.place(0, 'vectors')}: {error}")

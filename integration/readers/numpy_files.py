@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.integration.errors import SourceError
-from requant.integration.readers.table import RowError, Vectors, plain
+from requant.integration.readers.table import Vectors, plain
+from requant.tables import RowError
 
 # A damaged header may be anything to the parser of Python literals.
 _BROKEN = (

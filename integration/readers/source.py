@@ -1,10 +1,9 @@
-"""A file, or a file of vectors and one of items, as batches ready to be stored."""
+"""A file of columns as batches ready to be stored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from numpy.typing import NDArray
 from requant.integration.errors import SourceError
 from requant.integration.readers.arrow import ArrowTable, ParquetTable
 from requant.integration.readers.columns import Chosen, Wanted, choose
+from requant.integration.readers.csv_files import CsvFile
 from requant.integration.readers.jsonl import JsonLines
 from requant.integration.readers.numpy_files import NpyFile, NpzFile
-from requant.integration.readers.seen import SeenIds
-from requant.integration.readers.table import Chunk, RowError, Table, Vectors
+from requant.integration.readers.table import Chunk, Table, Vectors
 from requant.store import refuse_own_file
+from requant.tables import RowError, SeenIds
 
 _READERS: dict[str, Callable[[Path], Table]] = {
     ".npy": NpyFile,
@@ -26,6 +26,10 @@ _READERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": ParquetTable,
     ".arrow": ArrowTable,
     ".feather": ArrowTable,
+    ".csv": CsvFile,
+    ".tsv": CsvFile,
+    ".csv.gz": CsvFile,
+    ".tsv.gz": CsvFile,
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".jsonl.gz": JsonLines,
@@ -67,6 +71,11 @@ class Source:
         """The file."""
         return self._table.path
 
+    @property
+    def not_taken(self) -> list[str]:
+        """The columns that nobody asked for."""
+        return self.chosen.not_taken(self._table.columns)
+
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the rows, at most `size` at a time.
 
@@ -78,7 +87,9 @@ class Source:
             vectors = _vectors(chunk, chosen.vector, dim)
             dim = vectors.floats.shape[1] or None
             ids = _ids(chunk, chosen.ids)
-            repeated = seen.first_repeated(ids) if chosen.ids is not None else None
+            # Items are looked through by who joins them.
+            unique = chosen.ids is not None and chosen.vector is not None
+            repeated = seen.first_repeated(ids) if unique else None
             if repeated is not None:
                 raise SourceError(
                     f"{chunk.place(repeated, 'ids')}: id {str(ids[repeated])[:80]!r} occurs a "
@@ -105,40 +116,37 @@ class Source:
         if chosen.whole is not None:
             return chunk.values(chosen.whole)
         if chosen.rest:
-            taken = [chosen.vector, chosen.ids or "", chosen.documents or ""]
+            taken = [chosen.vector or "", chosen.ids or "", chosen.documents or ""]
             return chunk.records(None, taken)
         return chunk.records(chosen.metadata, ()) if chosen.metadata else None
 
 
-def open_source(path: str | Path, wanted: Wanted, items: str | Path | None = None) -> Source:
+def open_source(path: str | Path, wanted: Wanted) -> Source:
     """Open a file of vectors; the reader is chosen by the extension.
 
     Args:
-        path: .npy, .npz, .parquet, .arrow, .feather, .jsonl, .ndjson, or the last two with .gz.
+        path: .npy, .npz, .parquet, .arrow, .feather, .csv, .tsv, .jsonl, .ndjson, or one of the
+            last four with .gz.
         wanted: which column is what; see `Wanted`.
-        items: JSON lines with the ids, documents and metadata of a .npy or .npz file, row by row.
 
     Raises:
         InputError: a file of a database that is open here.
-        SourceError: a file cannot be read, a column is missing, or the files differ in length.
+        SourceError: a file cannot be read, or a column is missing.
         PackageMissingError: the format needs a package that is not installed.
     """
-    for file in (path, items):
-        if file is not None:
-            refuse_own_file(file)
-    table = _open(Path(path))
-    if items is not None:
-        table = _joined(table, Path(items))
-        return Source(table, choose(table.left, table, wanted))
+    table = open_table(path)
     if table.path.suffix.lower() == ".npy" and wanted != Wanted(vector=wanted.vector):
         raise SourceError(
-            f"{path} holds vectors only: hand over ids, documents and metadata as JSON lines "
-            "with --items"
+            f"{path} holds vectors only: hand over ids, documents and metadata as a file of their "
+            "own, with --items"
         )
-    return Source(table, choose(table, table, wanted))
+    return Source(table, choose(table, wanted))
 
 
-def _open(path: Path) -> Table:
+def open_table(path: str | Path) -> Table:
+    """Open a file of columns; raises InputError, SourceError, PackageMissingError."""
+    refuse_own_file(path)
+    path = Path(path)
     if not path.exists():
         raise SourceError(f"{path} does not exist")
     if path.is_dir():
@@ -151,7 +159,9 @@ def _open(path: Path) -> Table:
     raise SourceError(f"{path}: unknown format, the name must end in one of {' '.join(EXTENSIONS)}")
 
 
-def _vectors(chunk: Chunk, column: str, dim: int | None) -> Vectors:
+def _vectors(chunk: Chunk, column: str | None, dim: int | None) -> Vectors:
+    if column is None:
+        return Vectors(np.empty((0, 0), np.float32), np.zeros(len(chunk), bool))
     try:
         return chunk.vectors(column, dim)
     except RowError as error:
@@ -165,68 +175,3 @@ def _ids(chunk: Chunk, column: str | None) -> list[Any]:
     if None in ids:
         raise SourceError(f"{chunk.place(ids.index(None), 'ids')}: no id in column {column!r}")
     return ids
-
-
-@dataclass(frozen=True)
-class _JoinedChunk:
-    """Vectors of one file, everything else of another."""
-
-    first: int
-    left: Chunk
-    right: Chunk
-
-    def __len__(self) -> int:
-        return len(self.left)
-
-    def values(self, column: str) -> list[Any]:
-        return self.right.values(column)
-
-    def vectors(self, column: str, dim: int | None) -> Vectors:
-        return self.left.vectors(column, dim)
-
-    def records(self, columns: Sequence[str] | None, without: Collection[str]) -> list[Any]:
-        return self.right.records(columns, without)
-
-    def place(self, row: int, what: str) -> str:
-        return (self.left if what == "vectors" else self.right).place(row, what)
-
-
-class _JoinedTable:
-    """A file of vectors and the JSON lines that belong to it, row by row."""
-
-    def __init__(self, left: Table, right: JsonLines) -> None:
-        self.left, self.right = left, right
-        self.path = left.path
-        self.columns, self.vector_like = right.columns, left.vector_like
-        self.rows = left.rows
-
-    def chunks(self, size: int, columns: Sequence[str]) -> Iterator[Chunk]:
-        lefts = self.left.chunks(size, columns[:1])
-        rights = self.right.chunks(size, columns[1:])
-        first, counted = 0, False
-        for left, right in zip_longest(lefts, rights):
-            if not counted:
-                self._check_lengths()
-                counted = True
-            yield _JoinedChunk(first, left, right)
-            first += len(left)
-
-    def share(self) -> float | None:
-        return None
-
-    def _check_lengths(self) -> None:
-        rows, found = self.left.rows, self.right.count()
-        if rows != found:
-            raise SourceError(
-                f"{self.left.path} has {rows} rows, {self.right.path} has {found}: they belong "
-                "together row by row"
-            )
-
-
-def _joined(left: Table, items: Path) -> _JoinedTable:
-    if left.path.suffix.lower() not in (".npy", ".npz"):
-        raise SourceError(f"--items goes with .npy and .npz: {left.path} has columns of its own")
-    right = _open(items)
-    if not isinstance(right, JsonLines):
-        raise SourceError(f"--items takes JSON lines (.jsonl, .jsonl.gz), not {items}")
-    return _JoinedTable(left, right)

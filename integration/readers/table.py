@@ -12,6 +12,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from requant.tables import RowError
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -22,16 +24,6 @@ class Vectors:
 
     floats: NDArray[Any]
     present: NDArray[np.bool_] | None = None
-
-
-class RowError(Exception):
-    """A row of a chunk cannot be used: its place in the chunk, and why."""
-
-    def __init__(self, row: int, reason: str) -> None:
-        """Remember both."""
-        super().__init__(reason)
-        self.row = row
-        self.reason = reason
 
 
 class Chunk(Protocol):
@@ -80,7 +72,7 @@ class Table(Protocol):
     def chunks(self, size: int, columns: Sequence[str]) -> Iterator[Chunk]:
         """Yield the rows from the start, at most `size` at a time.
 
-        `columns` are all it need read, the vectors' first.
+        `columns` are all it need read, the vectors' first if they are wanted.
         """
         ...
 

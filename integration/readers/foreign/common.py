@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from requant.integration.errors import PackageMissingError, SourceError
 from requant.integration.readers.columns import Wanted
 from requant.integration.readers.foreign.protocol import Fidelity
-from requant.integration.readers.seen import SeenIds
+from requant.tables import SeenIds
 
 Place = Callable[[int, str], str]
-# Where the usual stores and frameworks keep the text of an item.
-DOCUMENT_KEYS = ("document", "text", "page_content")
 _FROM_BEST: tuple[Fidelity, ...] = get_args(Fidelity)
 
 

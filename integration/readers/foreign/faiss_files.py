@@ -19,8 +19,8 @@ from requant.integration.readers.foreign.faiss_reading import (
 )
 from requant.integration.readers.foreign.faiss_walk import Rows, UnreadableError, Walk, walk_of
 from requant.integration.readers.foreign.listed import Metric
-from requant.integration.readers.seen import SeenIds
 from requant.integration.readers.source import Batch
+from requant.tables import SeenIds
 
 _EXTENSIONS = (".faiss", ".index")
 # How far from 1 the length of a normalised vector may be.
@@ -114,10 +114,10 @@ def _metric(faiss: Any, index: Any, walk: Walk, notes: list[str]) -> Metric | No
 
 
 def _all_unit(walk: Walk) -> bool:
-    """Whether every vector has length 1; the first that has not ends the reading."""
+    """Whether every vector has length 1, or 0; the first that has not ends the reading."""
     for _, vectors in walk.read(_LOOK):
         lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-        if not (np.abs(lengths - 1) < _UNIT).all():
+        if not ((np.abs(lengths - 1) < _UNIT) | (lengths == 0)).all():
             return False
     return walk.rows > 0
 

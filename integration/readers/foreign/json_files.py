@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.integration.errors import SourceError
-from requant.integration.readers.table import RowError, stack
+from requant.integration.readers.table import stack
+from requant.tables import RowError
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,15 +12,18 @@ import numpy as np
 
 from requant.adapters.errors import EngineError
 from requant.integration.errors import SourceError
+from requant.integration.export.lancedb_feed import MARK
+from requant.integration.export.parquet_files import ID_TYPES
 from requant.integration.readers.arrow import pyarrow
-from requant.integration.readers.columns import ALL, Chosen, Wanted, choose
-from requant.integration.readers.foreign.common import DOCUMENT_KEYS, package, signs
+from requant.integration.readers.columns import ALL, DOCUMENT_KEYS, Chosen, Wanted, choose
+from requant.integration.readers.foreign.common import package, signs
 from requant.integration.readers.foreign.lancedb_columns import TableChunk, is_binary, vector_like
 from requant.integration.readers.foreign.lancedb_places import Place, place_of
 from requant.integration.readers.foreign.listed import Metric
 from requant.integration.readers.foreign.protocol import Fidelity
 from requant.integration.readers.source import Batch, Source
 
+_EXPORTED = {"cosine": "cosine", "ip": "dot", "l2": "l2"}
 _METRICS: dict[str, Metric] = {"cosine": "cosine", "dot": "ip", "l2": "l2"}
 # Rows that are read at once.
 _PAGE = 8192
@@ -53,16 +57,21 @@ class LancedbTable:
     def __init__(self, columns: _Columns, metrics: dict[str, str], wanted: Wanted) -> None:
         """Choose the columns; raises SourceError where one is missing or it is not clear which."""
         self._columns = columns
-        chosen, notes = _chosen(columns, wanted)
+        metric = (columns.schema.metadata or {}).get(MARK)
+        self._exported = metric is not None and wanted == Wanted()
+        if metric is not None and self._exported:
+            metrics = {"vector": _EXPORTED[metric.decode()]}
+        chosen, notes = _exported(columns) if self._exported else _chosen(columns, wanted)
+        vector = str(chosen.vector)
         self.notes: Sequence[str] = notes
         self._source = Source(columns, chosen)
-        self._field = columns.schema.field(chosen.vector).type
+        self._field = columns.schema.field(vector).type
         self.name: str = columns.path
         self.kind: str = "LanceDB table"
         self.rows: int | None = columns.rows
         self.fidelity: Fidelity = "exact"
-        self._describe(chosen, metrics.get(chosen.vector), notes)
-        self.dim: int = self._width(chosen.vector)
+        self._describe(chosen, metrics.get(vector), notes)
+        self.dim: int = self._width(vector)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all rows in the order of the table; raises SourceError."""
@@ -70,7 +79,8 @@ class LancedbTable:
             floats = batch.vectors
             if self.fidelity == "codes-only":
                 floats = signs(floats, 8 * floats.shape[1])
-            yield replace(batch, vectors=floats.astype(np.float32, copy=False))
+            batch = replace(batch, vectors=floats.astype(np.float32, copy=False))
+            yield _restored(batch) if self._exported else batch
 
     def close(self) -> None:
         """Let go of the table."""
@@ -149,6 +159,24 @@ class _Columns:
         return await self._table.query().select(columns).offset(start).limit(rows).to_arrow()
 
 
+def _exported(columns: _Columns) -> tuple[Chosen, list[str]]:
+    """Return the columns of what `requant export` has written."""
+    rest = ("metadata", "id_type") if "id_type" in columns.columns else ("metadata",)
+    return Chosen("vector", "id", "text", rest), []
+
+
+def _restored(batch: Batch) -> Batch:
+    """Return ids and metadata as they were before the export."""
+    records: list[Any] = batch.metadata or []
+    ids = [
+        ID_TYPES[record.get("id_type") or "str"](name)
+        for name, record in zip(batch.ids, records, strict=True)
+    ]
+    told = [record["metadata"] for record in records]
+    metadata = [json.loads(entry) if isinstance(entry, str) else entry for entry in told]
+    return replace(batch, ids=ids, metadata=metadata)
+
+
 async def _opened(lancedb: Any, place: Place) -> tuple[Any, Any, int, dict[str, str]]:
     """Return the table, its schema, its rows, and the metric of each column with an index."""
     options = None if "://" not in place.uri else dict(_LIMITS)
@@ -169,8 +197,8 @@ def _chosen(columns: _Columns, wanted: Wanted) -> tuple[Chosen, list[str]]:
         texts = (name for name in DOCUMENT_KEYS if name in columns.columns)
         wanted = replace(wanted, documents=next(texts, None))
     if wanted.metadata and wanted.metadata != (ALL,):
-        return choose(columns, columns, wanted), []
-    chosen = choose(columns, columns, replace(wanted, metadata=(ALL,)))
+        return choose(columns, wanted), []
+    chosen = choose(columns, replace(wanted, metadata=(ALL,)))
     dropped = [name for name in chosen.metadata if _too_long(columns.schema.field(name).type)]
     kept = tuple(name for name in chosen.metadata if name not in dropped)
     shown = ", ".join(map(repr, dropped))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from requant.integration.errors import SourceError
 from requant.integration.readers.columns import Wanted
 from requant.integration.readers.foreign.protocol import Fidelity
-from requant.integration.readers.seen import SeenIds
 from requant.integration.readers.source import Batch
+from requant.tables import SeenIds
 
 Metric = Literal["cosine", "ip", "l2"]
 

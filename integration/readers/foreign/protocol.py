@@ -7,7 +7,8 @@ from typing import Literal, Protocol
 
 from requant.integration.readers.source import Batch
 
-# exact: the float32 vectors that were embedded. normalised: these, but for their lengths, which the
+# exact: the float32 vectors that were embedded, to the rounding of float32 where their lengths were
+# kept apart from their directions. normalised: these, but for their lengths, which the
 # engine did not keep. lossy: made from compressed codes. codes-only: bits, as vectors of -1 and 1.
 Fidelity = Literal["exact", "normalised", "lossy", "codes-only"]
 
@@ -23,11 +24,19 @@ class ForeignSource(Protocol):
 
     name: str
     kind: str
-    fidelity: Fidelity
     metric: Literal["cosine", "ip", "l2"] | None
     dim: int
     rows: int | None
-    notes: Sequence[str]
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """How true the vectors are; final once all have been read."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """See above; final once all items have been read."""
+        ...
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all items, at most `size` at a time, in an order that is the same every time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,14 @@ from uuid import UUID
 import numpy as np
 
 from requant.integration.errors import SourceError
-from requant.integration.readers.columns import ALL, Wanted
-from requant.integration.readers.foreign.common import DOCUMENT_KEYS, check_new
+from requant.integration.export.payloads import DOCUMENT, ID, METADATA, NORM, point_id
+from requant.integration.readers.columns import ALL, DOCUMENT_KEYS, Wanted
+from requant.integration.readers.foreign.common import check_new
 from requant.integration.readers.foreign.listed import Metric
 from requant.integration.readers.foreign.protocol import Fidelity
-from requant.integration.readers.seen import SeenIds
 from requant.integration.readers.source import Batch
-from requant.integration.readers.table import RowError, stack
+from requant.integration.readers.table import stack
+from requant.tables import RowError, SeenIds
 
 _METRICS: dict[str, Metric] = {"Cosine": "cosine", "Dot": "ip", "Euclid": "l2"}
 
@@ -54,27 +56,42 @@ class QdrantCollection:
     def __init__(self, held: Held, wanted: Wanted) -> None:
         """Choose the vector; raises SourceError where it is not clear which."""
         field, notes = _chosen(held, wanted.vector)
-        self.notes: Sequence[str] = notes
+        self._notes = notes
         params = _fields(held)[field]
         distance = str(params.get("distance"))
+        self._lengths = 0
         self.name: str = held.name
         self.kind: str = held.kind
         self.rows: int | None = held.rows
         self.dim: int = int(params["size"])
         self.metric = _METRICS.get(distance)
-        self.fidelity: Fidelity = "exact"
+        self._fidelity: Fidelity = "exact"
         if self.metric is None:
             notes.append(f"its distance {distance} is none of cosine, ip and l2")
         if distance == "Cosine" and held.normalises:
-            self.fidelity = "normalised"
-            notes.append("Qdrant normalised the vectors: their lengths are lost")
+            self._fidelity = "normalised"
         datatype = str(params.get("datatype") or "float32").lower()
         if datatype != "float32" and held.typed:
-            self.fidelity = "lossy"
+            self._fidelity = "lossy"
             notes.append(f"Qdrant keeps these vectors as {datatype}")
         self._field = field
         self._held = held
         self._wanted = wanted
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """How true the vectors are; exact where lengths were found as they were read."""
+        restored = self._fidelity == "normalised" and self._lengths
+        return "exact" if restored else self._fidelity
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is lost, or left out."""
+        if self._fidelity != "normalised":
+            return self._notes
+        lost = "Qdrant normalised the vectors: their lengths are lost"
+        kept = f"Qdrant normalised the vectors: their lengths are taken from {NORM!r}"
+        return [*self._notes, kept if self._lengths else lost]
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all points by ascending id; raises SourceError."""
@@ -90,7 +107,7 @@ class QdrantCollection:
                 stacked = stack([self._vector(point) for point in points], self.dim)
             except RowError as error:
                 raise SourceError(f"{place(error.row, 'vectors')}: {error.reason}") from error
-            floats = stacked.floats.astype(np.float32, copy=False)
+            floats = self._at_length(stacked.floats.astype(np.float32, copy=False), points)
             texts, rest = zip(*map(self._split, points), strict=True)
             documents = list(texts) if any(text is not None for text in texts) else None
             yield Batch(ids, floats, stacked.present, documents, list(rest), place)
@@ -108,17 +125,38 @@ class QdrantCollection:
                     f"{self.name} point {point.id}: no id under the payload key {key!r} (--ids)"
                 )
             return value
+        if self._is_named(point):  # an export of requant
+            return (point.payload or {})[ID]
         # Qdrant takes integers and UUIDs only: a text is a UUID.
         return UUID(point.id) if isinstance(point.id, str) else point.id
+
+    def _is_named(self, point: Point) -> bool:
+        name = (point.payload or {}).get(ID)
+        return name is not None and point_id(name) == str(point.id)
 
     def _vector(self, point: Point) -> Any:
         if isinstance(point.vector, Mapping):
             return point.vector.get(self._field)
         return point.vector if self._field == "" else None
 
+    def _at_length(self, floats: Any, points: list[Point]) -> Any:
+        """Return vectors as long as they were, where the payload tells it."""
+        if self._fidelity != "normalised":
+            return floats
+        there = [point for point in points if self._vector(point) is not None]
+        lengths = [(point.payload or {}).get(NORM) for point in there]
+        known = sum(type(length) in (int, float) for length in lengths)
+        if not known:
+            return floats
+        self._lengths += known
+        factors = [x if type(x) in (int, float) else 1.0 for x in lengths]
+        return (floats * np.array(factors)[:, None]).astype(np.float32)
+
     def _split(self, point: Point) -> tuple[Any, dict[str, Any] | None]:
         """Return the document, and the payload without it and without what is the id."""
         payload = dict(point.payload or {})
+        if payload.keys() & {NORM, METADATA} or self._is_named(point):
+            return _as_exported(payload)
         wanted = self._wanted
         key = wanted.documents or next(
             (k for k in DOCUMENT_KEYS if type(payload.get(k)) is str), ""
@@ -127,7 +165,16 @@ class QdrantCollection:
         if wanted.metadata and wanted.metadata != (ALL,):
             return document, {k: payload[k] for k in wanted.metadata if k in payload}
         rest = {k: value for k, value in payload.items() if k not in (key, wanted.ids)}
-        return document, rest if rest or payload else None
+        return document, rest or None
+
+
+def _as_exported(payload: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
+    """Return document and metadata as `requant export` has put them into a payload."""
+    told = payload.get(METADATA)
+    if isinstance(told, str):
+        return payload.get(DOCUMENT), json.loads(told)
+    rest = {key: v for key, v in payload.items() if key not in (ID, DOCUMENT, NORM)}
+    return payload.get(DOCUMENT), rest or None
 
 
 def _fields(held: Held) -> dict[str, Mapping[str, Any]]:

@@ -20,8 +20,8 @@ from requant.integration.readers.columns import Wanted
 from requant.integration.readers.foreign.common import check_new, refuse_columns, signs
 from requant.integration.readers.foreign.listed import Metric
 from requant.integration.readers.foreign.protocol import Fidelity
-from requant.integration.readers.seen import SeenIds
 from requant.integration.readers.source import Batch
+from requant.tables import SeenIds
 
 _MAGIC = b"usearch"
 _FORMAT = 2

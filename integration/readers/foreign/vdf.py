@@ -10,14 +10,12 @@ from typing import Any
 
 from requant.integration.errors import SourceError
 from requant.integration.readers.arrow import ArrowChunk, ParquetTable
-from requant.integration.readers.columns import ALL, Wanted
-from requant.integration.readers.foreign.common import DOCUMENT_KEYS
+from requant.integration.readers.columns import ALL, DOCUMENT_KEYS, Wanted
 from requant.integration.readers.foreign.json_files import as_list, as_object, read_object
 from requant.integration.readers.foreign.listed import Metric
 from requant.integration.readers.foreign.protocol import Fidelity
-from requant.integration.readers.seen import SeenIds
 from requant.integration.readers.source import Batch
-from requant.integration.readers.table import RowError
+from requant.tables import RowError, SeenIds
 
 FILE = "VDF_META.json"
 # pandas writes an index that is no plain range as a column; it is no part of the data.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,11 +17,19 @@ _MARK = "requant_meta"
 
 
 @contextmanager
-def existing(target: str, folder: str | None, *, read_only: bool = False) -> Iterator[Database]:
+def existing(
+    target: str,
+    folder: str | None,
+    *,
+    read_only: bool = False,
+    trust: Sequence[str] | None = None,
+) -> Iterator[Database]:
     """Open a database that is there; raises InputError or StoreError where none is."""
     if not read_only:  # which makes nothing
         _check_exists(target)
-    with requant.open(target, folder=folder, read_only=read_only) as database:
+    with requant.open(
+        target, folder=folder, read_only=read_only, trust=tuple(trust or ())
+    ) as database:
         yield database
 
 
