@@ -50,9 +50,16 @@ def _runner() -> CliRunner:
 
 
 def refused(*args: object, code: int = 2) -> str:
-    """Run a command that is to fail; return its error, the only line of all it writes."""
+    """Run a command that is to fail; return its error, the only line of all it writes.
+
+    With --json it says the same as an object.
+    """
     result = run(*args, code=code)
-    return only_error(result)
+    if "--json" not in args:
+        return only_error(result)
+    told = result.json
+    assert (set(told), told["code"]) == ({"error", "type", "code"}, code)
+    return only_error(Ran(code, "", result.err))
 
 
 def only_error(result: Ran) -> str:

@@ -35,7 +35,9 @@ def test_every_command_of_the_issue_is_there():
         "requant engines", "requant demo", "requant index", "requant index add",
         "requant index list", "requant index use", "requant index drop", "requant index rebuild",
         "requant index attach", "requant migrate", "requant rollback", "requant shadow",
-        "requant export", "requant backup", "requant restore",
+        "requant export", "requant backup", "requant restore", "requant get", "requant count",
+        "requant distinct", "requant update", "requant delete", "requant drop", "requant fields",
+        "requant fields list", "requant fields add", "requant fields remove",
     }  # fmt: skip
 
 
@@ -85,6 +87,15 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         "backup": (db, tmp_path / "notes.backup"),
         "restore": (tmp_path / "notes.backup", tmp_path / "restored.requant"),
         "index drop": (db, "notes", "main"),
+        "get": (db, "notes"),
+        "count": (db, "notes"),
+        "distinct": (db, "notes", "n"),
+        "fields add": (db, "notes", "n"),
+        "fields list": (db, "notes"),
+        "fields remove": (db, "notes", "n"),
+        "update": (db, "notes", "3", "--metadata", '{"n": 1}'),
+        "delete": (db, "notes", "3", "--yes"),
+        "drop": (db, "notes", "--yes"),
     }
     answering = {path for path, command in COMMANDS.items() if "--json answers" in command.help}
     assert {f"requant {command}" for command in calls} | {"requant demo"} == answering
@@ -95,7 +106,7 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
 @pytest.mark.parametrize(
     ("command", "method", "other_words"),
     [
-        ("search", Collection.search, {"vector"}),
+        ("search", Collection.search, {"vector", "options"}),
         ("index add", Collection.add_index, {"name", "progress", "index"}),
         ("index add", index_config, set()),
         ("migrate", index_config, set()),
@@ -104,6 +115,11 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         ("verify", Collection.verify, set()),
         ("backup", Database.backup, {"path", "progress"}),
         ("restore", requant.restore, {"file", "target"}),
+        ("import", requant.import_items, {"source", "database", "collection", "progress"}),
+        ("export", Collection.export, {"target", "progress", "format"}),
+        ("get", Collection.get, {"ids", "connection", "limit"}),
+        ("count", Collection.count, {"connection"}),
+        ("distinct", Collection.distinct, {"field", "connection", "limit"}),
     ],
 )
 def test_the_library_has_the_same_words(command, method, other_words):

@@ -251,7 +251,7 @@ def test_another_width_than_the_collection_has(tmp_path, db):
         (("{npy}", ":memory:", "notes"), "gone when the import ends"),
         (("{npy}", "{tmp}/no/such.db", "notes"), "the folder"),
         (("{npy}", "{db}", "notes", "--ids", "id"), "hand over ids"),
-        (("{npy}", "{db}", "notes", "--items", "{npy}"), "--items takes JSON lines"),
+        (("{npy}", "{db}", "notes", "--items", "{npy}"), "--items takes texts and metadata"),
         (("{npy}", "{db}", "notes", "--items", "{tmp}/no.jsonl"), "no.jsonl does not exist"),
         (("{npy}", "{db}", "notes", "--batch", "0"), "--batch"),
         (("{txt}", "{db}", "notes"), "unknown format, the name must end in one of .npy"),

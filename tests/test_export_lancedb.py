@@ -50,7 +50,7 @@ def test_neighbours_ids_texts_and_structs(db, target, metric):
     report = export(notes, target, format="lancedb", batch=17)
     assert (report.rows, report.without_vector) == (60, 0)
     found = table(target)
-    assert found.schema.names == ["id", "text", "metadata", "vector"]
+    assert found.schema.names == ["id", "text", "metadata", "vector", "id_type"]
     rows = found.to_arrow().to_pylist()
     assert [row["id"] for row in rows] == [str(name) for name in ids]
     assert [row["metadata"] for row in rows] == entries
@@ -62,7 +62,7 @@ def test_neighbours_ids_texts_and_structs(db, target, metric):
         assert [row["id"] for row in search.to_list()] == [str(ids[row]) for row in best]
     assert found.count_rows("metadata.even = true") == 30
     assert any("distance_type" in note for note in report.notes) == (metric != "l2")
-    assert "ids are text, whatever they were" in report.notes
+    assert "ids are text; what they were is in the column id_type" in report.notes
 
 
 def test_what_is_not_uniform_is_text_and_nulls_stay_null(db, target):

@@ -155,7 +155,7 @@ def test_a_bad_vector_is_named(tmp_path, db, capfd):
     [
         (("--ids", "x"), "nothing for --ids to name"),
         (("--metadata", "all"), "nothing for --metadata to name"),
-        (("--items", "{tmp}/i.jsonl"), "--items goes with .npy and .npz"),
+        (("--items", "{tmp}/i.jsonl"), "i.jsonl has 1: they belong together row by row"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path, db, capfd, option, reason):

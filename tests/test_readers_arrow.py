@@ -180,7 +180,7 @@ def test_duplicated_and_missing_ids(tmp_path, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_cannot_be_metadata(tmp_path, name):
-    for value in (Decimal("1.5"), b"bytes"):
+    for value in (datetime.timedelta(1), b"bytes", float("nan")):
         table = pa.table({"vector": [[1.0], [2.0]], "x": [None, value]})
         path = write(tmp_path / name, table)
         error = refused("import", path, tmp_path / "db", "n", "--metadata", "x")
@@ -234,3 +234,17 @@ def test_memory_is_bounded_by_row_groups_and_batches(tmp_path):
         peak = max(peak, pa.total_allocated_bytes() - before)
         assert len(batch) <= 500
     assert peak < 5e6
+
+
+def test_types_are_told_as_tables_are(tmp_path):
+    table = pa.table(
+        {
+            "vector": [[1.0]],
+            "cost": pa.array([Decimal("1.50")]),
+            "at": pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")),
+            "word": pa.array(["a"]).dictionary_encode(),
+        }
+    )
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    (batch,) = everything(tmp_path / "a.parquet", Wanted(metadata=("all",)))
+    assert batch.metadata == [{"cost": "1.50", "at": "2023-11-14T22:13:20.123456789", "word": "a"}]

@@ -48,7 +48,7 @@ def test_named_metadata_keeps_what_each_row_has(tmp_path):
     first, second = everything(jsonl(tmp_path / "a.jsonl", ROWS), wanted)
     assert first.metadata == [{"n": 2**53 + 1}, {"late": True, "n": None}]
     assert second.metadata == [{"n": -(10**30)}]
-    assert first.documents is None
+    assert first.documents == ["erste\nZeile", None]
 
 
 def test_a_column_called_metadata_is_the_metadata(tmp_path):

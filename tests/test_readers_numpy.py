@@ -11,12 +11,13 @@ import pytest
 
 import requant
 from requant.integration.errors import SourceError
+from requant.integration.importing import open_import
 from requant.integration.readers import Wanted, open_source
 from tests.cli import floats, npy, refused, run
 
 
 def everything(path, wanted=None, size=4, items=None):
-    return list(open_source(path, wanted or Wanted(), items).batches(size))
+    return list(open_import(path, wanted or Wanted(), items).batches(size))
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4", "<i2", "u1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from requant.integration.readers.seen import SeenIds
+from requant.tables import SeenIds
 
 
 def test_against_a_set():
