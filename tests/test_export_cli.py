@@ -73,7 +73,7 @@ def test_notes_are_told(db, tmp_path):
         (("{tmp}/no", "notes", "{tmp}/x", "--to", "parquet"), "does not exist"),
         (("{db}", "notes", "{tmp}/x", "--to", "parquet", "--where", "{{"), "--where is not JSON"),
         (("{db}", "notes", "{tmp}/x", "--to", "usearch", "--type", "hnsw"), "only faiss has"),
-        (("{db}", "notes", "{db}", "--to", "parquet", "--overwrite"), "is no export"),
+        (("{db}", "notes", "{db}", "--to", "parquet", "--overwrite"), "is open here"),
         (("{db}", "notes", "http://localhost", "--to", "qdrant"), "names no collection"),
         (("{db}", "notes", "s3://b/x", "--to", "parquet"), "is no path"),
     ],
