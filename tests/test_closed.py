@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import requant
@@ -27,6 +28,8 @@ COLLECTION = {
     "add": lambda notes: notes.add(["a"], [VECTOR]),
     "upsert_texts": lambda notes: notes.upsert_texts(["a"], ["a"], lambda texts: [VECTOR]),
     "upsert_many": lambda notes: notes.upsert_many([{"id": "a", "vector": VECTOR}]),
+    "upsert_table": lambda notes: notes.upsert_table(pa.table({"id": ["a"], "vector": [VECTOR]})),
+    "export": lambda notes: notes.export("closed.parquet", format="parquet"),
     "update": lambda notes: notes.update([1], documents=["a"]),
     "clear": lambda notes: notes.clear(),
     "delete": lambda notes: notes.delete([1]),

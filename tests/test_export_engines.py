@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from usearch.index import Index
 
-from requant.errors import ExistsError
+from requant.errors import ExistsError, InputError
 from requant.integration.export import export
 from requant.integration.export.errors import ExportError
 from tests.databases import brute_force, metadata, vectors
@@ -174,7 +174,7 @@ def test_a_file_of_another_kind_is_never_replaced(db, tmp_path, format):
     notes = db.create_collection("notes", 8, "l2")
     notes.upsert(range(20), vectors(20), ["text"] * 20)
     before = (tmp_path / "notes.requant").read_bytes()
-    with pytest.raises(ExistsError, match=r"the file .*notes.requant is no export"):
+    with pytest.raises(InputError, match=r"notes.requant itself, which is open here"):
         export(notes, tmp_path / "notes.requant", format=format, overwrite=True)
     assert (tmp_path / "notes.requant").read_bytes() == before
     (tmp_path / "index.items.jsonl.gz").write_bytes(b"mine")
