@@ -23,6 +23,7 @@ from requant.errors import (
     EngineMissingError,
     ExistsError,
     FilterError,
+    FilterWarning,
     ForkedError,
     IndexWarning,
     InputError,
@@ -34,6 +35,7 @@ from requant.errors import (
     TurnLostError,
     UnknownCollectionError,
     UnknownEngineError,
+    UnknownFieldError,
     UnknownIdError,
     UnknownIndexError,
     UnsupportedError,
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from requant.database import Database
     from requant.embeddings import Calibration, pairwise_similarity, similarity
     from requant.search import Batch, Hit
-    from requant.store import Extent, Item, ValueCount
+    from requant.store import Extent, FieldInfo, Item, ValueCount
 
 __version__ = "0.1.0"
 
@@ -66,6 +68,7 @@ _LAZY = {
     "Collection": "requant.collection",
     "Database": "requant.database",
     "Extent": "requant.store",
+    "FieldInfo": "requant.store",
     "Hit": "requant.search",
     "Item": "requant.store",
     "ValueCount": "requant.store",
@@ -87,7 +90,9 @@ __all__ = [
     "EngineMissingError",
     "ExistsError",
     "Extent",
+    "FieldInfo",
     "FilterError",
+    "FilterWarning",
     "ForkedError",
     "Hit",
     "IndexWarning",
@@ -101,6 +106,7 @@ __all__ = [
     "TurnLostError",
     "UnknownCollectionError",
     "UnknownEngineError",
+    "UnknownFieldError",
     "UnknownIdError",
     "UnknownIndexError",
     "UnsupportedError",

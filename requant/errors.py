@@ -8,7 +8,8 @@ RequantError
 ├── UnknownIdError(KeyError)          an id that is not stored
 ├── UnknownCollectionError(KeyError)  no collection of that name
 ├── UnknownIndexError(KeyError)       no index of that name
-├── ExistsError                       a collection or index of that name is already there
+├── UnknownFieldError(KeyError)       no indexed field of that name
+├── ExistsError                       a collection, index or field of that name is already there
 ├── UnsupportedError, EngineMissingError(ImportError), ForkedError
 ├── EngineError                       an engine refused or failed, a server cannot be reached
 │   └── UntrustedHostError            an index is on a host that is not to be told a secret
@@ -18,6 +19,7 @@ RequantError
     └── ReadOnlyError                 a write to a database that was opened to be read alone
 
 IndexWarning(UserWarning)             an index was damaged and made again, or cannot be written
+FilterWarning(UserWarning)            a filter was slow: which field to index
 ```
 """
 
@@ -47,6 +49,7 @@ __all__ = [
     "EngineMissingError",
     "ExistsError",
     "FilterError",
+    "FilterWarning",
     "ForkedError",
     "IndexWarning",
     "InputError",
@@ -58,6 +61,7 @@ __all__ = [
     "TurnLostError",
     "UnknownCollectionError",
     "UnknownEngineError",
+    "UnknownFieldError",
     "UnknownIdError",
     "UnknownIndexError",
     "UnsupportedError",
@@ -91,6 +95,10 @@ class UnknownIndexError(_NameError):
     """No index of that name in the collection."""
 
 
+class UnknownFieldError(_NameError):
+    """No indexed field of that name in the collection."""
+
+
 class ExistsError(RequantError):
     """Something of that name is already there."""
 
@@ -113,3 +121,7 @@ class UntrustedHostError(EngineError):
 
 class IndexWarning(UserWarning):
     """An index was damaged and is made again from the store, or cannot be published."""
+
+
+class FilterWarning(UserWarning):
+    """A filter had to look at every item, and took long: which field to index."""

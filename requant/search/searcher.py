@@ -9,7 +9,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.errors import CorruptIndexError, EngineError, InputError
-from requant.filters import Columns, compile_where, select_kinds, select_values
+from requant.filters import Columns, Filter, read_where, select_kinds, select_values
 from requant.indexes import IndexSet, Loaded
 from requant.quantizers.arrays import Float32s
 from requant.search.request import Found, Request
@@ -56,8 +56,8 @@ class Searcher:
             raise InputError(f"effort must be an integer from 1 to {MAX_EFFORT}, not {effort!r}")
         return Request(queries, int(k), oversample, effort, self.condition(where))
 
-    def condition(self, where: Mapping[str, Any] | None) -> sa.ColumnElement[bool] | None:
-        """Return a filter in SQL, None for one that lets everything pass; raises FilterError."""
+    def condition(self, where: Mapping[str, Any] | None) -> Filter | None:
+        """Read a filter; None for one that lets everything pass. Raises FilterError."""
         if where is None or where == {}:
             return None
         items, vectors = self._store.tables.items, self._store.tables.vectors
@@ -66,7 +66,7 @@ class Searcher:
             {"id": items.c.ext_id, "document": items.c.document},
             sa.exists().where(vectors.c.key == items.c.key),
         )
-        return compile_where(where, columns, self._store.sql.name)
+        return read_where(where, columns, self._store.sql.name)
 
     def values(self, field: str) -> sa.Select[Any]:
         """Return the statement that tells each value of a field; raises FilterError."""
