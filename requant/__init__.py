@@ -23,6 +23,7 @@ from requant.errors import (
     EngineMissingError,
     ExistsError,
     FilterError,
+    FilterWarning,
     ForkedError,
     IndexWarning,
     InputError,
@@ -35,6 +36,7 @@ from requant.errors import (
     TurnLostError,
     UnknownCollectionError,
     UnknownEngineError,
+    UnknownFieldError,
     UnknownIdError,
     UnknownIndexError,
     UnsupportedError,
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from requant.embeddings import Calibration, pairwise_similarity, similarity
     from requant.exchange import ExportReport, ImportReport, import_items
     from requant.search import Batch, Hit
-    from requant.store import Extent, Item, ValueCount
+    from requant.store import Extent, FieldInfo, Item, ValueCount
 
 __version__ = "0.1.0"
 
@@ -69,6 +71,7 @@ _LAZY = {
     "Database": "requant.database",
     "ExportReport": "requant.exchange",
     "Extent": "requant.store",
+    "FieldInfo": "requant.store",
     "Hit": "requant.search",
     "ImportReport": "requant.exchange",
     "Item": "requant.store",
@@ -93,7 +96,9 @@ __all__ = [
     "ExistsError",
     "ExportReport",
     "Extent",
+    "FieldInfo",
     "FilterError",
+    "FilterWarning",
     "ForkedError",
     "Hit",
     "ImportReport",
@@ -109,6 +114,7 @@ __all__ = [
     "TurnLostError",
     "UnknownCollectionError",
     "UnknownEngineError",
+    "UnknownFieldError",
     "UnknownIdError",
     "UnknownIndexError",
     "UnsupportedError",

@@ -51,6 +51,7 @@ from requant.store import (
     Contents,
     ContentsWriter,
     Extent,
+    FieldInfo,
     Id,
     Item,
     Origin,
@@ -924,6 +925,45 @@ class Collection:
     def flush(self) -> None:
         """Bring every index up to date and publish it on disk."""
         self._indexes.flush()
+
+    # Indexed fields
+
+    @property
+    def fields(self) -> list[FieldInfo]:
+        """Which fields of the metadata are indexed, by name."""
+        return self._contents.fields()
+
+    def index_field(
+        self, name: str, *, kind: str | None = None, progress: Progress | None = None
+    ) -> None:
+        """Index a field of the metadata, so that filters on it need not look at every item.
+
+        Answers are the same with and without, but for `kind="datetime"`. A collection that has
+        items is gone through a share at a time, while others read and write; filters use the field
+        once this returns. After an interruption the same call goes on where it stopped; where the
+        field is indexed already, nothing is done.
+
+        Args:
+            name: a field as in a filter: "tenant", "author.name".
+            kind: "datetime" compares texts that are ISO 8601 dates or times as instants, where the
+                value of the filter is one, too: see `requant.filters`.
+            progress: called with (done, total) items.
+
+        Raises:
+            ExistsError: the field is indexed as another kind.
+            FilterError, InputError: no filter can name the field, or too many are indexed.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.index_field("lang")
+        >>> notes.fields
+        [FieldInfo(name='lang', kind=None, ready=True)]
+        """
+        self._writer.index_field(name, kind, progress)
+
+    def unindex_field(self, name: str) -> None:
+        """Forget that a field was indexed; raises UnknownFieldError."""
+        self._writer.unindex_field(name)
 
     def stats(self) -> Stats:
         """Return counts and sizes, and how far each index has followed."""

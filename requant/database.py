@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from requant.store import (
     Identity,
     Store,
     catalog,
+    check_fields,
     engine_of,
     identity,
     ledger,
@@ -66,7 +67,13 @@ class Database:
         return self._store.engine
 
     def create_collection(
-        self, name: str, dim: int, metric: Metric = "cosine", *, exist_ok: bool = False
+        self,
+        name: str,
+        dim: int,
+        metric: Metric = "cosine",
+        *,
+        exist_ok: bool = False,
+        index_fields: Iterable[str] = (),
     ) -> Collection:
         """Add a collection of vectors of `dim` dimensions.
 
@@ -74,7 +81,10 @@ class Database:
             name: letters, digits, `_`, `-` and `.`.
             dim: 1 to 65,536.
             metric: `cosine`, `ip` (inner product) or `l2` (Euclidean distance).
-            exist_ok: return the collection of that name if it has the same dimension and metric.
+            exist_ok: return the collection of that name if it has the same dimension and metric;
+                its fields are then indexed as well.
+            index_fields: fields of the metadata that filters find without looking at every item,
+                see `Collection.index_field`.
 
         Raises:
             ExistsError: the name is taken; InputError: an argument cannot be used.
@@ -85,12 +95,18 @@ class Database:
             raise InputError(f"dim must be an integer from 1 to {MAX_DIM}, not {dim!r}")
         if metric not in get_args(Metric):
             raise InputError(f"unknown metric {metric!r}: choose one of {get_args(Metric)}")
+        fields = check_fields(index_fields)
         try:
-            return self._stand_for(catalog.create(self._store, name, int(dim), metric))
+            return self._stand_for(catalog.create(self._store, name, int(dim), metric, fields))
         except ExistsError:
             row = catalog.find(self._store, name)
             if exist_ok and (row.dim, row.metric) == (dim, metric):
-                return self._stand_for(row)
+                known = self._stand_for(row)
+                there = {field.name for field in known.fields if field.ready}
+                for field in fields:
+                    if field not in there:
+                        known.index_field(field)
+                return known
             raise ExistsError(
                 f"collection {name!r} already exists, with {row.dim} dimensions and metric "
                 f"{row.metric!r}"

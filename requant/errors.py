@@ -8,7 +8,8 @@ RequantError
 ├── UnknownIdError(KeyError)          an id that is not stored
 ├── UnknownCollectionError(KeyError)  no collection of that name
 ├── UnknownIndexError(KeyError)       no index of that name
-├── ExistsError                       a collection or index of that name is already there
+├── UnknownFieldError(KeyError)       no indexed field of that name
+├── ExistsError                       a collection, index or field of that name is already there
 ├── UnsupportedError, EngineMissingError(ImportError), ForkedError
 ├── PackageMissingError(ImportError)  an optional package is not installed; the text says which
 ├── EngineError                       an engine refused or failed, a server cannot be reached
@@ -19,6 +20,7 @@ RequantError
     └── ReadOnlyError                 a write to a database that was opened to be read alone
 
 IndexWarning(UserWarning)             an index was damaged and made again, or cannot be written
+FilterWarning(UserWarning)            a filter was slow: which field to index
 ```
 """
 
@@ -48,6 +50,7 @@ __all__ = [
     "EngineMissingError",
     "ExistsError",
     "FilterError",
+    "FilterWarning",
     "ForkedError",
     "IndexWarning",
     "InputError",
@@ -60,6 +63,7 @@ __all__ = [
     "TurnLostError",
     "UnknownCollectionError",
     "UnknownEngineError",
+    "UnknownFieldError",
     "UnknownIdError",
     "UnknownIndexError",
     "UnsupportedError",
@@ -93,6 +97,10 @@ class UnknownIndexError(_NameError):
     """No index of that name in the collection."""
 
 
+class UnknownFieldError(_NameError):
+    """No indexed field of that name in the collection."""
+
+
 class ExistsError(RequantError):
     """Something of that name is already there."""
 
@@ -119,3 +127,7 @@ class UntrustedHostError(EngineError):
 
 class IndexWarning(UserWarning):
     """An index was damaged and is made again from the store, or cannot be published."""
+
+
+class FilterWarning(UserWarning):
+    """A filter had to look at every item, and took long: which field to index."""

@@ -45,7 +45,7 @@ def stats(
 
     --json answers: database, collections (name, dim, metric, items,
     vector_bytes, origins (source, kind, fidelity), indexes (as
-    `requant index list`)).
+    `requant index list`), fields (name, kind, ready)).
     """
     from requant.integration.databases import chosen, shown
 
@@ -64,6 +64,9 @@ def stats(
         for origin in each.origins:
             told = _LOSS.get(origin.fidelity, "the float32 vectors as they were")
             print_lines(f"  from {origin.source} ({origin.kind}): {told}")
+        if each.fields:
+            names = (f"{one.name}{'' if one.ready else ' (not ready)'}" for one in each.fields)
+            print_lines(f"  indexed fields: {', '.join(names)}")
         if each.indexes:
             print_indexes(each.indexes, each.vector_bytes)
         else:
@@ -114,6 +117,7 @@ def _stats_json(stats: Stats) -> dict[str, Any]:
         "vector_bytes": stats.vector_bytes,
         "origins": [asdict(origin) for origin in stats.origins],
         "indexes": [index_json(info) for info in stats.indexes],
+        "fields": [asdict(field) for field in stats.fields],
     }
 
 

@@ -27,6 +27,14 @@ or with a missing field does not match; it is false, never unknown, so a negatio
 compare by code point. Integers within int64 compare exactly with integers, floats with floats; an
 integer with a float exactly up to 2**53, above that as the database rounds them.
 
+A field that is indexed with `kind="datetime"` (`Collection.index_field`) compares instants: where the
+value of the filter is an ISO 8601 date or time ("2024-05-01", "2024-05-01T10:00:00.5+02:00"), `$eq`,
+`$ne`, `$in`, `$nin`, `$gt`, `$gte`, `$lt` and `$lte` look at the texts that are such dates themselves,
+and at nothing else. Without an offset a time is UTC; a date alone is the beginning of its day; digits
+after the microseconds do not count; a date that is none ("2024-02-30", "someday") is a text as any
+other. Other values, other operators and the elements of arrays are compared as everywhere. It begins
+once the field is built and ends with `unindex_field`. All other indexed fields change no answer.
+
 What has no meaning is refused with a FilterError: an unknown operator, equality with a
 mapping or a list of lists, the order of a bool or None, an integer outside int64, NaN, more than 20 levels, more than
 500 conditions, more than 10,000 values in a list, a field name with a quote, control
@@ -36,12 +44,14 @@ character, or a backslash that is not before a dot.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
 from requant.errors import FilterError, UnsupportedError
-from requant.filters import postgresql, sqlite
+from requant.filters import postgresql, sqlite, tree
 from requant.filters.ids import named_ids
 from requant.filters.parse import field_path, parse
 from requant.filters.tree import All, Columns, FieldCondition, HasVector, Node, Not, Some
@@ -49,12 +59,15 @@ from requant.filters.values import select_kinds, select_values
 
 __all__ = [
     "Columns",
+    "Filter",
     "FilterError",
     "compile_where",
     "field_path",
     "named_ids",
+    "read_where",
     "select_kinds",
     "select_values",
+    "tree",
 ]
 
 
@@ -63,6 +76,41 @@ class _Dialect(Protocol):
 
 
 _DIALECTS: dict[str, _Dialect] = {"sqlite": sqlite, "postgresql": postgresql}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter that has been read: its tree, and what any part of it is in SQL."""
+
+    node: Node
+    columns: Columns
+    dialect: str
+
+    @cached_property
+    def condition(self) -> ColumnElement[bool]:
+        """The whole of it, true or false for every row."""
+        return self.sql(self.node)
+
+    @cached_property
+    def text(self) -> str:
+        """What two filters have in common that mean the same, type and all."""
+        return repr(self.node)
+
+    def sql(self, node: Node) -> ColumnElement[bool]:
+        """Return a part of it as an SQL expression."""
+        return _expression(node, self.columns, _DIALECTS[self.dialect])
+
+    def __clause_element__(self) -> ColumnElement[bool]:
+        """Stand for its condition where SQLAlchemy expects one."""
+        return self.condition
+
+
+def read_where(where: Mapping[str, Any], columns: Columns, dialect: str) -> Filter:
+    """Read a filter; the arguments and what is raised are those of `compile_where`."""
+    if dialect not in _DIALECTS:
+        known = ", ".join(_DIALECTS)
+        raise UnsupportedError(f"no metadata filters for dialect {dialect!r}; available: {known}")
+    return Filter(parse(where), columns, dialect)
 
 
 def compile_where(where: Mapping[str, Any], columns: Columns, dialect: str) -> ColumnElement[bool]:
@@ -81,10 +129,7 @@ def compile_where(where: Mapping[str, Any], columns: Columns, dialect: str) -> C
     >>> print(compile_where({"year": {"$exists": True}}, Columns(column("metadata")), "sqlite"))
     coalesce(json_type(metadata, :param_1) IS NOT NULL, false)
     """
-    if dialect not in _DIALECTS:
-        known = ", ".join(_DIALECTS)
-        raise UnsupportedError(f"no metadata filters for dialect {dialect!r}; available: {known}")
-    return _expression(parse(where), columns, _DIALECTS[dialect])
+    return read_where(where, columns, dialect).condition
 
 
 def _expression(node: Node, columns: Columns, dialect: _Dialect) -> ColumnElement[bool]:

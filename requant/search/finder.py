@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import sqlalchemy as sa
 
 from requant.adapters.protocol import Keys
+from requant.filters import Filter
 from requant.indexes import Loaded
 from requant.quantizers.arrays import Float32s
 from requant.search.request import MAX_K, Found, Request
 from requant.search.search import Search
 from requant.store import CollectionRow, CollectionState, Id, Reader
 
-Compile = Callable[["Mapping[str, Any]"], "sa.ColumnElement[bool] | None"]
+Compile = Callable[["Mapping[str, Any]"], "Filter | None"]
 
 
 class Ranked(NamedTuple):

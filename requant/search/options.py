@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-import sqlalchemy as sa
 
 from requant.errors import InputError
-from requant.filters import field_path, named_ids
+from requant.filters import Filter, field_path, named_ids
 from requant.inputs import check_ids
 from requant.quantizers.arrays import Float32s
 from requant.search.choosing import Groups, Reranker, check_reranker
@@ -71,7 +70,7 @@ class Question(NamedTuple):
         return not (chosen or self.vectors or self.like is not None)
 
 
-Compile = Callable[[Mapping[str, Any]], "sa.ColumnElement[bool] | None"]
+Compile = Callable[[Mapping[str, Any]], "Filter | None"]
 
 
 def question(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from requant.adapters.protocol import Keys
+from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 
 Found = tuple[Keys, Float32s]
@@ -24,5 +23,5 @@ class Request(NamedTuple):
     k: int
     oversample: float | None = None
     effort: int | None = None
-    condition: sa.ColumnElement[bool] | None = None
+    condition: Filter | None = None
     keys: Keys | None = None

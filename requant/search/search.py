@@ -25,7 +25,14 @@ from requant.quantizers.protocol import Refining
 from requant.scores import normalise, score
 from requant.search.request import Found, Request
 from requant.search.scan import merged, nearest, nothing
-from requant.store import CollectionRow, CollectionState, Reader, Watermark, key_range
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    Matching,
+    Reader,
+    Watermark,
+    key_range,
+)
 
 # Up to this many items, or matches of a filter, are scored outright: as cheap as a search, and
 # exact. The items of an index are then kept in memory, if they have no more numbers than this.
@@ -36,6 +43,12 @@ _FEW_FLOATS = 1 << 20
 MIN_CANDIDATES = 30
 # How far a filter may stretch the first pass before the filter's own key set is used instead.
 STRETCH = 16
+# A filter that lets less through is asked for its key set at once, where indexed fields tell it and
+# the engine takes it; unless so many items would have to be looked at besides.
+NARROW = 0.15
+UNSURE = 5000
+# Of a filter that lets more through, so many times as many candidates as ought to be enough.
+SPARE = 1.3
 # Queries whose candidates are fetched together, at most, and the bytes that these may take.
 BLOCK = 1024
 BLOCK_BYTES = 24 << 20
@@ -118,10 +131,7 @@ class Search:
     def _filtered(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
         """Filter the candidates, of more and more if few pass; then search among what passes."""
         results: dict[int, Found] = {}
-        pending, stretched = np.arange(len(asked.queries)), count
-        keys = self._request.keys
-        if keys is not None and len(keys) < max(FEW, self._size // STRETCH):
-            stretched = self._size  # hardly a candidate would be among them
+        pending, stretched = np.arange(len(asked.queries)), self._stretched(loaded, count)
         while len(pending) and stretched < min(self._size, STRETCH * count + 1):
             part = asked.take(pending)
             rows, survivors = self._first_pass(loaded, part, stretched, count)
@@ -133,6 +143,22 @@ class Search:
             found = self._among_allowed(loaded, asked.take(pending), count)
             results.update(zip(pending.tolist(), found, strict=True))
         return [results[i] for i in range(len(asked.queries))]
+
+    def _stretched(self, loaded: Loaded, count: int) -> int:
+        """Return for how many candidates to ask first, so that about `count` meet the filter.
+
+        All of them stand for: ask among what meets it alone.
+        """
+        chosen, matching = self._request.keys, self._matching
+        if chosen is not None and len(chosen) < max(FEW, self._size // STRETCH):
+            return self._size  # hardly a candidate would be among them
+        share = None if matching is None else matching.share()
+        if matching is None or share is None:
+            return count
+        if share * self._size <= FEW or (share < NARROW and loaded.takes_key_sets):
+            # Indexed fields tell what to look at; but that may be too much to look at.
+            return self._size if matching.unsure <= UNSURE else count
+        return min(self._size, math.ceil(count / share * SPARE))
 
     def _among_allowed(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
         allowed = self._allowed
@@ -177,15 +203,24 @@ class Search:
         """
         first, end = key_range(self._owner.id)
         there: NDArray[np.bool_] = (keys >= first) & (keys < end)
-        if among is not None:
+        if among is not None or self._lets_all:
             return there
-        condition, chosen = self._request.condition, self._request.keys
+        there[there] = self._met(keys[there])
+        return there
+
+    @property
+    def _lets_all(self) -> bool:
+        return self._request.keys is None and self._request.condition is None
+
+    def _met(self, keys: Keys) -> NDArray[np.bool_]:
+        """Tell which of `keys` may be found."""
+        chosen, matching = self._request.keys, self._matching
+        met = np.ones(len(keys), np.bool_)
         if chosen is not None:
-            there &= chosen[np.searchsorted(chosen[:-1], keys)] == keys
-        if condition is None:
-            return there
-        met = self._reader.matching(first, end, condition, np.unique(keys[there]))
-        return np.isin(keys, met)
+            met = chosen[np.searchsorted(chosen[:-1], keys)] == keys
+        if matching is not None:
+            met &= np.isin(keys, matching.among(np.unique(keys[met])))
+        return met
 
     def _refined(self, loaded: Loaded, query: Float32s, keys: Keys, codes: Codes) -> Keys:
         """Keep the candidates that the quantizer, which has seen floats and codes, finds best."""
@@ -270,10 +305,9 @@ class Search:
         return self._passed(loaded.nearby.batches(self._reader, self._owner, self._state, first))
 
     def _passed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        allowed = self._allowed
         for batch in batches:
-            if allowed is not None:
-                met = np.isin(batch.keys, allowed)
+            if not self._lets_all:
+                met = self._met(batch.keys)
                 batch = batch._replace(wanted=met if batch.wanted is None else met & batch.wanted)
             yield batch
 
@@ -294,11 +328,20 @@ class Search:
     @cached_property
     def _allowed(self) -> Keys | None:
         """The keys of all items that may be found, None if all may."""
-        condition, keys = self._request.condition, self._request.keys
+        chosen, matching = self._request.keys, self._matching
+        if matching is None:
+            return chosen
+        if chosen is not None:
+            return matching.among(chosen)
+        return matching.keys(*key_range(self._owner.id))
+
+    @cached_property
+    def _matching(self) -> Matching | None:
+        """The filter as the snapshot sees it, None without one."""
+        condition = self._request.condition
         if condition is None:
-            return keys
-        first, end = key_range(self._owner.id)
-        return self._reader.matching(first, end, condition, keys)
+            return None
+        return self._reader.matcher(self._owner.id, condition, self._state)
 
     def _kept(self, count: int) -> int:
         """Return how many of `count` candidates are worth fetching once they are refined."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from requant.errors import CorruptIndexError, EngineError, InputError
-from requant.filters import Columns, compile_where, select_kinds, select_values
+from requant.filters import Columns, Filter, read_where, select_kinds, select_values
 from requant.indexes import IndexSet, Loaded
 from requant.quantizers.arrays import Float32s
 from requant.search.answer import Answer, answered
@@ -53,8 +53,8 @@ class Searcher:
         """
         return question(self.condition, queries, k, like, text, **options)
 
-    def condition(self, where: Mapping[str, Any] | None) -> sa.ColumnElement[bool] | None:
-        """Return a filter in SQL, None for one that lets everything pass; raises FilterError."""
+    def condition(self, where: Mapping[str, Any] | None) -> Filter | None:
+        """Read a filter; None for one that lets everything pass. Raises FilterError."""
         if where is None or where == {}:
             return None
         items, vectors = self._store.tables.items, self._store.tables.vectors
@@ -63,7 +63,7 @@ class Searcher:
             {"id": items.c.ext_id, "document": items.c.document},
             sa.exists().where(vectors.c.key == items.c.key),
         )
-        return compile_where(where, columns, self._store.sql.name)
+        return read_where(where, columns, self._store.sql.name)
 
     def values(self, field: str) -> sa.Select[Any]:
         """Return the statement that tells each value of a field; raises FilterError."""

@@ -10,19 +10,9 @@ from __future__ import annotations
 from requant.store.connections import engine_of, refuse_own_file
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import BusyError, Store, open_store
+from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
 from requant.store.read_only import open_read_only
-from requant.store.reader import (
-    CollectionState,
-    Head,
-    Id,
-    Item,
-    RawItem,
-    Reader,
-    Seen,
-    Watermark,
-    id_of,
-    item_of,
-)
+from requant.store.reader import Id, Item, RawItem, Reader, id_of, item_of
 from requant.store.records import (
     Generation,
     Identity,
@@ -39,6 +29,7 @@ from requant.store.records import (
 )
 from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
 from requant.store.selection import Page, Selection
+from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -48,6 +39,7 @@ __all__ = [
     "Contents",
     "ContentsWriter",
     "Extent",
+    "FieldInfo",
     "Generation",
     "Head",
     "Id",
@@ -55,6 +47,7 @@ __all__ = [
     "IndexConfig",
     "IndexRow",
     "Item",
+    "Matching",
     "MigrationRow",
     "Origin",
     "Page",
@@ -70,7 +63,9 @@ __all__ = [
     "Watermark",
     "build_tables",
     "catalog",
+    "check_fields",
     "engine_of",
+    "field_infos",
     "id_of",
     "identity",
     "item_of",

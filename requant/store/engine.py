@@ -22,6 +22,7 @@ from requant.store.connections import (
     sibling,
     taken_of,
 )
+from requant.store.fields import Memory
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
 from requant.store.snapshots import BusyError as BusyError
@@ -34,7 +35,7 @@ _DURABLY = (
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
 _CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
-_OLDER_SCHEMAS = ("1", "2", "3")  # those that lack nothing but tables and columns
+_OLDER_SCHEMAS = ("1", "2", "3", "4")  # those that lack nothing but tables and columns
 
 
 class Store:
@@ -47,13 +48,16 @@ class Store:
         self.engine = engine
         self.sql: HotSql = hot_sql(engine.dialect.name)
         self.tables: Tables = build_tables()
+        self.fields: Memory = Memory(self.tables)
         self._owned = owned
         self._held = Held()
         self._local = threading.local()  # `patience`, where it is not the driver's own
         self._own = self._with_our_isolation(engine)
         beside = engine if owned else sibling(engine)
         self._beside = self._with_our_isolation(beside)
-        self._snapshots = Snapshots(engine, beside, self._held, self.sql, self.tables, keep=owned)
+        self._snapshots = Snapshots(
+            engine, beside, self._held, self.sql, self.tables, self.fields, keep=owned
+        )
         self.gate: Gate = Gate(engine, self._close_idle, self._forget)
         self._taken: Taken | None = None
         if self.sql.name == "sqlite":
@@ -78,7 +82,7 @@ class Store:
         """Return a reader within the transaction of `connection`."""
         check_connection(connection, self.engine.url)
         raw: Any = connection.connection.driver_connection
-        return Reader(connection, raw.cursor(), self.sql, self.tables)
+        return Reader(connection, raw.cursor(), self.sql, self.tables, self.fields, lent=True)
 
     def reading_further(self) -> AbstractContextManager[Reader]:
         """Lend the reader that this thread reads by already, or one of a new snapshot."""

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from requant.errors import DuplicateIdError, UnknownIdError
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch, merged
+from requant.store.fields import Memory, Upkeep
 from requant.store.history import ChangeLog, Turns
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import Tables, key_range
@@ -33,6 +34,7 @@ class ItemWriter:
         name: str,
         turns: Turns,
         change_log: ChangeLog,
+        memory: Memory,
     ) -> None:
         """Take the collection's turn: waits until no other transaction writes to it."""
         self._connection = connection
@@ -42,6 +44,8 @@ class ItemWriter:
         self._name = name
         self._change_log = change_log
         self._turn = turns.take(connection)
+        fields = memory.fields(connection, collection, self._turn.fields)
+        self._fields = Upkeep(connection, sql, key_range(collection)[0], fields)
 
     def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:
         """Write a batch and return how many of its ids are new.
@@ -60,6 +64,8 @@ class ItemWriter:
         if new:
             self._many(self._sql.insert_item, self._new_items(rows, new, first))
             self._set(next_key=first + len(new))
+            texts = rows.metadata if rows.metadata is not None else [None] * len(rows)
+            self._fields.add(first, (texts[row] for row in new))
         if old:
             self._update(rows, old)
         self._put_vectors(rows, old, list(zip(count(first), new, strict=False)))
@@ -98,6 +104,7 @@ class ItemWriter:
                 if text != texts[key]:
                     changed.append((text, key))
             if changed:
+                self._fields.replace((key, texts[key], text) for text, key in changed)
                 self._many(self._sql.put_metadata, iter(changed))
 
     def clear(self) -> int:
@@ -114,10 +121,12 @@ class ItemWriter:
         log = changes.c.collection_id == self._collection
         self._connection.execute(sa.delete(changes).where(log))
         self._set(log_floor=self._turn.seq)
+        self._fields.clear()
         return removed
 
     def delete(self, keys: Sequence[int]) -> int:
         """Remove items by key and return how many there were."""
+        self._fields.remove(keys)
         self._delete(self._tables.vectors, keys)
         removed = self._delete(self._tables.items, keys)
         self._log(keys)
@@ -147,6 +156,10 @@ class ItemWriter:
         given = {name: column for name, column in columns.items() if column is not None}
         if not given:
             return
+        if rows.metadata is not None:
+            before = self._fields.stored([key for key, _ in old])
+            changed = ((key, before[key], rows.metadata[row]) for key, row in old if key in before)
+            self._fields.replace(changed)
         items = self._tables.items
         statement = (
             sa.update(items)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,65 +11,21 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.adapters.protocol import Keys
-from requant.errors import CorruptDataError, UnknownCollectionError
+from requant.errors import CorruptDataError, StoreError, UnknownCollectionError
+from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.store.schema import CollectionRow, Tables
+from requant.store.fields import Field, Matching, Memory, Source, one_of, parse_metadata
+from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql
+from requant.store.states import CollectionState, Head, Seen, Watermark
 
 Id = str | int | UUID
 # Key, id as text, kind of id, document, and metadata as the text that is stored.
 RawItem = tuple[int, str, int, "str | None", "str | None"]
-_decode_json = json.JSONDecoder().raw_decode
 VECTOR_DTYPE = np.dtype("<f4")
-
-
-class CollectionState(NamedTuple):
-    """How far a collection has been written: what an index must have followed to be current."""
-
-    next_key: int
-    seq: int
-    log_floor: int
-    active: int | None
-    run: str | None  # the name of the latest run of writes, see `requant.store.history.turns`
-
-    @property
-    def seen(self) -> Seen:
-        """What whoever has looked at this state remembers of it."""
-        return Seen(self.seq, self.run)
-
-
-class Seen(NamedTuple):
-    """The write up to which a store was looked at: its number, and the run that it belongs to."""
-
-    seq: int
-    run: str | None
-
-
-@dataclass(frozen=True)
-class Watermark:
-    """How far an index has followed the store: all keys below `key`, all changes up to `seq`."""
-
-    key: int
-    seq: int
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """By what one watermark is further than another."""
-        return self.seq, self.key
-
-    def covers(self, state: CollectionState) -> bool:
-        """Whether nothing is left to follow; a part of a build has the changes but not all keys."""
-        return self.seq >= state.seq and self.key >= state.next_key
-
-
-class Head(NamedTuple):
-    """Where the newest generation of a live index stands, and how far it has followed."""
-
-    name: str
-    reaching: int
-    mark: Watermark
-    items: int
+# Each time another write has to come between the statements of a filter.
+_TRIES = 8
 
 
 class Item(NamedTuple):
@@ -87,8 +41,22 @@ class Item(NamedTuple):
 class Reader:
     """Reads by key within one snapshot."""
 
-    def __init__(self, connection: sa.Connection, cursor: Any, sql: HotSql, tables: Tables) -> None:
-        """Read with a driver's cursor whose transaction has begun on `connection`."""
+    def __init__(
+        self,
+        connection: sa.Connection,
+        cursor: Any,
+        sql: HotSql,
+        tables: Tables,
+        memory: Memory,
+        *,
+        lent: bool = False,
+    ) -> None:
+        """Read with a driver's cursor whose transaction has begun on `connection`.
+
+        A `lent` connection may have written, and need not see one snapshot.
+        """
+        self._memory = memory
+        self._lent = lent
         self._connection = connection
         self._cursor = self._driver_cursor = cursor
         self._sql = sql
@@ -271,15 +239,60 @@ class Reader:
         return end if found is None else int(found)
 
     def matching(
-        self, first: int, end: int, condition: sa.ColumnElement[bool], among: Keys | None = None
+        self,
+        first: int,
+        end: int,
+        condition: Filter | sa.ColumnElement[bool],
+        among: Keys | None = None,
     ) -> Keys:
         """Return the keys of `first <= key < end`, or of `among`, whose item meets `condition`."""
-        key = self._items.c.key
-        statement = sa.select(key).where(key >= first, key < end, condition).order_by(key)
-        if among is not None:
-            statement = statement.where(self.one_of(among))
-        rows = self._connection.execute(statement).scalars()
-        return np.fromiter(rows, np.int64)
+        if not isinstance(condition, Filter):
+            return self._source().select(condition, first, end, among)
+        for _ in range(_TRIES):
+            found = self.matcher(collection_of(first), condition)
+            if found is None:
+                return np.empty(0, np.int64)
+            if among is None:
+                keys = found.keys(first, end)
+            else:
+                keys = found.among(among[(among >= first) & (among < end)])
+            # Where each statement sees what others have committed meanwhile, all saw the same.
+            if not self._lent or self.state_at(collection_of(first)) == found.state:
+                return keys
+        raise StoreError(
+            f"a filter in a transaction of your own was overtaken by other writes {_TRIES} times: "
+            "begin it with isolation_level='REPEATABLE READ'"
+        )
+
+    def narrowed(
+        self,
+        collection: int,
+        condition: Filter,
+        first: int | None = None,
+        limit: int | None = None,
+    ) -> sa.ColumnElement[bool]:
+        """Return a filter as SQL: the first keys that meet it, where indexed fields tell them."""
+        found = self.matcher(collection, condition)
+        if found is None or not found.by_fields:
+            return condition.condition
+        begin, end = key_range(collection)
+        keys = self.matching(begin if first is None else first, end, condition)
+        return self.one_of(keys[:limit])
+
+    def matcher(
+        self, collection: int, condition: Filter, state: CollectionState | None = None
+    ) -> Matching | None:
+        """Return a filter on a collection as this reader sees it, None if that is gone."""
+        state = self.state_at(collection) if state is None else state
+        return None if state is None else Matching(self._source(), collection, condition, state)
+
+    def fields(self, collection: int, number: int | None) -> tuple[Field, ...]:
+        """Return the indexed fields of a collection whose definitions have this number."""
+        return self._source().fields(collection, number)
+
+    def _source(self) -> Source:
+        c = self._connection
+        return Source(c, self._cursor, self._sql, self._items, self._memory, self._lent)
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Any]:
         """Return the rows of a statement; not the first one of a snapshot, which may be retried."""
@@ -287,12 +300,7 @@ class Reader:
 
     def one_of(self, keys: Keys) -> sa.ColumnElement[bool]:
         """Return the condition that an item has one of `keys`, which travel as one parameter."""
-        key = self._items.c.key
-        parameter = self._sql.keys(keys.tolist())
-        if self._sql.name == "sqlite":
-            each = sa.func.json_each(parameter).table_valued("value")
-            return key.in_(sa.select(each.c.value))
-        return key == sa.any_(sa.bindparam(None, parameter, type_=sa.ARRAY(sa.BigInteger)))
+        return one_of(self._items.c.key, keys, self._sql)
 
     def keys_of(self, collection: int, ids: Sequence[str]) -> dict[str, int]:
         """Return the keys of those ids that are stored."""
@@ -390,16 +398,3 @@ def item_of(
     if document is not None and not isinstance(document, str):
         raise CorruptDataError(f"item {ext_id!r:.80} has a document that is no text")
     return Item(key, id_of(ext_id, kind), document, parse_metadata(metadata), vector)
-
-
-def parse_metadata(text: str | None) -> dict[str, Any] | None:
-    """Return stored metadata as it was given; the text is what our own encoder wrote."""
-    if text is None:
-        return None
-    try:
-        found = _decode_json(text)[0]
-    except (TypeError, ValueError, IndexError, RecursionError) as error:
-        raise CorruptDataError(f"metadata {text!r:.80} is not JSON") from error
-    if not isinstance(found, dict):
-        raise CorruptDataError(f"metadata {text!r:.80} is no JSON object")
-    return found

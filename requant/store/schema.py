@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from requant.scores import Metric
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # A collection owns the keys [id << KEY_BITS, (id + 1) << KEY_BITS): one contiguous range.
 KEY_BITS = 40
@@ -34,6 +34,8 @@ class Tables:
     locations: sa.Table
     migrations: sa.Table
     aliases: sa.Table
+    fields: sa.Table
+    values: sa.Table
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ def key_range(collection: int) -> tuple[int, int]:
     return collection << KEY_BITS, (collection + 1) << KEY_BITS
 
 
+def collection_of(key: int) -> int:
+    """Return the collection that owns a key."""
+    return key >> KEY_BITS
+
+
 def build_tables(metadata: sa.MetaData | None = None) -> Tables:
     """Add requant's tables, all named `requant_...`, to `metadata`; once for each MetaData."""
     metadata = metadata if metadata is not None else sa.MetaData()
@@ -58,6 +65,7 @@ def build_tables(metadata: sa.MetaData | None = None) -> Tables:
         _catalog(metadata)
         _content(metadata)
         _ledger(metadata)
+        _fields(metadata)
     names = Tables.__dataclass_fields__.keys() - {"metadata"}
     return Tables(metadata, **{name: metadata.tables[f"requant_{name}"] for name in names})
 
@@ -97,6 +105,10 @@ def _catalog(metadata: sa.MetaData) -> None:
         sa.Column("active", _BIG),  # the id of the index that searches use
         sa.Column("options", sa.Text),  # JSON; new in schema 3
         sa.Column("run", sa.Text),  # the name of the latest of its runs; new in schema 4
+        # A random number of the indexed fields as they are, None without any; new in schema 5. The
+        # fields are in step as long as every write says so: a requant of schema 4 does not.
+        sa.Column("fields", _BIG),
+        sa.Column("fields_seq", _BIG),
         sqlite_autoincrement=True,  # an id is never reused, so neither is a key
     )
 
@@ -135,6 +147,32 @@ def _content(metadata: sa.MetaData) -> None:
         sa.Column("collection_id", _BIG, primary_key=True, autoincrement=False),
         sa.Column("start", _BIG, primary_key=True, autoincrement=False),  # the seq of the first
         sa.Column("name", sa.Text, nullable=False),  # random
+        sqlite_with_rowid=False,
+    )
+
+
+def _fields(metadata: sa.MetaData) -> None:
+    """What is indexed of metadata; new in schema 5."""
+    sa.Table(
+        "requant_fields",
+        metadata,
+        sa.Column("id", _BIG, primary_key=True),
+        sa.Column("collection_id", _BIG, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text),
+        sa.Column("ready", sa.Boolean, nullable=False),
+        sa.Column("built", _BIG, nullable=False),  # of what is not ready: keys below are listed
+        sa.Column("info", sa.Text),  # JSON
+        sa.UniqueConstraint("collection_id", "name"),
+        sqlite_autoincrement=True,
+    )
+    sa.Table(
+        "requant_values",
+        metadata,
+        sa.Column("field_id", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("part", _BIG, primary_key=True, autoincrement=False),  # so many keys in a row
+        sa.Column("value", sa.LargeBinary, primary_key=True),  # sorts as filters compare
+        sa.Column("keys", sa.LargeBinary, nullable=False),  # which of the part have it
         sqlite_with_rowid=False,
     )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.errors import CorruptDataError
+from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.reader import Id, Item, Reader
@@ -41,9 +42,7 @@ class Page:
 class Selection:
     """Reads the same items however often it is asked, whatever others write meanwhile."""
 
-    def __init__(
-        self, reader: Reader, owner: CollectionRow, condition: sa.ColumnElement[bool] | None
-    ) -> None:
+    def __init__(self, reader: Reader, owner: CollectionRow, condition: Filter | None) -> None:
         """Read through `reader`; raises UnknownCollectionError if the collection is gone."""
         self._reader = reader
         self._owner = owner

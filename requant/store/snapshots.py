@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from requant.errors import StoreError
 from requant.store.connections import Gate, Held, parents
+from requant.store.fields import Memory
 from requant.store.reader import Reader
 from requant.store.schema import Tables
 from requant.store.statements import HotSql
@@ -37,6 +38,7 @@ class Snapshots:
         held: Held,
         sql: HotSql,
         tables: Tables,
+        memory: Memory,
         *,
         keep: bool,
     ) -> None:
@@ -49,6 +51,7 @@ class Snapshots:
         self.held = held
         self._sql = sql
         self._tables = tables
+        self._memory = memory
         self._keep = keep
         self.may_be_cut: bool = sql.name != "sqlite"
         self._idle: list[tuple[sa.Connection, Reader]] = []
@@ -120,7 +123,7 @@ class Snapshots:
         else:
             connection.execution_options(isolation_level="REPEATABLE READ")
             cursor = raw.cursor(binary=True)
-        return connection, Reader(connection, cursor, self._sql, self._tables)
+        return connection, Reader(connection, cursor, self._sql, self._tables, self._memory)
 
 
 class Reading:

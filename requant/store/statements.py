@@ -43,6 +43,10 @@ class HotSql:
     begin_run: str
     forget_runs: str
     run_at: str
+    lists_of: str
+    put_values: str
+    drop_values: str
+    clear_values: str
 
 
 _HEAD = (
@@ -57,8 +61,11 @@ _TURNS = {
     "take_turn": (
         "UPDATE requant_collections SET seq = seq + 1, "
         "run = CASE WHEN run = ? AND seq >= ? THEN run ELSE ? END, "
-        "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END "
-        "WHERE id = ? RETURNING seq, next_key, logging, run"
+        "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END, "
+        # Fields that another requant has not kept in step stay as they are.
+        "fields_seq = CASE WHEN fields_seq = seq THEN seq + 1 END "
+        "WHERE id = ? RETURNING seq, next_key, logging, run, "
+        "CASE WHEN fields_seq = seq THEN fields END"
     ),
     "begin_run": "INSERT INTO requant_runs (collection_id, start, name) VALUES (?, ?, ?)",
     "forget_runs": (
@@ -85,7 +92,10 @@ _SQLITE = HotSql(
     # str() of a list of integers is JSON, and twice as fast as json.dumps.
     keys=str,
     texts=_json_texts,
-    state="SELECT next_key, seq, log_floor, active, run FROM requant_collections WHERE id = ?",
+    state=(
+        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END "
+        "FROM requant_collections WHERE id = ?"
+    ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
     # CROSS JOIN keeps SQLite from turning the loop round.
@@ -141,13 +151,23 @@ _SQLITE = HotSql(
     put_metadata="UPDATE requant_items SET metadata = ? WHERE key = ?",
     log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (?, ?, ?)",
     **_turns("?"),
+    lists_of="SELECT value, keys FROM requant_values WHERE field_id = ? AND part = ? AND value IN",
+    put_values=(
+        "INSERT INTO requant_values (field_id, part, value, keys) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (field_id, part, value) DO UPDATE SET keys = excluded.keys"
+    ),
+    drop_values="DELETE FROM requant_values WHERE field_id = ? AND part = ? AND value = ?",
+    clear_values="DELETE FROM requant_values WHERE field_id = ?",
 )
 
 _POSTGRES = HotSql(
     name="postgresql",
     keys=list,
     texts=list,
-    state="SELECT next_key, seq, log_floor, active, run FROM requant_collections WHERE id = %s",
+    state=(
+        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END "
+        "FROM requant_collections WHERE id = %s"
+    ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
     vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s) ORDER BY key",
@@ -191,6 +211,16 @@ _POSTGRES = HotSql(
     put_metadata="UPDATE requant_items SET metadata = %s WHERE key = %s",
     log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (%s, %s, %s)",
     **_turns("%s"),
+    lists_of=(
+        "SELECT value, keys FROM requant_values WHERE field_id = %s AND part = %s "
+        "AND value = ANY(%s)"
+    ),
+    put_values=(
+        "INSERT INTO requant_values (field_id, part, value, keys) VALUES (%s, %s, %s, %s) "
+        "ON CONFLICT (field_id, part, value) DO UPDATE SET keys = excluded.keys"
+    ),
+    drop_values="DELETE FROM requant_values WHERE field_id = %s AND part = %s AND value = %s",
+    clear_values="DELETE FROM requant_values WHERE field_id = %s",
 )
 
 

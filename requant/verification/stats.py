@@ -12,12 +12,14 @@ from requant.indexes import ATTACHED, Workspace
 from requant.store import (
     CollectionRow,
     CollectionState,
+    FieldInfo,
     Generation,
     IndexConfig,
     IndexRow,
     Origin,
     Store,
     catalog,
+    field_infos,
     ledger,
 )
 
@@ -57,7 +59,8 @@ class PublishedIndex:
 class Stats:
     """Counts and sizes of a collection; `vector_bytes`: float32, a vector each.
 
-    `origins` tells of imports from other indexes, and whether their vectors were exact.
+    `origins` tells of imports from other indexes, and whether their vectors were exact; `fields`
+    are those of the metadata that are indexed.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Stats:
     vector_bytes: int
     indexes: list[IndexInfo]
     origins: list[Origin] = field(default_factory=list)
+    fields: list[FieldInfo] = field(default_factory=list)
 
 
 def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
@@ -75,10 +79,11 @@ def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
     with store.reading() as reader:
         state = reader.state_of(owner)
         items = reader.count(owner.id)
+        fields = field_infos(reader.fields(owner.id, state.fields))
     indexes = [_info(workspace, row, state) for row in ledger.every(store, owner.id)]
     origins = catalog.origins(store, owner)
     size = items * owner.dim * 4
-    return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins)
+    return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins, fields)
 
 
 def published(store: Store, owner: CollectionRow) -> list[PublishedIndex]:

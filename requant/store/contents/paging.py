@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.errors import InputError, UnknownIdError
+from requant.filters import Filter
 from requant.inputs import check_ids
 from requant.store.reader import Id, Item, Reader
 from requant.store.schema import CollectionRow, Tables, key_range
@@ -19,7 +20,7 @@ from requant.store.schema import CollectionRow, Tables, key_range
 class Part:
     """What is asked for: the items that meet `condition`, at most `limit`, beyond `after`."""
 
-    condition: sa.ColumnElement[bool] | None = None
+    condition: Filter | None = None
     limit: int | None = None
     after: Item | Id | None = None
 
@@ -46,7 +47,8 @@ class Part:
             first = self._place(reader, owner) + 1
         statement = sa.select(*columns).where(key >= first, key < end).order_by(key)
         if self.condition is not None:
-            statement = statement.where(self.condition)
+            narrowed = reader.narrowed(owner.id, self.condition, first, self.limit)
+            statement = statement.where(narrowed)
         return statement if self.limit is None else statement.limit(int(self.limit))
 
     def _place(self, reader: Reader, owner: CollectionRow) -> int:

@@ -10,11 +10,13 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.errors import InputError, UnknownIdError
+from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.contents.paging import Part, check_limit
 from requant.store.contents.values import Extent, ValueCount, count_values, extent
 from requant.store.engine import Store
+from requant.store.fields import FieldInfo, field_infos
 from requant.store.reader import Id, Item, Reader, id_of, item_of
 from requant.store.schema import CollectionRow, key_range
 from requant.store.selection import Selection
@@ -60,21 +62,18 @@ class Contents:
             pages = reader.pages(statement, _ROWS)
             return [id_of(row.ext_id, row.id_kind) for rows in pages for row in rows]
 
-    def count(
-        self, condition: sa.ColumnElement[bool] | None, connection: sa.Connection | None
-    ) -> int:
+    def count(self, condition: Filter | None, connection: sa.Connection | None) -> int:
         """Return how many items meet `condition`."""
         with self._store.reading(connection) as reader:
             reader.state_of(self._owner)
             if condition is None:
                 return reader.count(self._owner.id)
-            ((found,),) = reader.rows(self._where(sa.select(sa.func.count()), condition))
-            return int(found)
+            return len(reader.matching(*key_range(self._owner.id), condition))
 
     def distinct(
         self,
         values: sa.Select[Any],
-        condition: sa.ColumnElement[bool] | None,
+        condition: Filter | None,
         limit: int | None,
         connection: sa.Connection | None,
     ) -> list[ValueCount]:
@@ -82,19 +81,23 @@ class Contents:
         check_limit(limit)
         with self._store.reading(connection) as reader:
             reader.state_of(self._owner)
-            return count_values(reader, self._where(values, condition), limit)
+            return count_values(reader, self._where(reader, values, condition), limit)
 
     def extent(
         self,
         values: sa.Select[Any],
         kinds: sa.Select[Any],
-        condition: sa.ColumnElement[bool] | None,
+        condition: Filter | None,
         connection: sa.Connection | None,
     ) -> Extent:
         """Return from what to what `values` reach; both statements are made by the filters."""
         with self._store.reading(connection) as reader:
             reader.state_of(self._owner)
-            return extent(reader, self._where(values, condition), self._where(kinds, condition))
+            return extent(
+                reader,
+                self._where(reader, values, condition),
+                self._where(reader, kinds, condition),
+            )
 
     def vectors(self, ids: Sequence[str]) -> Float32s:
         """Return `(n, d) float32` in the order asked; raises UnknownIdError."""
@@ -121,17 +124,21 @@ class Contents:
                 vectors[part] = some[np.searchsorted(found, keys[part])]
         return vectors
 
-    def iterate(
-        self, condition: sa.ColumnElement[bool] | None, batch: int, vectors: bool
-    ) -> Iterator[Item]:
+    def iterate(self, condition: Filter | None, batch: int, vectors: bool) -> Iterator[Item]:
         """Yield the items that meet `condition` in the order of insertion."""
         if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch must be a whole number from 1, not {batch!r}")
         with self.selected(condition) as selection:
             yield from selection.items(int(batch), vectors=vectors)
 
+    def fields(self) -> list[FieldInfo]:
+        """Return which fields are indexed."""
+        with self._store.reading() as reader:
+            number = reader.state_of(self._owner).fields
+            return field_infos(reader.fields(self._owner.id, number))
+
     @contextmanager
-    def selected(self, condition: sa.ColumnElement[bool] | None) -> Iterator[Selection]:
+    def selected(self, condition: Filter | None) -> Iterator[Selection]:
         """Lend what meets `condition` as it is in one snapshot, to be read more than once."""
         with self._store.reading() as reader:
             yield Selection(reader, self._owner, condition)
@@ -148,26 +155,27 @@ class Contents:
         self,
         reader: Reader,
         keys: list[int],
-        condition: sa.ColumnElement[bool] | None,
+        condition: Filter | None,
         vectors: bool,
     ) -> dict[int, Item]:
         if condition is None and not vectors:
             return reader.items(keys)
-        statement = sa.select(*self._columns(vectors)).where(
-            reader.one_of(np.array(keys, np.int64))
-        )
+        some = np.array(sorted(keys), np.int64)
         if condition is not None:
-            statement = statement.where(condition)
+            some = reader.matching(*key_range(self._owner.id), condition, some)
+        statement = sa.select(*self._columns(vectors)).where(reader.one_of(some))
         rows = self._rows(reader, statement, len(keys), vectors)
         return {row[0]: item_of(self._owner.dim, *row) for row in rows}
 
     def _where(
-        self, statement: sa.Select[Any], condition: sa.ColumnElement[bool] | None
+        self, reader: Reader, statement: sa.Select[Any], condition: Filter | None
     ) -> sa.Select[Any]:
         key = self._store.tables.items.c.key
         first, end = key_range(self._owner.id)
         statement = statement.where(key >= first, key < end)
-        return statement if condition is None else statement.where(condition)
+        if condition is None:
+            return statement
+        return statement.where(reader.narrowed(self._owner.id, condition))
 
     def _columns(self, vectors: bool) -> list[sa.ColumnElement[Any]]:
         c = self._store.tables.items.c

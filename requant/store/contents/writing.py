@@ -7,9 +7,11 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch
 from requant.store.engine import Store
+from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import ChangeLog, Turns
 from requant.store.items import ItemWriter, already_stored
 from requant.store.records import catalog
@@ -45,7 +47,7 @@ class ContentsWriter:
             return self._writer(open_connection).update(rows, patches)
 
     def update_where(
-        self, condition: sa.ColumnElement[bool], patch: Patch, connection: sa.Connection | None
+        self, condition: Filter, patch: Patch, connection: sa.Connection | None
     ) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
@@ -85,15 +87,21 @@ class ContentsWriter:
             writer = self._writer(open_connection)
             return writer.delete(writer.keys_of(ids))
 
-    def delete_where(
-        self, condition: sa.ColumnElement[bool], connection: sa.Connection | None
-    ) -> int:
+    def delete_where(self, condition: Filter, connection: sa.Connection | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
         with self._writing(connection) as open_connection:
             writer = self._writer(open_connection)
             reader = self._store.reader_of(open_connection)
             return writer.delete(reader.matching(first, end, condition).tolist())
+
+    def index_field(self, name: str, kind: str | None, progress: Progress | None) -> None:
+        """Index a field; see `requant.store.fields`."""
+        index_field(self._store, self._owner, check_field(name, kind), kind, progress)
+
+    def unindex_field(self, name: str) -> None:
+        """Forget an indexed field; raises UnknownFieldError."""
+        unindex_field(self._store, self._owner, check_field(name, None))
 
     @contextmanager
     def _writing(self, connection: sa.Connection | None) -> Iterator[sa.Connection]:
@@ -105,5 +113,12 @@ class ContentsWriter:
     def _writer(self, connection: sa.Connection) -> ItemWriter:
         store, owner = self._store, self._owner
         return ItemWriter(
-            connection, store.tables, store.sql, owner.id, owner.name, self._turns, self._change_log
+            connection,
+            store.tables,
+            store.sql,
+            owner.id,
+            owner.name,
+            self._turns,
+            self._change_log,
+            store.fields,
         )

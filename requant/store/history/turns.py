@@ -32,6 +32,7 @@ class Turn:
     seq: int
     next_key: int
     logging: bool
+    fields: int | None  # the number of the indexed fields as they are
 
 
 class Turns:
@@ -59,12 +60,12 @@ class Turns:
         if row is None:
             raise UnknownCollectionError(f"collection {self._owner.name!r} has been dropped")
         check_transaction(connection)
-        seq, next_key, logging, run = row
+        seq, next_key, logging, run, fields = row
         if run != name:
             self._begin(connection, seq, run)
         # Though it may be rolled back: the next one of ours is then the first of another run.
         self._mine = (run, seq)
-        return Turn(seq, next_key, bool(logging))
+        return Turn(seq, next_key, bool(logging), fields)
 
     def _begin(self, connection: sa.Connection, seq: int, run: str) -> None:
         number = self._owner.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from requant.errors import ExistsError, StoreError, UnknownCollectionError
 from requant.scores import Metric
 from requant.store.engine import Store, insert_into
+from requant.store.fields import drop_fields, note_fields
 from requant.store.records import checked
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 
@@ -27,8 +29,10 @@ class Origin:
     fidelity: str
 
 
-def create(store: Store, name: str, dim: int, metric: Metric) -> CollectionRow:
-    """Add a collection; raises ExistsError if the name is taken."""
+def create(
+    store: Store, name: str, dim: int, metric: Metric, fields: Sequence[str] = ()
+) -> CollectionRow:
+    """Add a collection whose `fields` are indexed; raises ExistsError if the name is taken."""
     table = store.tables.collections
     values = {
         "name": name, "dim": dim, "metric": metric,
@@ -43,6 +47,7 @@ def create(store: Store, name: str, dim: int, metric: Metric) -> CollectionRow:
             first, _ = key_range(number)
             update = sa.update(table).where(table.c.id == number).values(next_key=first)
             connection.execute(update)
+            note_fields(connection, store.tables, number, fields)
     except StoreError as error:
         if isinstance(error.__cause__, sa.exc.IntegrityError):
             raise ExistsError(f"collection {name!r} already exists") from error
@@ -124,5 +129,6 @@ def drop(store: Store, row: CollectionRow) -> None:
         for table in (t.changes, t.runs, t.migrations):
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
         forget_origins(connection, store, row)
+        drop_fields(connection, t, row.id)
         for table in (t.vectors, t.items):
             connection.execute(sa.delete(table).where(table.c.key >= first, table.c.key < end))

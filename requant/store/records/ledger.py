@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from requant.adapters.files import Digest
 from requant.errors import ExistsError, StoreError, UnknownIndexError
 from requant.store.engine import Store, insert_into
-from requant.store.reader import Seen, Watermark
 from requant.store.records import checked
+from requant.store.states import Seen, Watermark
 
 # The newest, and one to fall back on.
 KEPT_GENERATIONS = 2

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from requant.store.engine import Store
-from requant.store.reader import Watermark
 from requant.store.records import checked
 from requant.store.records.ledger import IndexConfig, IndexRow, config_text
+from requant.store.states import Watermark
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,16 @@ class History(RuleBasedStateMachine):
             if what == "drop_index":
                 del self.configs[name]
 
+    @rule(who=WHO, what=st.sampled_from(["index_field", "unindex_field"]))
+    def with_field(self, who: int, what: str) -> None:
+        """Index the field that filters ask for, or forget that it was; answers stay the same."""
+        with self.world.calm():
+            notes = self.world.collection(who)
+            if what == "index_field" or not notes.fields:
+                notes.index_field("n")
+            else:
+                notes.unindex_field("n")
+
     @rule(who=WHO)
     def flush(self, who: int) -> None:
         """Publish."""

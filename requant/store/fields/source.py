@@ -1,0 +1,79 @@
+"""What a filter is answered from: the items, what is listed of them, and what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from requant.adapters.protocol import Keys
+from requant.store.fields.definitions import Field
+from requant.store.fields.listed import Listed
+from requant.store.fields.memory import Bounds, Memory
+from requant.store.statements import HotSql
+
+if TYPE_CHECKING:
+    from requant.store.states import CollectionState
+
+
+@dataclass(frozen=True)
+class Source:
+    """One transaction that is read from; a `lent` one may have written what never comes to stay."""
+
+    connection: sa.Connection
+    cursor: Any
+    sql: HotSql
+    items: sa.Table
+    memory: Memory
+    lent: bool
+
+    def select(
+        self,
+        condition: sa.ColumnElement[bool],
+        first: int | None = None,
+        end: int | None = None,
+        among: Keys | None = None,
+    ) -> Keys:
+        """Return the keys, in order, of the items that meet `condition`, by looking at them."""
+        key = self.items.c.key
+        statement = sa.select(key).where(condition).order_by(key)
+        if first is not None:
+            statement = statement.where(key >= first)
+        if end is not None:
+            statement = statement.where(key < end)
+        if among is not None:
+            statement = statement.where(one_of(key, among, self.sql))
+        return np.fromiter(self.connection.execute(statement).scalars(), np.int64)
+
+    def texts(self, keys: Sequence[int]) -> dict[int, str | None]:
+        """Return the metadata of `keys` by key, as they are stored."""
+        return dict(self.cursor.execute(self.sql.metadata, (self.sql.keys(keys),)).fetchall())
+
+    def fields(self, collection: int, number: int | None) -> tuple[Field, ...]:
+        """Return the indexed fields of a collection whose definitions have this number."""
+        return self.memory.fields(self.connection, collection, number)
+
+    def listed(self) -> Listed:
+        """Return what reads the lists of indexed fields."""
+        return Listed(self.cursor, self.sql)
+
+    def remembered(self, collection: int, state: CollectionState, text: str) -> Bounds | None:
+        """Return what met a filter when the collection was as it is here."""
+        return None if self.lent else self.memory.bounds(collection, state, text)
+
+    def keep(self, collection: int, state: CollectionState, text: str, bounds: Bounds) -> None:
+        """Remember it, unless it may never be committed."""
+        if not self.lent:
+            self.memory.keep(collection, state, text, bounds)
+
+
+def one_of(key: sa.ColumnElement[int], keys: Keys, sql: HotSql) -> sa.ColumnElement[bool]:
+    """Return the condition that `key` is one of `keys`, which travel as one parameter."""
+    parameter = sql.keys(keys.tolist())
+    if sql.name == "sqlite":
+        each = sa.func.json_each(parameter).table_valued("value")
+        return key.in_(sa.select(each.c.value))
+    return key == sa.any_(sa.bindparam(None, parameter, type_=sa.ARRAY(sa.BigInteger)))

@@ -1,0 +1,164 @@
+"""Keeping the indexed fields in step, within the transaction that writes the items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from requant.store.fields.definitions import Field, Finder, parse_metadata
+from requant.store.fields.key_lists import PART, changed
+from requant.store.statements import HotSql
+
+# Rows whose changes are in memory at a time.
+_ROWS = 8192
+# Values that one statement asks for.
+_VALUES = 500
+Places = dict[bytes, list[int]]
+
+
+class _Part(NamedTuple):
+    """What changes in one part of one field: places by value."""
+
+    add: Places
+    take: Places
+
+
+class Upkeep:
+    """Writes down which items have which values; its caller holds the collection's turn."""
+
+    def __init__(
+        self, connection: sa.Connection, sql: HotSql, first: int, fields: Sequence[Field]
+    ) -> None:
+        """Keep `fields` of the collection whose first key is `first`."""
+        self._connection = connection
+        self._sql = sql
+        self._first = first
+        self._finders = [Finder(field) for field in fields]
+        self._parts: dict[tuple[int, int], _Part] = {}
+
+    def add(self, first: int, texts: Iterable[str | None]) -> None:
+        """New items have these metadata; their keys go on from `first`."""
+        if not self._finders:
+            return
+        each = iter(texts)
+        while True:
+            part, place = divmod(first - self._first, PART)
+            rows = list(map(parse_metadata, islice(each, min(_ROWS, PART - place))))
+            if not rows:
+                return
+            for finder in self._finders:
+                self._part(finder.field.id, part).add.update(finder.group(rows, place))
+            self._write()
+            first += len(rows)
+
+    def replace(self, rows: Iterable[tuple[int, str | None, str | None]]) -> None:
+        """Items (key, metadata before, metadata now) have been changed; each key once."""
+        if not self._finders:
+            return
+        for n, (key, old, new) in enumerate(sorted(rows, key=lambda row: row[0]), 1):
+            if old != new:
+                before, now = parse_metadata(old), parse_metadata(new)
+                for finder in self._finders:
+                    left, come = set(finder.values(before)), set(finder.values(now))
+                    self._note(finder, key, come - left, left - come)
+            if not n % _ROWS:
+                self._write()
+        self._write()
+
+    def remove(self, keys: Sequence[int]) -> None:
+        """Items are about to be removed; called while they are still there."""
+        if not self._finders:
+            return
+        for start in range(0, len(keys), _ROWS):
+            for key, text in self.stored(keys[start : start + _ROWS]).items():
+                metadata = parse_metadata(text)
+                for finder in self._finders:
+                    self._note(finder, key, (), finder.values(metadata))
+            self._write()
+
+    def list_those(self, rows: Iterable[tuple[int, str | None]]) -> None:
+        """List stored items (key, metadata), in order, as far as they are not listed yet."""
+        for key, text in rows:
+            metadata = parse_metadata(text)
+            for finder in self._finders:
+                if key >= finder.field.built:
+                    self._note(finder, key, finder.values(metadata), ())
+        self._write()
+
+    def clear(self) -> None:
+        """No item is left."""
+        for finder in self._finders:
+            self._many(self._sql.clear_values, [(finder.field.id,)])
+
+    def stored(self, keys: Sequence[int]) -> dict[int, str | None]:
+        """Return the metadata of `keys` as they are stored now; nothing where no field is kept."""
+        found: dict[int, str | None] = {}
+        if self._finders:
+            raw: Any = self._connection.connection.driver_connection
+            cursor = raw.cursor()
+            for start in range(0, len(keys), _ROWS):
+                parameters = (self._sql.keys(list(keys[start : start + _ROWS])),)
+                found.update(cursor.execute(self._sql.metadata, parameters).fetchall())
+            cursor.close()
+        return found
+
+    def _note(self, finder: Finder, key: int, add: Iterable[bytes], take: Iterable[bytes]) -> None:
+        part, place = divmod(key - self._first, PART)
+        noted = self._part(finder.field.id, part)
+        for value in add:
+            noted.add.setdefault(value, []).append(place)
+        for value in take:
+            noted.take.setdefault(value, []).append(place)
+
+    def _part(self, field: int, part: int) -> _Part:
+        noted = self._parts.get((field, part))
+        if noted is None:
+            noted = self._parts[field, part] = _Part({}, {})
+        return noted
+
+    def _write(self) -> None:
+        parts, self._parts = self._parts, {}
+        put: list[tuple[Any, ...]] = []
+        drop: list[tuple[Any, ...]] = []
+        for (field, part), (add, take) in sorted(parts.items()):
+            values = sorted({*add, *take})
+            known = self._known(field, part, values)
+            for value in values:
+                keys = changed(known.get(value), add.get(value, ()), take.get(value, ()))
+                if keys is not None:
+                    put.append((field, part, value, keys))
+                elif value in known:
+                    drop.append((field, part, value))
+        if drop:
+            self._many(self._sql.drop_values, drop)
+        if put:
+            self._many(self._sql.put_values, put)
+
+    def _known(self, field: int, part: int, values: list[bytes]) -> dict[bytes, bytes]:
+        """Return the lists of these values, as far as there are any."""
+        raw: Any = self._connection.connection.driver_connection
+        cursor = raw.cursor()
+        try:
+            if self._sql.name != "sqlite":
+                rows = cursor.execute(self._sql.lists_of, (field, part, values)).fetchall()
+                return {bytes(value): bytes(keys) for value, keys in rows}
+            found: dict[bytes, bytes] = {}
+            for start in range(0, len(values), _VALUES):
+                some = values[start : start + _VALUES]
+                marks = ", ".join("?" * len(some))
+                rows = cursor.execute(f"{self._sql.lists_of} ({marks})", (field, part, *some))
+                found.update(rows)
+            return found
+        finally:
+            cursor.close()
+
+    def _many(self, statement: str, parameters: list[tuple[Any, ...]]) -> None:
+        raw: Any = self._connection.connection.driver_connection
+        cursor = raw.cursor()
+        try:
+            cursor.executemany(statement, parameters)
+        finally:
+            cursor.close()

@@ -1,0 +1,55 @@
+"""How far a collection has been written, and how far an index has followed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class CollectionState(NamedTuple):
+    """How far a collection has been written: what an index must have followed to be current."""
+
+    next_key: int
+    seq: int
+    log_floor: int
+    active: int | None
+    run: str | None  # the name of the latest run of writes, see `requant.store.history.turns`
+    fields: int | None = None  # the number of the indexed fields as they are
+
+    @property
+    def seen(self) -> Seen:
+        """What whoever has looked at this state remembers of it."""
+        return Seen(self.seq, self.run)
+
+
+class Seen(NamedTuple):
+    """The write up to which a store was looked at: its number, and the run that it belongs to."""
+
+    seq: int
+    run: str | None
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far an index has followed the store: all keys below `key`, all changes up to `seq`."""
+
+    key: int
+    seq: int
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """By what one watermark is further than another."""
+        return self.seq, self.key
+
+    def covers(self, state: CollectionState) -> bool:
+        """Whether nothing is left to follow; a part of a build has the changes but not all keys."""
+        return self.seq >= state.seq and self.key >= state.next_key
+
+
+class Head(NamedTuple):
+    """Where the newest generation of a live index stands, and how far it has followed."""
+
+    name: str
+    reaching: int
+    mark: Watermark
+    items: int
