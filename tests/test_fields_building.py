@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import requant
-from requant.store.fields import building
+from tests import inside
 from tests.databases import fresh_schema
 
 N = 3000
@@ -48,7 +48,7 @@ def stopping(after):
 
 @pytest.fixture(autouse=True)
 def small_shares(monkeypatch):
-    monkeypatch.setattr(building, "_BATCH", 256)
+    monkeypatch.setattr(inside.FIELD_BATCH, 256)
 
 
 def test_what_is_written_meanwhile_is_kept_in_step(any_db):
