@@ -6,3 +6,4 @@ import usearch.index  # noqa: F401
 import requant.adapters.faiss
 import requant.adapters.usearch
 import requant.database  # noqa: F401
+from tests import slow_imports  # noqa: F401

@@ -93,7 +93,9 @@ def main() -> None:
         import requant.adapters.faiss
         import requant.adapters.usearch  # noqa: F401
     else:
-        import pyarrow.dataset  # noqa: F401 - the engines themselves start threads when imported
+        import pyarrow.dataset  # noqa: F401
+
+        from tests import slow_imports  # noqa: F401
     for line in sys.stdin:
         task = Task(**json.loads(line))
         read, write = os.pipe()
