@@ -85,7 +85,7 @@ def test_people_can_read_it_and_a_missing_engine_is_no_crash():
     code = (
         "import sys; sys.modules['usearch'] = sys.modules['usearch.index'] = None\n"
         "from requant.integration.cli import main\n"
-        "sys.argv = ['requant', 'demo']\n"
+        "sys.argv = ['requant', 'demo', '--engine', 'faiss', '--engine', 'usearch']\n"
         "main()"
     )
     done = subprocess.run(

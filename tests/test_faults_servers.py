@@ -134,10 +134,11 @@ def test_down_when_the_database_is_opened_and_closed(server, path):
         assert len(server.client.get_collections().collections) == 1
 
 
-def test_restarted_in_the_middle_of_an_upload(server, path):
+def test_restarted_in_the_middle_of_an_upload(server, path, monkeypatch):
+    monkeypatch.setattr(inside.QDRANT_VALUES, 500 * 8)  # else a request holds some 65,000 points
     with requant.open(path) as db:
-        notes = db.create_collection("notes", 128)
-        notes.upsert(range(15_000), vectors(15_000, 128))
+        notes = db.create_collection("notes", 8)
+        notes.upsert(range(3_000), vectors(3_000))
         writes = []
 
         def go_down():
@@ -147,18 +148,18 @@ def test_restarted_in_the_middle_of_an_upload(server, path):
                 server.restart_after(0.3)
 
         server.on_write = go_down
-        # Requests of one upload hold some thousand points each.
         add(notes, server.url, params={"retries": 6})
         assert len(writes) > 2
         is_right(notes)
 
 
-def test_gone_for_good_in_the_middle_of_a_catch_up(server, path):
+def test_gone_for_good_in_the_middle_of_a_catch_up(server, path, monkeypatch):
+    monkeypatch.setattr(inside.QDRANT_VALUES, 500 * 8)
     with requant.open(path) as db:
         notes = db.create_collection("notes", 8)
-        notes.upsert(range(10_000), vectors(10_000))
+        notes.upsert(range(2_000), vectors(2_000))
         add(notes, server.url)
-        notes.upsert(range(5_000, 20_000), vectors(15_000, seed=7))
+        notes.upsert(range(1_000, 4_000), vectors(3_000, seed=7))
         writes = []
 
         def go_down():

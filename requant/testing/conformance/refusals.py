@@ -42,14 +42,18 @@ _BAD_NUMBERS = (np.nan, np.inf, -np.inf)
 class Refusals(Bench):
     """Bad input."""
 
-    @pytest.mark.parametrize("bad", _BAD_UPSERTS.values(), ids=_BAD_UPSERTS)
-    def test_bad_upsert(self, case: Case, bad: _Bad) -> None:
-        """A bad batch is refused as a whole."""
+    def test_bad_upsert(self, case: Case) -> None:
+        """A bad batch is refused as a whole, whatever is bad about it."""
         backend, judge = self.filled(case, 12)
         keys, codes = make_keys(6) + 2**40, make_codes(judge.spec.code, 6)
-        with pytest.raises(InputError):
-            backend.upsert(*bad(keys, codes))
-        judge.holds(backend)
+        taken = []
+        for what, bad in _BAD_UPSERTS.items():
+            try:
+                backend.upsert(*bad(keys, codes))
+                taken.append(what)
+            except InputError:
+                judge.holds(backend)
+        assert not taken
 
     def test_bad_numbers(self, case: Case) -> None:
         """NaN and infinity are refused in codes and in queries, wherever these are floats."""
