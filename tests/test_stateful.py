@@ -9,6 +9,7 @@ from requant.testing.stateful import StatefulConformance
 
 class TestFaiss(StatefulConformance):
     engine = "faiss"
+    examples = 20
     indexes = (
         {"precision": "int8"},
         {"precision": "float32"},
@@ -20,6 +21,7 @@ class TestFaiss(StatefulConformance):
 
 class TestUsearch(StatefulConformance):
     engine = "usearch"
+    examples = 20
     indexes = (
         {"precision": "int8"},
         {"precision": "binary"},

@@ -44,6 +44,7 @@ class TestQdrantEdge(BackendConformance):
         "hnsw": {"m": 12, "ef_construct": 60, "wal": False},
     }
     coarse_params = COARSE
+    dims = (7, 64, 1025)
 
 
 class TestQdrantEdgeWithLog(BackendConformance):
