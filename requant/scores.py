@@ -2,7 +2,8 @@
 
 `cosine`: cosine similarity, 0 where a vector is all zeros. `ip`: inner product. `l2`: the negated
 squared Euclidean distance. Sums run in float64 and are rounded once, so that a score does not
-depend on how many others were computed with it, and equal vectors tie exactly.
+depend on how many others were computed with it, and equal vectors tie exactly; except that of a sum
+whose parts cancel out to less than 1e-12 of them, what is left is noise.
 """
 
 from __future__ import annotations
