@@ -19,13 +19,18 @@ import sqlalchemy as sa
 
 # Twice what SQLite copies by itself: what is left to be copied takes 10 to 30 ms.
 LOG_BYTES = 8 << 20
-# Past this, readers that stay longer are waited for longer, each time that it was in vain.
-_MUCH_BYTES = 32 << 20
 # A search takes a few milliseconds; what holds a reader for longer holds it for much longer.
 _PATIENCE_MS = 20
-_MOST_PATIENCE_MS = 500
 # How long to let be after a reader was waited for in vain, as a multiple of that wait.
 _REST = 10
+# Past this, each other write waits a little, which slows down what makes the log grow: many short
+# waits meet a moment between slow readers sooner than one long wait, and none is felt.
+_MUCH_BYTES = 32 << 20
+_PATIENCE_AT_MUCH_MS = 35
+_REST_AT_MUCH = 1
+# Past this, a reader has stayed for seconds: it is waited for longer each time that it was in vain.
+TOO_MUCH_BYTES = 48 << 20
+_MOST_PATIENCE_MS = 500
 # So many changed rows of a connection are worth a look at the file, which costs some microseconds.
 _LOOK_CHANGES = 64
 _SEEN = "requant_seen_changes"
@@ -54,9 +59,18 @@ class _Keeper:
             finally:
                 self._lock.release()
 
+    def _patience(self, size: int) -> tuple[int, int]:
+        """Return for how many milliseconds to wait, and how many times as long to rest then."""
+        if size > TOO_MUCH_BYTES:
+            self._in_vain = min(self._in_vain + 1, 10)
+            return min(_PATIENCE_MS << self._in_vain, _MOST_PATIENCE_MS), _REST
+        self._in_vain = 0
+        if size > _MUCH_BYTES:
+            return _PATIENCE_AT_MUCH_MS, _REST_AT_MUCH
+        return _PATIENCE_MS, _REST
+
     def _shorten(self, raw: Any, size: int) -> None:
-        longer = self._in_vain if size > _MUCH_BYTES else 0
-        patience = min(_PATIENCE_MS << longer, _MOST_PATIENCE_MS)
+        patience, rest = self._patience(size)
         (before,) = raw.execute("PRAGMA busy_timeout").fetchone()
         raw.execute(f"PRAGMA busy_timeout = {patience}")
         try:
@@ -65,9 +79,8 @@ class _Keeper:
             busy = 1
         finally:
             raw.execute(f"PRAGMA busy_timeout = {before:d}")
-        self._in_vain = min(self._in_vain + 1, 10) if busy else 0
         if busy:
-            self._rests_until = time.monotonic() + _REST * patience / 1000
+            self._rests_until = time.monotonic() + rest * patience / 1000
 
 
 def keep_log_short(engine: sa.Engine) -> None:
