@@ -283,9 +283,9 @@ def test_more_items_than_one_window_of_keys_with_holes(tmp_path, where):
     """A window has 65,536 keys: one is emptied wholly, others have holes."""
     with requant.open(tmp_path / "many.requant") as db:
         notes = db.create_collection("notes", 2)
-        n = 210_000
+        n = 199_000  # of more, a filter on a field that is not indexed warns
         notes.upsert(range(n), metadata=[{"m": i % 3, "f": i % 5} for i in range(n)])
-        gone = [*range(65_000, 132_000), *range(140_000, 200_000, 2)]
+        gone = [*range(65_000, 132_000), *range(140_000, 195_000, 2)]
         notes.delete(gone)
         left = set(range(n)) - set(gone)
         expected = [i for i in sorted(left) if where is None or i % 3 == 1]
