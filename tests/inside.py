@@ -24,6 +24,7 @@ from requant.indexes import index_config, sample
 from requant.indexes.following.newest import Newest
 from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location.bond import Bond
+from requant.indexes.screening import ScreenedRows as ScreenedRows
 from requant.scores import normalise as normalise
 from requant.search import Search
 from requant.store import (
@@ -46,6 +47,7 @@ FIELD_BATCH = "requant.store.fields.building._BATCH"
 SHARE_SECONDS = "requant.indexes.following.share.SECONDS"
 SHARE_OF_READING = "requant.indexes.following.share._OF_READING"
 SHARE_LEAST_LIVE = "requant.indexes.following.share._LEAST_LIVE"
+NEARBY_FLOATS = "requant.indexes.nearby.MOST_FLOATS"
 REFIT_SECONDS = "requant.indexes.following.refit._SECONDS"
 REFIT_ENOUGH = "requant.indexes.following.refit.ENOUGH_ROWS"
 PUBLISH_ROWS = "requant.indexes.following.index.PUBLISH_ROWS"
@@ -123,6 +125,12 @@ def loaded_of(collection: Collection, name: str) -> Loaded:
     loaded = index_of(collection, name)._loaded
     assert loaded is not None, f"index {name!r} is not in use"
     return loaded
+
+
+def rows_kept(nearby: Any) -> int:
+    """Return how many vectors that an index lacks are in memory."""
+    known = nearby._at_hand
+    return 0 if known is None else sum(len(part.keys) for part in known.parts)
 
 
 def is_in_use(collection: Collection, name: str) -> bool:
