@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from requant.adapters.files import Digest
-from requant.errors import ExistsError, StoreError, UnknownIndexError
+from requant.errors import CorruptDataError, ExistsError, StoreError, UnknownIndexError
 from requant.store.engine import Store, insert_into
 from requant.store.records import checked
 from requant.store.states import Seen, Watermark
@@ -89,6 +89,14 @@ def config_text(config: IndexConfig) -> str:
     return json.dumps(asdict(config))
 
 
+@dataclass(frozen=True)
+class DamagedIndex:
+    """An index of which the store says what cannot be; `row` is enough to drop it."""
+
+    row: IndexRow
+    error: CorruptDataError
+
+
 def every(store: Store, collection: int) -> list[IndexRow]:
     """Return the indexes of a collection in the order in which they were added."""
     return _rows(store, collection, sa.true())
@@ -120,18 +128,46 @@ def find(store: Store, collection: int, name: str) -> IndexRow:
     raise UnknownIndexError(f"no index {name!r} in this collection; there is: {have}")
 
 
+def sound_and_damaged(store: Store, collection: int) -> tuple[list[IndexRow], list[DamagedIndex]]:
+    """Return the indexes of a collection in order, those apart that cannot be used."""
+    listed = _listed(store, collection, sa.true())
+    damaged = [one for one in listed if isinstance(one, DamagedIndex)]
+    return [one for one in listed if isinstance(one, IndexRow)], damaged
+
+
+def to_drop(store: Store, collection: int, name: str) -> IndexRow:
+    """Return an index by name as `find` does, also one that is damaged."""
+    listed = _listed(store, collection, store.tables.indexes.c.name == name)
+    if not listed:
+        return find(store, collection, name)
+    return listed[0].row if isinstance(listed[0], DamagedIndex) else listed[0]
+
+
 def _rows(store: Store, collection: int, which: sa.ColumnElement[bool]) -> list[IndexRow]:
+    rows: list[IndexRow] = []
+    for one in _listed(store, collection, which):
+        if isinstance(one, DamagedIndex):
+            raise one.error
+        rows.append(one)
+    return rows
+
+
+def _listed(
+    store: Store, collection: int, which: sa.ColumnElement[bool]
+) -> list[IndexRow | DamagedIndex]:
     t = store.tables.indexes
     columns = (t.c.id, t.c.collection_id, t.c.name, t.c.config)
     statement = sa.select(*columns).where(t.c.collection_id == collection, which).order_by(t.c.id)
     with store.connected() as connection:
-        return [
-            IndexRow(
-                checked.whole(number, "an index"), owner, name,
-                IndexConfig(**checked.config(config, number)),
-            )
-            for number, owner, name, config in connection.execute(statement)
-        ]  # fmt: skip
+        return [_checked(*row) for row in connection.execute(statement)]
+
+
+def _checked(number: object, owner: int, name: str, config: object) -> IndexRow | DamagedIndex:
+    row = IndexRow(checked.whole(number, "an index"), owner, name, IndexConfig("", ""))
+    try:
+        return replace(row, config=IndexConfig(**checked.config(config, number)))
+    except CorruptDataError as error:
+        return DamagedIndex(row, error)
 
 
 def activate(store: Store, row: IndexRow) -> None:
