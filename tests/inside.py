@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 import requant.indexes.following.catch_up
 import requant.indexes.following.index
+import requant.indexes.following.publishing
 from requant.adapters.guards import EngineGuard
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Backend
@@ -48,6 +49,7 @@ SHARE_SECONDS = "requant.indexes.following.share.SECONDS"
 SHARE_OF_READING = "requant.indexes.following.share._OF_READING"
 SHARE_LEAST_LIVE = "requant.indexes.following.share._LEAST_LIVE"
 NEARBY_FLOATS = "requant.indexes.nearby.MOST_FLOATS"
+RETIRED_AGE = "requant.indexes.following.retired.AGE"
 REFIT_SECONDS = "requant.indexes.following.refit._SECONDS"
 REFIT_ENOUGH = "requant.indexes.following.refit.ENOUGH_ROWS"
 PUBLISH_ROWS = "requant.indexes.following.index.PUBLISH_ROWS"
@@ -131,6 +133,17 @@ def rows_kept(nearby: Any) -> int:
     """Return how many vectors that an index lacks are in memory."""
     known = nearby._at_hand
     return 0 if known is None else sum(len(part.keys) for part in known.parts)
+
+
+def retired(collection: Collection, name: str) -> set[str]:
+    """Return the places of builds that others have replaced, as far as they are open."""
+    places: set[str] = index_of(collection, name)._old.names()
+    return places
+
+
+def idle_readers(db: Database) -> int:
+    """Return how many readers are kept, each with its connection."""
+    return len(db._store._snapshots._idle)
 
 
 def is_in_use(collection: Collection, name: str) -> bool:
@@ -236,7 +249,7 @@ def published_files(db: Database, collection: Collection) -> list[Path]:
 
 def build_in_small_steps() -> None:
     """Let this process read and publish so little at a time that it can be killed in between."""
-    requant.indexes.following.index.PART_ROWS, requant.indexes.following.catch_up._BATCH = (
+    requant.indexes.following.publishing.PART_ROWS, requant.indexes.following.catch_up._BATCH = (
         3000,
         2000,
     )

@@ -200,7 +200,7 @@ class Store:
     def close(self) -> None:
         """Let nobody in any more, and close the connections of an engine that requant opened."""
         self.gate.close()
-        self._snapshots.close()
+        self._snapshots.shut()
         (self.engine if self._owned else self._beside).dispose()
 
     def _as_patient(self, connection: sa.Connection) -> AbstractContextManager[None]:
