@@ -37,6 +37,7 @@ from requant.store import (
     locations,
     migrations,
 )
+from requant.store.records import pruning
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
@@ -258,13 +259,13 @@ def build_in_small_steps() -> None:
 
 def before_the_log_is_pruned(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever a publication is about to prune the change log."""
-    prune = ledger._prune_log
+    prune = pruning.prune_log
 
     def acting(*arguments: Any) -> None:
         act()
         prune(*arguments)
 
-    monkeypatch.setattr(ledger, "_prune_log", acting)
+    monkeypatch.setattr(pruning, "prune_log", acting)
 
 
 def before_a_generation_is_opened(monkeypatch: Any, act: Any) -> None:
