@@ -27,6 +27,14 @@ def loaded(items: Collection, name: str) -> Loaded:
     return found
 
 
+def held(items: Collection, name: str) -> int:
+    """Return how many items index `name` holds by now, without catching up."""
+    following = items._indexes._following.values()
+    index = next(one for one in following if one.row.name == name)._loaded
+    assert index is not None
+    return index.size
+
+
 def place(items: Collection, name: str) -> str:
     """Return where the engine of index `name` would keep another one."""
     following = items._indexes._following.values()

@@ -8,7 +8,7 @@ whose parts cancel out to less than 1e-12 of them, what is left is noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,8 @@ from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 
 Metric = Literal["cosine", "ip", "l2"]
+# Positions of rows, and their scores.
+Leading = tuple[NDArray[np.intp] | slice, Float32s]
 
 
 def normalise(vectors: Float32s) -> Float32s:
@@ -32,7 +34,7 @@ def normalise(vectors: Float32s) -> Float32s:
     return exact.astype(np.float32)
 
 
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
 # Below this many rows a sort costs less than finding out which rows need sorting.
 _FEW = 512
 
@@ -63,6 +65,22 @@ class ExactRows:
         self._rows = rows.astype(np.float64)
         self._metric = metric
         self._lengths = lengths_of(self._rows) if metric == "cosine" else None
+
+    def leading(
+        self,
+        queries: Float32s,
+        k: int,
+        wanted: NDArray[np.bool_] | None,
+        least: Sequence[float],
+    ) -> Iterator[Leading]:
+        """Yield for each of `queries (q, d)` the positions of rows and their scores.
+
+        All rows that are among the `k` best of those `wanted` (None: of all) and score no less than
+        the query's of `least` are there; others may be, if they are wanted.
+        """
+        at = slice(None) if wanted is None else np.flatnonzero(wanted)
+        for scores in self.scores(queries):
+            yield at, scores[at]
 
     def scores(self, queries: Float32s) -> Iterator[Float32s]:
         """Yield the scores `(m,) float32` of all rows for each of `queries (q, d)`."""
@@ -102,12 +120,18 @@ def best(keys: Keys, scores: Float32s, k: int) -> tuple[Keys, Float32s]:
 
 def lengths_of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the Euclidean lengths of `rows (m, d) float64`, 1 for a zero row: it scores 0."""
-    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    lengths = norms_of(rows)
     lengths[lengths == 0] = 1
     return lengths
+
+
+def norms_of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Euclidean lengths of `rows (m, d) float64` as they are."""
+    norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return norms
 
 
 def rounded(values: NDArray[np.float64]) -> Float32s:
     """Return `values` as float32."""
     # Beyond float32 scores tie at its largest value, which at least stays above all others.
-    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
+    return np.clip(values, -LARGEST, LARGEST).astype(np.float32)

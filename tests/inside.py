@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 import requant.indexes.following.catch_up
 import requant.indexes.following.index
+import requant.indexes.following.publishing
 from requant.adapters.guards import EngineGuard
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Backend
@@ -24,6 +25,7 @@ from requant.indexes import index_config, sample
 from requant.indexes.following.newest import Newest
 from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location.bond import Bond
+from requant.indexes.screening import ScreenedRows as ScreenedRows
 from requant.scores import normalise as normalise
 from requant.search import Search
 from requant.store import (
@@ -35,6 +37,7 @@ from requant.store import (
     locations,
     migrations,
 )
+from requant.store.records import pruning
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
@@ -46,6 +49,8 @@ FIELD_BATCH = "requant.store.fields.building._BATCH"
 SHARE_SECONDS = "requant.indexes.following.share.SECONDS"
 SHARE_OF_READING = "requant.indexes.following.share._OF_READING"
 SHARE_LEAST_LIVE = "requant.indexes.following.share._LEAST_LIVE"
+NEARBY_FLOATS = "requant.indexes.nearby.MOST_FLOATS"
+RETIRED_AGE = "requant.indexes.following.retired.AGE"
 REFIT_SECONDS = "requant.indexes.following.refit._SECONDS"
 REFIT_ENOUGH = "requant.indexes.following.refit.ENOUGH_ROWS"
 PUBLISH_ROWS = "requant.indexes.following.index.PUBLISH_ROWS"
@@ -123,6 +128,23 @@ def loaded_of(collection: Collection, name: str) -> Loaded:
     loaded = index_of(collection, name)._loaded
     assert loaded is not None, f"index {name!r} is not in use"
     return loaded
+
+
+def rows_kept(nearby: Any) -> int:
+    """Return how many vectors that an index lacks are in memory."""
+    known = nearby._at_hand
+    return 0 if known is None else sum(len(part.keys) for part in known.parts)
+
+
+def retired(collection: Collection, name: str) -> set[str]:
+    """Return the places of builds that others have replaced, as far as they are open."""
+    places: set[str] = index_of(collection, name)._old.names()
+    return places
+
+
+def idle_readers(db: Database) -> int:
+    """Return how many readers are kept, each with its connection."""
+    return len(db._store._snapshots._idle)
 
 
 def is_in_use(collection: Collection, name: str) -> bool:
@@ -228,7 +250,7 @@ def published_files(db: Database, collection: Collection) -> list[Path]:
 
 def build_in_small_steps() -> None:
     """Let this process read and publish so little at a time that it can be killed in between."""
-    requant.indexes.following.index.PART_ROWS, requant.indexes.following.catch_up._BATCH = (
+    requant.indexes.following.publishing.PART_ROWS, requant.indexes.following.catch_up._BATCH = (
         3000,
         2000,
     )
@@ -237,13 +259,13 @@ def build_in_small_steps() -> None:
 
 def before_the_log_is_pruned(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever a publication is about to prune the change log."""
-    prune = ledger._prune_log
+    prune = pruning.prune_log
 
     def acting(*arguments: Any) -> None:
         act()
         prune(*arguments)
 
-    monkeypatch.setattr(ledger, "_prune_log", acting)
+    monkeypatch.setattr(pruning, "prune_log", acting)
 
 
 def before_a_generation_is_opened(monkeypatch: Any, act: Any) -> None:

@@ -70,6 +70,31 @@ def test_each_search_moves_the_index_on_and_is_whole(notes, engine, monkeypatch)
     assert notes.verify(deep=True).ok
 
 
+@pytest.mark.parametrize("most", [500, 1200, 10_000])
+def test_what_is_ahead_is_kept_as_far_as_there_is_room(notes, most, monkeypatch):
+    monkeypatch.setattr(inside.SHARE_SECONDS, 1e-6)
+    monkeypatch.setattr(inside.SHARE_OF_READING, 0.0)
+    monkeypatch.setattr(inside.NEARBY_FLOATS, most * DIM)
+    monkeypatch.setattr(inside.BATCH_BYTES, 300 * DIM * 4)
+    notes.upsert(range(START), vectors(START, DIM))
+    notes.add_index("main", engine="faiss", precision="int8")
+    notes.search(np.ones(DIM), oversample=4)
+    end = START
+    for turn in range(30):
+        notes.upsert(range(end, end + 80), vectors(80, DIM, seed=turn))
+        end += 80
+        if turn % 9 == 8:  # of what is kept, and of what comes after
+            notes.delete(range(end - 100, end - 60, 2))
+            notes.upsert(range(end - 40, end - 30), vectors(10, DIM, seed=1000 + turn))
+        assert right(notes, seed=turn)
+        assert right(notes, seed=turn)
+    assert lag(notes)[0] > 1000
+    nearby = inside.loaded_of(notes, "main").nearby
+    assert inside.rows_kept(nearby) <= most
+    notes.flush()
+    assert held(notes) == expected(notes)
+
+
 def test_a_share_is_bounded_and_the_rest_is_done_by_flush(notes):
     notes.upsert(range(START), vectors(START, DIM))
     notes.add_index("main", engine="faiss", precision="int8", index_type="hnsw")
@@ -94,7 +119,7 @@ def test_a_share_that_ends_within_a_write_goes_on_there(notes, tmp_path, monkeyp
     for _ in range(5):
         assert right(notes)
     loaded = inside.loaded_of(notes, "main")
-    assert loaded.unpublished == 5 * 32
+    assert loaded.unpublished == 5 * 8
     assert lag(notes) == (0, 1)
     assert held(notes) == expected(notes)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -380,3 +381,29 @@ def test_many_threads_and_a_process_beside(filled):
             for _ in range(2)
         ]
         assert [each.communicate()[0] for each in done] == ["ok\n", "ok\n"]
+
+
+def test_what_others_have_built_anew_is_closed(tmp_path, monkeypatch):
+    """A process that only reads publishes nothing, and so removes nothing."""
+    monkeypatch.setattr(inside.RETIRED_AGE, 0.0)
+    path = tmp_path / "notes.db"
+    with requant.open(path) as db:
+        notes = db.create_collection("notes", 8)
+        notes.upsert(range(1500), vectors(1500, 8))
+        notes.add_index("main", engine="lancedb")
+        with requant.open(path, read_only=True) as other:
+            reading = other.collection("notes")
+            for turn in range(4):
+                reading.search(np.ones(8), oversample=2)
+                notes.rebuild()
+                reading.search(np.ones(8), oversample=2)
+                assert len(inside.retired(reading, "main")) <= 1, turn
+
+
+def test_a_reader_in_use_is_not_kept_once_the_database_is_closed(tmp_path):
+    with requant.open(tmp_path / "notes.db") as db:
+        notes = db.create_collection("notes", 8)
+        notes.upsert(range(10), vectors(10, 8))
+        with inside.snapshot(notes):
+            db.close()
+        assert inside.idle_readers(db) == 0

@@ -246,6 +246,39 @@ def test_what_is_wrong_with_one_index_is_no_matter_to_another(path):
         notes.drop_index("main")
 
 
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("UPDATE requant_indexes SET config = ? WHERE name = 'other'", "no json"),
+        ("UPDATE requant_indexes SET config = ? WHERE name = 'other'", b"\x00"),
+        ("UPDATE requant_generations SET item_count = ? WHERE index_id = 2", "many"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["faiss", "lancedb"])
+def test_a_damaged_index_is_told_and_can_be_dropped(path, engine, statement, value):
+    fill(path)
+    with requant.open(path) as db:
+        db.collection("notes").add_index("other", engine=engine)
+    tamper(path, (statement, value))
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        main, other = notes.indexes
+        assert (main.name, main.problem, main.items) == ("main", None, notes.count())
+        assert other.name == "other"
+        assert "index 2" in other.problem
+        assert not other.current
+        notes.upsert(["one more"], vectors(1))
+        if "config" in statement:
+            with pytest.warns(IndexWarning, match="'other' .* is left out"):
+                notes.flush()
+        notes.drop_index("other")
+        notes.flush()
+        assert [(one.name, one.current) for one in notes.indexes] == [("main", True)]
+        assert not (inside.index_folder(notes) / "2").exists()
+        notes.add_index("other", engine=engine)
+        assert notes.verify().ok
+
+
 def test_a_collection_of_a_name_that_no_user_could_give(path):
     fill(path)
     tamper(path, ("UPDATE requant_collections SET name = ?", "../x"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from requant.adapters.faiss.threads import one_thread
 from requant.adapters.keys import Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.quantizers.arrays import Codes
@@ -16,19 +18,11 @@ from requant.quantizers.arrays import Codes
 def ask(index: Any, vectors: NDArray[Any], k: int, params: Any) -> tuple[NDArray[Any], Keys]:
     """Search a FAISS index, for a single query on the caller's thread alone.
 
-    FAISS spreads queries over its threads, never one query; but it wakes them all for it, and
-    where processors are busy that takes ten times as long as the search.
+    FAISS spreads queries over its threads, never one query.
     """
-    threads = faiss.omp_get_max_threads()
-    if len(vectors) > 1 or threads == 1:
+    with one_thread() if len(vectors) == 1 else nullcontext():
         distances, rows = index.search(vectors, k, params=params)
         return distances, rows
-    faiss.omp_set_num_threads(1)  # of this thread: OpenMP keeps the number a thread
-    try:
-        distances, rows = index.search(vectors, k, params=params)
-        return distances, rows
-    finally:
-        faiss.omp_set_num_threads(threads)
 
 
 def candidates(

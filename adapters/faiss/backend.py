@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +18,7 @@ from requant.adapters.faiss.capabilities import CAPABILITIES
 from requant.adapters.faiss.compressed import CompressedIndex
 from requant.adapters.faiss.graph import GraphIndex
 from requant.adapters.faiss.succession import replace, successor_of
+from requant.adapters.faiss.threads import FEW_ROWS, one_thread
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
 from requant.adapters.protocol import Attached, Capabilities, IndexSpec, Keys
@@ -113,7 +115,8 @@ class FaissBackend(LocalBackend[storage.FaissStructure | AdoptedIndex]):
 
     def upsert(self, keys: Keys, codes: Codes) -> None:
         """Store `codes (n, w)` under `keys (n,)`, replacing what is there."""
-        super().upsert(keys, codes)
+        with one_thread() if len(codes) < FEW_ROWS else nullcontext():
+            super().upsert(keys, codes)
         self._rebuild_if_due()
 
     def delete(self, keys: Keys) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -11,6 +12,7 @@ from requant.errors import (
     EngineError,
     EngineMissingError,
     ExistsError,
+    IndexWarning,
     RequantError,
     StoreError,
     UnknownIndexError,
@@ -105,8 +107,8 @@ class IndexSet:
         ledger.use(self._store, self._named(name))
 
     def drop(self, name: str) -> None:
-        """Remove an index and its files."""
-        row = self._named(name)
+        """Remove an index and its files, also one of which the store says what cannot be."""
+        row = ledger.to_drop(self._store, self._owner.id, name)
         ledger.drop(self._store, row)
         self._forget(row.id)
         sweep(self._workspace, [row])
@@ -142,7 +144,11 @@ class IndexSet:
     def flush(self) -> None:
         """Bring every index up to date and publish it."""
         self._store.check_writable()
-        for row in ledger.every(self._store, self._owner.id):
+        rows, damaged = ledger.sound_and_damaged(self._store, self._owner.id)
+        for one in damaged:
+            text = f"index {one.row.name!r} of {self._owner.name!r} is left out: {one.error}"
+            warnings.warn(f"{text}; drop it, and add it again", IndexWarning, stacklevel=3)
+        for row in rows:
             self._sync(row)
             self._follow(row).publish()
 

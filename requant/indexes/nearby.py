@@ -9,22 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
+from requant.indexes.screening import ScreenedRows, kept
 from requant.quantizers.arrays import Float32s
 from requant.scores import ExactRows
 from requant.store import CollectionRow, CollectionState, Reader, Seen
 
-# Numbers that are kept, in double precision: 16 MB an index.
-MOST_FLOATS = 1 << 21
-# So many may have to be read beside those at hand before all are read again.
+# Numbers that are kept: 48 MB an index, while it is so far behind.
+MOST_FLOATS = 12 << 20
+# So many may have to be read beside those at hand before these are brought up to date.
 _BESIDE = 64
+# Parts with fewer rows are joined with what comes after them.
+_SMALL = 1024
 
 
 class Batch(NamedTuple):
     """Vectors to be scored; `wanted` marks those that count, None stands for all."""
 
     keys: Keys
-    rows: ExactRows
+    rows: ExactRows | ScreenedRows
     wanted: NDArray[np.bool_] | None = None
+
+
+class _Part(NamedTuple):
+    """Some of the vectors at hand, in the order of their keys."""
+
+    keys: Keys
+    vectors: Float32s
+    rows: ExactRows | ScreenedRows
 
 
 class _AtHand(NamedTuple):
@@ -33,9 +44,8 @@ class _AtHand(NamedTuple):
     first: int
     end: int
     seen: Seen
-    keys: Keys
-    rows: ExactRows
-    full: bool
+    parts: tuple[_Part, ...]
+    full: bool = False
 
 
 class Nearby:
@@ -44,6 +54,7 @@ class Nearby:
     def __init__(self) -> None:
         """Have nothing at hand yet."""
         self._at_hand: _AtHand | None = None
+        self.moved: bool = False  # whether the last search read vectors that are kept now
 
     def forget(self) -> None:
         """Let go of the memory."""
@@ -53,45 +64,69 @@ class Nearby:
         self, reader: Reader, owner: CollectionRow, state: CollectionState, first: int
     ) -> Iterator[Batch]:
         """Yield every vector from the key `first` on as `reader` sees it, at `state`."""
-        known, beside = self._at_hand, np.empty(0, np.int64)
+        known, changed = self._at_hand, np.empty(0, np.int64)
+        self.moved = False
         if known is None or not _serves(known, reader, owner, state, first):
-            known = self._read(reader, owner, state, first)
+            known = self._read_on(_AtHand(first, first, state.seen, ()), reader, owner, state)
         elif known.seen.seq < state.seq:
-            beside = reader.changed(owner.id, known.seen.seq, known.end)
-            beside = beside[beside >= first]
-        wanted = None
-        if known.first < first or len(beside):
-            wanted = (known.keys >= first) & ~np.isin(known.keys, beside)
-        yield Batch(known.keys, known.rows, wanted)
-        yield from ready(reader.vectors_of(beside, owner.dim), owner)
-        after = 0
+            changed = reader.changed(owner.id, known.seen.seq, known.end)
+        if not len(changed):
+            known = self._brought_up(known, reader, owner, state, first)
+        changed = changed[changed >= first]
+        held = useless = after = 0
+        for keys, _, rows in known.parts:
+            wanted = _wanted(keys, first, changed)
+            held += len(keys)
+            useless += int(np.isin(changed, keys).sum()) if len(changed) else 0
+            yield Batch(keys, rows, wanted)
+        yield from ready(reader.vectors_of(changed, owner.dim), owner)
         for batch in ready(reader.scan(known.end, state.next_key, owner.dim), owner):
             after += len(batch.keys)
             yield batch
-        useless = 0 if wanted is None else len(wanted) - int(wanted.sum())
-        if useless > max(_BESIDE, len(known.keys) // 2) or (after > _BESIDE and not known.full):
+        if len(changed) and (useless > max(_BESIDE, held // 2) or _lacks(known, after)):
             self.forget()
 
-    def _read(
-        self, reader: Reader, owner: CollectionRow, state: CollectionState, first: int
+    def _brought_up(
+        self,
+        known: _AtHand,
+        reader: Reader,
+        owner: CollectionRow,
+        state: CollectionState,
+        first: int,
     ) -> _AtHand:
-        older = self._at_hand is None or self._at_hand.seen.seq <= state.seq
-        if older:
-            self.forget()
-        keys, parts, count = [np.empty(0, np.int64)], [np.empty((0, owner.dim), np.float32)], 0
-        full, end = False, max(first, state.next_key)
-        for some, vectors in reader.scan(first, state.next_key, owner.dim):
+        """Let go of what comes before `first`, and read on; nothing has changed since."""
+        parts = tuple(one for one in known.parts if one.keys[-1] >= first)
+        if len(parts) < len(known.parts):
+            known = known._replace(first=first, parts=parts, full=False)
+            self._keep(known)
+        if not _lacks(known, state.next_key - known.end):
+            return known
+        return self._read_on(known, reader, owner, state)
+
+    def _read_on(
+        self, known: _AtHand, reader: Reader, owner: CollectionRow, state: CollectionState
+    ) -> _AtHand:
+        """Read from the end of what is known as far as there is room, as it is at `state`."""
+        self.moved = True
+        parts, end, full = list(known.parts), max(known.end, state.next_key), False
+        count = sum(one.vectors.size for one in parts)
+        for keys, vectors in reader.scan(known.end, state.next_key, owner.dim):
             if count + vectors.size > MOST_FLOATS:
-                full, end = True, int(some[0])
+                full, end = True, int(keys[0])
                 break
-            keys.append(some)
-            parts.append(vectors)
             count += vectors.size
-        rows = ExactRows(np.concatenate(parts), owner.metric)
-        known = _AtHand(first, end, state.seen, np.concatenate(keys), rows, full)
-        if older:
-            self._at_hand = known
+            if parts and len(parts[-1].keys) < _SMALL:  # each part costs a search some time
+                last = parts.pop()
+                keys = np.concatenate([last.keys, keys])
+                vectors = np.concatenate([last.vectors, vectors])
+            parts.append(_Part(keys, vectors, kept(vectors, owner.metric)))
+        known = _AtHand(known.first, end, state.seen, tuple(parts), full)
+        self._keep(known)
         return known
+
+    def _keep(self, known: _AtHand) -> None:
+        if self._at_hand is None or self._at_hand.seen.seq <= known.seen.seq:
+            self._at_hand = known
 
 
 def ready(batches: Iterator[tuple[Keys, Float32s]], owner: CollectionRow) -> Iterator[Batch]:
@@ -106,3 +141,15 @@ def _serves(
     """Tell whether what is known can be brought up to `state` by the log."""
     there = known.first <= first <= known.end and state.log_floor <= known.seen.seq <= state.seq
     return there and reader.knows(owner.id, state, known.seen) is True
+
+
+def _lacks(known: _AtHand, rows: int) -> bool:
+    """Whether so many rows after those at hand are worth being kept as well."""
+    return rows > _BESIDE and not known.full
+
+
+def _wanted(keys: Keys, first: int, changed: Keys) -> NDArray[np.bool_] | None:
+    if keys[0] >= first and not len(changed):
+        return None
+    wanted = keys >= first
+    return wanted & ~np.isin(keys, changed) if len(changed) else wanted

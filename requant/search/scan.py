@@ -17,11 +17,12 @@ def nearest(queries: Float32s, batches: Iterable[Batch], k: int) -> list[Found]:
     """Return the k best of all `batches` for each of `queries (q, d)`."""
     results = [nothing()] * len(queries)
     for keys, rows, wanted in batches:
-        keys = keys if wanted is None else keys[wanted]
-        if not len(keys):
+        if not len(keys) or (wanted is not None and not wanted.any()):
             continue
-        for i, scores in enumerate(rows.scores(queries)):
-            results[i] = merged(results[i], keys, scores if wanted is None else scores[wanted], k)
+        least = [float(found[k - 1]) if len(found) >= k else -np.inf for _, found in results]
+        for i, (at, scores) in enumerate(rows.leading(queries, k, wanted, least)):
+            if len(scores):
+                results[i] = merged(results[i], keys[at], scores, k)
     return results
 
 

@@ -296,7 +296,8 @@ class Search:
         for known, found in zip(results, fresh, strict=True):
             new_ones = ~np.isin(found[0], known[0])
             both.append(merged(known, found[0][new_ones], found[1][new_ones], self._request.k))
-        loaded.seconds_unfollowed = time.perf_counter() - begun
+        if not loaded.nearby.moved:  # which is not done again
+            loaded.seconds_unfollowed = time.perf_counter() - begun
         return both
 
     def _all_of(self, loaded: Loaded) -> Iterator[Batch]:

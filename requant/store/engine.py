@@ -67,6 +67,9 @@ class Store:
             if durable and not owned:
                 check_durable(engine)
             self._prepare()
+            if self.sql.name == "sqlite":
+                with engine.connect() as connection:
+                    self.gate.watch(connection)
 
     def reading(self, connection: sa.Connection | None = None) -> AbstractContextManager[Reader]:
         """Lend a reader of one snapshot: nothing that others commit meanwhile is seen.
@@ -125,6 +128,7 @@ class Store:
             own.begin(),
         ):
             yield own
+        self.gate.check_standing()  # no acknowledgement of what went to a file that was replaced
 
     @contextmanager
     def patience(self, milliseconds: int | None) -> Iterator[None]:
@@ -163,6 +167,7 @@ class Store:
             finally:
                 raw.rollback()  # a commit that failed leaves its transaction open
                 raw.execute(f"PRAGMA synchronous = {before:d}")
+        self.gate.check_standing()
 
     def is_free(self, collection: int) -> bool:
         """Whether nobody is writing to a collection just now, so that we need not wait."""
@@ -195,7 +200,7 @@ class Store:
     def close(self) -> None:
         """Let nobody in any more, and close the connections of an engine that requant opened."""
         self.gate.close()
-        self._snapshots.close()
+        self._snapshots.shut()
         (self.engine if self._owned else self._beside).dispose()
 
     def _as_patient(self, connection: sa.Connection) -> AbstractContextManager[None]:

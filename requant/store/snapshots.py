@@ -53,6 +53,7 @@ class Snapshots:
         self._tables = tables
         self._memory = memory
         self._keep = keep
+        self._shut = False
         self.may_be_cut: bool = sql.name != "sqlite"
         self._idle: list[tuple[sa.Connection, Reader]] = []
         driver: Any = engine.dialect.loaded_dbapi
@@ -89,11 +90,18 @@ class Snapshots:
         else:
             raw.rollback()
         self._idle.append((connection, reader))
+        if self._shut:  # meanwhile
+            self.close()
 
     def close(self) -> None:
         """Close the connections of idle readers."""
         while self._idle:
             self._idle.pop()[0].close()
+
+    def shut(self) -> None:
+        """Keep no reader any more, neither those in use."""
+        self._shut = True
+        self.close()
 
     def forget(self) -> None:
         """Drop the readers of a parent process, without closing what it still uses."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from requant.errors import CorruptIndexError, EngineError
+from requant.errors import CorruptDataError, CorruptIndexError, EngineError
 from requant.indexes import ATTACHED, Workspace
 from requant.store import (
     CollectionRow,
@@ -26,7 +26,10 @@ from requant.store import (
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """One index: what it is, and its newest generation on disk (None before the first)."""
+    """One index: what it is, and its newest generation on disk (None before the first).
+
+    `problem` says what is wrong where the database holds nonsense about it: it can be dropped only.
+    """
 
     name: str
     engine: str
@@ -39,6 +42,7 @@ class IndexInfo:
     items: int | None
     bytes: int | None
     current: bool
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,14 @@ def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
         state = reader.state_of(owner)
         items = reader.count(owner.id)
         fields = field_infos(reader.fields(owner.id, state.fields))
-    indexes = [_info(workspace, row, state) for row in ledger.every(store, owner.id)]
+    sound, damaged = ledger.sound_and_damaged(store, owner.id)
+    indexes = []
+    for row in sound:
+        try:
+            indexes.append(_info(workspace, row, state))
+        except CorruptDataError as error:  # what is said of its generations
+            damaged.append(ledger.DamagedIndex(row, error))
+    indexes += [_damaged(one, state) for one in damaged]
     origins = catalog.origins(store, owner)
     size = items * owner.dim * 4
     return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins, fields)
@@ -119,6 +130,14 @@ def _info(workspace: Workspace, row: IndexRow, state: CollectionState) -> IndexI
             and _stands(workspace, row, newest)
         ),
     )
+
+
+def _damaged(one: ledger.DamagedIndex, state: CollectionState) -> IndexInfo:
+    config, active = one.row.config, state.active == one.row.id
+    return IndexInfo(
+        one.row.name, config.engine, config.precision, config.index_type, config.options,
+        config.params, config.url, active, None, None, current=False, problem=str(one.error),
+    )  # fmt: skip
 
 
 def _stands(workspace: Workspace, row: IndexRow, newest: Generation) -> bool:

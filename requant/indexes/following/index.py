@@ -23,14 +23,14 @@ from requant.errors import (
 )
 from requant.indexes.following.catch_up import Progress, catch_up
 from requant.indexes.following.lost import leads_to
-from requant.indexes.following.making import begin, record
+from requant.indexes.following.making import begin
 from requant.indexes.following.newest import Newest
+from requant.indexes.following.publishing import Publisher, is_due
 from requant.indexes.following.refit import is_outgrown, needs_building
+from requant.indexes.following.retired import Retired
 from requant.indexes.following.share import follow_some
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
-from requant.indexes.sampling import beginning, sample
-from requant.indexes.spec import norms_matter
 from requant.store import (
     BusyError,
     CollectionRow,
@@ -45,12 +45,14 @@ from requant.store import (
 # writes publishes it in passing; a search does where nobody else has, and half of it is not there.
 PUBLISH_ROWS = 10_000
 SEARCH_PUBLISH_ROWS = 50_000
-# So much of a long build, and half as much again as is published, is worth not being done twice.
-PART_ROWS = 50_000
 # So long a search waits for others who write, where it has something to note in the store itself.
 _PATIENCE_MS = 20
 # To open an index takes less than to read the whole collection in its place, mostly.
 _OPENING_SECONDS = 1.0
+_TOO_FAR = (
+    "it is attached and too much was written since: searches are exact until you migrate to an "
+    "index of your own"
+)
 
 
 class FollowingIndex:
@@ -64,7 +66,7 @@ class FollowingIndex:
         self._owner = owner
         self._lock = threading.RLock()
         self._loaded: Loaded | None = None
-        self._old: list[Loaded] = []  # live ones whose place is not removed yet
+        self._old = Retired()  # live ones whose place is not removed yet
         self._doubted: Loaded | None = None  # may be somebody else's by now, or of another time
         self._told = False
         self._building = False
@@ -76,6 +78,10 @@ class FollowingIndex:
     @cached_property
     def _newest(self) -> Newest:
         return Newest(self._workspace, self.row, self._location, self._warn)
+
+    @cached_property
+    def _publisher(self) -> Publisher:
+        return Publisher(self._store, self.row, self._location, self._newest, self._old)
 
     def sync(
         self,
@@ -141,7 +147,7 @@ class FollowingIndex:
         with self._location.write_lock(wait) as ours:
             loaded = self._usable(state)
             if self._location.attached and loaded is None:
-                self._tell_of_distance()
+                self._warn_once(_TOO_FAR)
             if not ours or self._location.attached:
                 return loaded
             owner, config = self._owner, self.row.config
@@ -149,12 +155,12 @@ class FollowingIndex:
             if not build:
                 loaded = self._caught_up(loaded, reader, state, progress, wait)
             if build or loaded is None:
-                keep = self._keep_part if loaded is None else None
+                keep = self._publisher.keep_part if loaded is None else None
                 with self._store.patience(None):  # it takes long anyway, and is not to be in vain
                     loaded = self._build(reader, state, progress, keep=keep)
                     self._publish_if_possible()
                 return loaded
-            if self._is_due(loaded, SEARCH_PUBLISH_ROWS, 2):
+            if is_due(loaded, SEARCH_PUBLISH_ROWS, 2):
                 self._publish_if_possible()
             return loaded
 
@@ -173,7 +179,7 @@ class FollowingIndex:
             try:
                 if not wait:
                     return self._nearer(loaded, reader, state)
-                catch_up(loaded, reader, self._owner, state, progress, self._keep_part)
+                catch_up(loaded, reader, self._owner, state, progress, self._publisher.keep_part)
             except BaseException as error:
                 # Half of a write may be in the engine: it is opened or built again.
                 if not self.outlives(loaded, error):
@@ -227,11 +233,9 @@ class FollowingIndex:
         except (CorruptIndexError, EngineError) as error:
             reason = str(error)
         some = state.next_key - key_range(self._owner.id)[0] > 1
-        if self._told or not some or (loaded is not None and self._newest.complaint is None):
-            return loaded
-        self._told = True
-        how = "are exact" if loaded is None else "ask an older generation"
-        self._warn(f"searches {how}: {reason}")
+        if some and (loaded is None or self._newest.complaint is not None):
+            how = "are exact" if loaded is None else "ask an older generation"
+            self._warn_once(f"searches {how}: {reason}")
         return loaded
 
     def rebuild(
@@ -265,7 +269,7 @@ class FollowingIndex:
         engines are closed, since nothing may be open where something is removed.
         """
         with self._lock:
-            self._close_old(keep=set())
+            self._old.close(keep=set())
             if self._loaded is not None:
                 self._let_go_of(self._loaded)
 
@@ -295,10 +299,10 @@ class FollowingIndex:
             with self._location.write_lock(wait) as ours:
                 if not loaded.unpublished:
                     if ours and loaded.name:
-                        self._leave_old_places(loaded)
+                        self._publisher.leave_old_places(loaded)
                     return True
                 try:
-                    return ours and self._publish(loaded)
+                    return ours and self._publisher.publish(loaded)
                 except CorruptIndexError as error:
                     self.outlives(loaded, error)  # it is opened or made again when it is next used
                     raise
@@ -307,35 +311,15 @@ class FollowingIndex:
         """Publish what is to be published, if that is possible, and let go of the memory."""
         with self._lock:
             self._publish_or_warn()
-            self._close_old(keep=set())
+            self._old.close(keep=set())
             if self._loaded is not None:
                 self._loaded.backend.close()
             self._loaded = None
 
-    def _publish(self, loaded: Loaded) -> bool:
-        useless, name = record(self._store, self.row, self._location, loaded, self._newest.damaged)
-        self._newest.damaged = set()
-        loaded.unpublished = loaded.postponed = 0
-        keep = ledger.files(self._store, self.row.id)
-        recorded = name in keep
-        loaded.recorded = loaded.recorded or recorded
-        # A place that was not recorded for being behind is in use all the same.
-        keep |= {loaded.name} if loaded.name else set()
-        self._close_old(keep)
-        self._location.clear(useless, keep)
-        return recorded
-
-    def _leave_old_places(self, loaded: Loaded) -> None:
-        """Remove the places of earlier builds, which searches of others had to get out of."""
-        if ledger.files(self._store, self.row.id) - {loaded.name}:
-            ledger.keep_only(self._store, self.row, loaded.name)
-            self._close_old({loaded.name})
-            self._location.clear(set(), {loaded.name})
-
     def publish_if_due(self) -> None:
         """Publish if that would spare others much, and nobody is writing."""
         loaded = self._loaded
-        if loaded is None or not self._is_due(loaded, PUBLISH_ROWS, 10):
+        if loaded is None or not is_due(loaded, PUBLISH_ROWS, 10):
             return
         if self._lock.acquire(blocking=False):
             try:
@@ -343,10 +327,6 @@ class FollowingIndex:
                     self._publish_if_possible()
             finally:
                 self._lock.release()
-
-    def _is_due(self, loaded: Loaded, rows: int, part: int) -> bool:
-        fresh = loaded.unpublished - loaded.postponed
-        return fresh > max(rows, loaded.size // part)
 
     def _publish_if_possible(self) -> None:
         # A search waits for no writer: the next one to catch up tries again.
@@ -363,26 +343,14 @@ class FollowingIndex:
                 return
             self._warn(f"{error}; it is not on disk until a later publication succeeds")
 
-    def _keep_part(self, loaded: Loaded) -> None:
-        """Publish a part of a long build, so that whoever is killed goes on from there."""
-        if loaded.unpublished > PART_ROWS:
-            loaded.items = len(loaded.backend)
-            if loaded.unpublished > loaded.items // 2:
-                self._publish(loaded)
-
     def _let_go_of(self, loaded: Loaded) -> None:
         self._loaded = None
         if loaded.name or loaded.attached:  # whoever owns it may want to move it
             loaded.backend.close()
 
-    def _close_old(self, keep: set[str]) -> None:
-        for old in [old for old in self._old if old.name not in keep]:
-            old.backend.close()
-            self._old.remove(old)
-
     def _replace(self, loaded: Loaded | None) -> None:
         if self._loaded is not None and self._loaded.name:
-            self._old.append(self._loaded)  # a search may still be inside
+            self._old.add(self._loaded)  # a search may still be inside
         self._loaded = loaded
 
     def _is_current(self, loaded: Loaded, reader: Reader, state: CollectionState) -> bool:
@@ -407,6 +375,11 @@ class FollowingIndex:
     def _warn(self, text: str) -> None:
         name = f"index {self.row.name!r} of {self._owner.name!r}"
         warnings.warn(f"{name}: {text}", IndexWarning, stacklevel=2)
+
+    def _warn_once(self, text: str) -> None:
+        if not self._told:
+            self._told = True
+            self._warn(text)
 
     def _usable(self, state: CollectionState) -> Loaded | None:
         """Return the index in memory or on disk, unless the log it would need is pruned."""
@@ -436,16 +409,12 @@ class FollowingIndex:
         keep: Callable[[Loaded], None] | None = None,
     ) -> Loaded | None:
         self._building = True  # until whoever has the lock next
-        rows = sample(reader, self._owner, state)
-        if len(rows) < 2:  # one vector has no spread to learn, and is found without an index
-            return None
-        if objection := norms_matter(self._owner, self.row.config, rows):
-            self._warn(objection)
-        expected = state.next_key - beginning(reader, self._owner, state)
         loaded = begin(
-            self._workspace, self._owner, self.row, self._location, rows, state, expected, overwrite
-        )
-        del rows  # which may be much
+            self._workspace, self._owner, self.row, self._location, reader, state, overwrite,
+            self._warn,
+        )  # fmt: skip
+        if loaded is None:
+            return None
         begun = time.perf_counter()
         try:
             catch_up(loaded, reader, self._owner, state, progress, keep)
@@ -463,13 +432,5 @@ class FollowingIndex:
             kept = ledger.files(self._store, self.row.id)
             if not kept:
                 return  # whoever adds the index removes everything
-            used = [*self._old, self._loaded] if self._loaded is not None else self._old
-            self._location.clear({loaded.name}, kept | {one.name for one in used})
-
-    def _tell_of_distance(self) -> None:
-        if not self._told:
-            self._told = True
-            self._warn(
-                "it is attached and too much was written since: searches are exact until you "
-                "migrate to an index of your own"
-            )
+            used = {self._loaded.name} if self._loaded is not None else set()
+            self._location.clear({loaded.name}, kept | used | self._old.names())

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from requant.errors import StoreError
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace
-from requant.indexes.spec import fit_quantizer, planned_spec
+from requant.indexes.sampling import beginning, sample
+from requant.indexes.spec import fit_quantizer, norms_matter, planned_spec
 from requant.quantizers import factory
-from requant.quantizers.arrays import Float32s
 from requant.store import (
     CollectionRow,
     CollectionState,
     Generation,
     IndexRow,
+    Reader,
     Store,
     Watermark,
     key_range,
@@ -27,12 +28,21 @@ def begin(
     owner: CollectionRow,
     row: IndexRow,
     location: Location,
-    rows: Float32s,
+    reader: Reader,
     state: CollectionState,
-    expected: int,
     overwrite: bool,
-) -> Loaded:
-    """Return an empty index whose quantizer has learned from `rows (n, d) float32`, prepared."""
+    warn: Callable[[str], None],
+) -> Loaded | None:
+    """Return an empty index whose quantizer has learned from the collection.
+
+    None of fewer than two vectors: one has no spread to learn, and is found without an index.
+    """
+    rows = sample(reader, owner, state)
+    if len(rows) < 2:
+        return None
+    if objection := norms_matter(owner, row.config, rows):
+        warn(objection)
+    expected = state.next_key - beginning(reader, owner, state)
     quantizer = fit_quantizer(row.config, rows)
     first, _ = key_range(owner.id)
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)

@@ -11,13 +11,15 @@ from requant.indexes.loaded import Loaded
 from requant.quantizers.chunks import rows_for
 from requant.store import CollectionRow, CollectionState, Reader, Watermark
 
-# What a search may spend on it; as long as reading what is left takes.
-SECONDS = 0.004
+# What a search may spend on it; as long as looking at what is left takes.
+SECONDS = 0.008
 _OF_READING = 1.0
 # Rows that are written at once, at least: writing one to a live engine costs as much as a thousand.
-_LEAST = 32
+_LEAST = 8
 _LEAST_LIVE = 1024
+_OF_TIME = 0.75
 _EVERY_KEY = 1 << 62
+_now = time.perf_counter
 
 
 def follow_some(
@@ -32,7 +34,7 @@ def follow_some(
     # Part of it may be of a later snapshot by now, which another thread has begun to follow.
     loaded.reaching = max(loaded.reaching, state.seq)
     location.announce(loaded.name, loaded.backend, state.seq)
-    now = time.perf_counter()
+    now = _now()
     until = now + max(SECONDS, _OF_READING * loaded.seconds_unfollowed)
     first = True
     while not loaded.watermark.covers(state):
@@ -40,13 +42,15 @@ def follow_some(
             location.check_turn(loaded.name)
         first = False
         pace = loaded.seconds_a_row
-        rows = int(min((until - now) / pace, most)) if pace else least
+        # Not all that there is time for: the pace is a guess, and mended on the way.
+        rows = int(min(_OF_TIME * (until - now) / pace, most)) if pace else least
         done = _step(loaded, reader, owner, state, max(rows, least))
-        begun, now = now, time.perf_counter()
+        begun, now = now, _now()
         if not done:
             continue  # nothing was logged: the share is one of new rows
         taken = (now - begun) / done
-        loaded.seconds_a_row = (pace + taken) / 2 if pace else taken
+        # Where processors are busy some steps take ten times as long, and tell nothing.
+        loaded.seconds_a_row = (3 * pace + min(taken, 3 * pace)) / 4 if pace else taken
         if now + least * loaded.seconds_a_row > until:
             break
     loaded.items = len(loaded.backend)

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 
 from requant.adapters import forks
 from requant.errors import ForkedError, RequantError, StoreError
+from requant.store.connections.standing import Standing, standing_of, watch_connections
 
 # So long a fork waits for others to finish: a search takes milliseconds.
 _PATIENCE = 1.0
@@ -56,6 +57,7 @@ class Gate:
         self._refusal: Callable[[], RequantError] | None = None
         self._home: Path | None = None
         self._watched: Path | None = None
+        self._standing: Standing | None = None
         self._lent = _lent_of(engine)
         _in_child()  # if this is one, forked by other means than Python's
         _listen()
@@ -66,10 +68,20 @@ class Gate:
         """Tell children that the store is gone once its parent has removed this folder."""
         self._home = home
 
+    def watch(self, connection: sa.Connection) -> None:
+        """Let nobody in once the SQLite file that `connection` has open is not in its place."""
+        self._standing = standing_of(connection.connection.driver_connection, self.file)
+
     def enter(self) -> int:
-        """Return a pass; raise StoreError once closed, ForkedError in a child that is refused."""
+        """Return a pass.
+
+        Raises StoreError once the store is closed, or its file was replaced or removed, and
+        ForkedError in a child that is refused.
+        """
         if self._refusal is not None or self._watched is not None or os.getpid() != self._pid:
             self.check()
+        elif self._standing is not None:
+            self._standing.check()
         number, me = next(self._numbers), threading.get_ident()
         if not self._shut:
             self._inside[number] = me
@@ -99,6 +111,12 @@ class Gate:
             raise self._refusal()
         if self._watched is not None and not self._watched.exists():
             raise StoreError("this database in memory is gone: the process that opened it ended it")
+        self.check_standing()
+
+    def check_standing(self) -> None:
+        """Raise StoreError if the file is not where it was opened: to be asked after a commit."""
+        if self._standing is not None:
+            self._standing.check()
 
     @property
     def file(self) -> str:
@@ -232,6 +250,7 @@ def _lent_of(engine: sa.Engine) -> dict[int, Any]:
     sa.event.listen(engine, "detach", back)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "do_connect", _check_file)
+        watch_connections(engine, str(Path(_path_of(engine)).absolute()))
     return lent
 
 

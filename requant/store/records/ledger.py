@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from requant.adapters.files import Digest
-from requant.errors import ExistsError, StoreError, UnknownIndexError
+from requant.errors import CorruptDataError, ExistsError, StoreError, UnknownIndexError
 from requant.store.engine import Store, insert_into
-from requant.store.records import checked
+from requant.store.records import checked, pruning
 from requant.store.states import Seen, Watermark
-
-# The newest, and one to fall back on.
-KEPT_GENERATIONS = 2
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,14 @@ def config_text(config: IndexConfig) -> str:
     return json.dumps(asdict(config))
 
 
+@dataclass(frozen=True)
+class DamagedIndex:
+    """An index of which the store says what cannot be; `row` is enough to drop it."""
+
+    row: IndexRow
+    error: CorruptDataError
+
+
 def every(store: Store, collection: int) -> list[IndexRow]:
     """Return the indexes of a collection in the order in which they were added."""
     return _rows(store, collection, sa.true())
@@ -120,18 +125,46 @@ def find(store: Store, collection: int, name: str) -> IndexRow:
     raise UnknownIndexError(f"no index {name!r} in this collection; there is: {have}")
 
 
+def sound_and_damaged(store: Store, collection: int) -> tuple[list[IndexRow], list[DamagedIndex]]:
+    """Return the indexes of a collection in order, those apart that cannot be used."""
+    listed = _listed(store, collection, sa.true())
+    damaged = [one for one in listed if isinstance(one, DamagedIndex)]
+    return [one for one in listed if isinstance(one, IndexRow)], damaged
+
+
+def to_drop(store: Store, collection: int, name: str) -> IndexRow:
+    """Return an index by name as `find` does, also one that is damaged."""
+    listed = _listed(store, collection, store.tables.indexes.c.name == name)
+    if not listed:
+        return find(store, collection, name)
+    return listed[0].row if isinstance(listed[0], DamagedIndex) else listed[0]
+
+
 def _rows(store: Store, collection: int, which: sa.ColumnElement[bool]) -> list[IndexRow]:
+    rows: list[IndexRow] = []
+    for one in _listed(store, collection, which):
+        if isinstance(one, DamagedIndex):
+            raise one.error
+        rows.append(one)
+    return rows
+
+
+def _listed(
+    store: Store, collection: int, which: sa.ColumnElement[bool]
+) -> list[IndexRow | DamagedIndex]:
     t = store.tables.indexes
     columns = (t.c.id, t.c.collection_id, t.c.name, t.c.config)
     statement = sa.select(*columns).where(t.c.collection_id == collection, which).order_by(t.c.id)
     with store.connected() as connection:
-        return [
-            IndexRow(
-                checked.whole(number, "an index"), owner, name,
-                IndexConfig(**checked.config(config, number)),
-            )
-            for number, owner, name, config in connection.execute(statement)
-        ]  # fmt: skip
+        return [_checked(*row) for row in connection.execute(statement)]
+
+
+def _checked(number: object, owner: int, name: str, config: object) -> IndexRow | DamagedIndex:
+    row = IndexRow(checked.whole(number, "an index"), owner, name, IndexConfig("", ""))
+    try:
+        return replace(row, config=IndexConfig(**checked.config(config, number)))
+    except CorruptDataError as error:
+        return DamagedIndex(row, error)
 
 
 def activate(store: Store, row: IndexRow) -> None:
@@ -253,7 +286,7 @@ def record(
     with store.writing_durably() as connection:
         # Before the index's row, as everybody does, and without waiting: the caller holds the lock
         # of the index, which whoever has the collection's row may be waiting for.
-        may_prune = _is_free(connection, store, row.collection)
+        may_prune = pruning.is_free(connection, store, row.collection)
         number = connection.execute(
             sa.update(t.indexes)
             .where(t.indexes.c.id == row.id)
@@ -273,9 +306,9 @@ def record(
             return {generation.file}
         _keep_quantizer(connection, store, generation.fingerprint, quantizer)
         _insert(connection, store, row.id, number, generation)
-        useless_files = _prune(connection, store, row)
+        useless_files = pruning.prune(connection, store, row.id)
         if may_prune:
-            _prune_log(connection, store, row)
+            pruning.prune_log(connection, store, row.collection)
         return useless_files.union(damaged)
 
 
@@ -345,48 +378,3 @@ def _keep_quantizer(connection: sa.Connection, store: Store, name: str, body: by
     # Over what is there: it may be damaged, or have come from another process just now.
     known = insert.on_conflict_do_update(index_elements=["fingerprint"], set_={"body": body})
     connection.execute(known)
-
-
-def _prune(connection: sa.Connection, store: Store, row: IndexRow) -> set[str]:
-    """Forget generations and quantizers that no kept generation needs."""
-    t = store.tables
-    g = t.generations
-    newest = sa.select(g.c.generation).where(g.c.index_id == row.id)
-    newest = newest.order_by(g.c.generation.desc()).limit(KEPT_GENERATIONS)
-    kept = connection.execute(newest).scalars().all()
-    old = sa.and_(g.c.index_id == row.id, g.c.generation < kept[-1])
-    files = set(connection.execute(sa.select(g.c.file).where(old)).scalars())
-    connection.execute(sa.delete(g).where(old))
-    used = sa.select(g.c.fingerprint)
-    connection.execute(sa.delete(t.quantizers).where(t.quantizers.c.fingerprint.not_in(used)))
-    return files
-
-
-def _is_free(connection: sa.Connection, store: Store, collection: int) -> bool:
-    """Take the row of a collection unless another transaction has it; SQLite's turn is whole."""
-    if store.sql.name == "sqlite":
-        return True
-    row = sa.select(store.tables.collections.c.id).where(
-        store.tables.collections.c.id == collection
-    )
-    return connection.execute(row.with_for_update(skip_locked=True)).scalar() is not None
-
-
-def _prune_log(connection: sa.Connection, store: Store, row: IndexRow) -> None:
-    """Forget changes that no kept generation needs; the collection's row has been taken."""
-    t = store.tables
-    g, changes, collections = t.generations, t.changes, t.collections
-    needed = connection.execute(
-        sa.select(sa.func.min(g.c.applied_seq))
-        .select_from(t.indexes.outerjoin(g, g.c.index_id == t.indexes.c.id))
-        .where(t.indexes.c.collection_id == row.collection)
-        .group_by(t.indexes.c.id)
-    ).scalars()
-    floors = list(needed)
-    if None in floors:
-        return  # an index that has never been published may be reading the log right now
-    floor = min(floors)
-    pruned = sa.and_(changes.c.collection_id == row.collection, changes.c.seq <= floor)
-    connection.execute(sa.delete(changes).where(pruned))
-    at = sa.and_(collections.c.id == row.collection, collections.c.log_floor < floor)
-    connection.execute(sa.update(collections).where(at).values(log_floor=floor))

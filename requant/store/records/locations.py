@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from requant.errors import CorruptDataError
 from requant.store.engine import Store
 from requant.store.records import checked
 from requant.store.records.ledger import IndexConfig, IndexRow, config_text
@@ -109,19 +111,19 @@ def names(store: Store, index: int) -> set[str]:
 
 
 def orphans(store: Store) -> list[LocationRow]:
-    """Return the places whose index has been dropped."""
+    """Return the places whose index has been dropped; not those of which nonsense is said."""
     table, indexes = store.tables.locations, store.tables.indexes
     gone = ~sa.exists().where(indexes.c.id == table.c.index_id)
     columns = (table.c.index_id, table.c.name, table.c.config, table.c.made)
     statement = sa.select(*columns).where(gone)
+    found = []
     with store.connected() as connection:
-        return [
-            LocationRow(
-                checked.whole(index, "a location"), checked.text(name, "a location"),
-                IndexConfig(**checked.config(config, index)), bool(made),
-            )
-            for index, name, config, made in connection.execute(statement)
-        ]  # fmt: skip
+        for index, name, config, made in connection.execute(statement):
+            with suppress(CorruptDataError):  # else nothing could be dropped any more
+                number, where = checked.whole(index, "a location"), checked.text(name, "a location")
+                known = IndexConfig(**checked.config(config, index))
+                found.append(LocationRow(number, where, known, bool(made)))
+    return found
 
 
 def _at(store: Store, index: int, name: str) -> sa.ColumnElement[bool]:
