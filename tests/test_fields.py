@@ -14,6 +14,7 @@ from requant import (
     StoreError,
     UnknownFieldError,
 )
+from requant.store import Reader
 from tests import inside
 from tests.databases import vectors
 
@@ -291,3 +292,34 @@ def test_a_requant_that_knows_no_fields_writes_while_one_is_built(notes, any_db,
     assert ids(notes, n=7) == [3, 7]
     notes.index_field("own")
     assert ids(notes, n=7) == [3, 7]
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_read_in_a_transaction_of_ones_own_is_of_one_state(notes, any_db, monkeypatch, times):
+    """Others write between what the lists say and the items: each statement sees that."""
+    matching, left = Reader.matching, [times]
+
+    def overtaken(self, *asked):
+        keys = matching(self, *asked)
+        if left[0]:
+            left[0] -= 1
+            notes.update(range(N), metadata={"n": left[0] + 1000})
+        return keys
+
+    reads = [
+        lambda own: {item.metadata["n"] for item in notes.get(where=where, connection=own)},
+        lambda own: {item.metadata["n"] for item in notes.get([7], where=where, connection=own)},
+        lambda own: {count.value for count in notes.distinct("n", where, connection=own)},
+        lambda own: {*notes.extent("n", where, connection=own)[:2]},
+    ]
+    with any_db.engine.connect() as own:
+        for read in reads:
+            notes.update(range(N), metadata={"n": 7})
+            left[0], where = times, {"n": {"$lt": 1000}}
+            monkeypatch.setattr(inside.MATCHING, overtaken)
+            if times == 1:
+                assert read(own) <= {None}
+            else:
+                with pytest.raises(StoreError, match="overtaken"):
+                    read(own)
+            monkeypatch.undo()
