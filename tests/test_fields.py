@@ -6,7 +6,16 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant import ExistsError, FieldInfo, FilterError, InputError, UnknownFieldError
+from requant import (
+    ExistsError,
+    FieldInfo,
+    FilterError,
+    InputError,
+    StoreError,
+    UnknownFieldError,
+)
+from requant.store import Reader
+from tests import inside
 from tests.databases import vectors
 
 N = 40
@@ -241,14 +250,18 @@ def test_a_collection_that_exists_gets_its_fields(any_db):
     assert [field.name for field in notes.fields] == ["a", "b"]
 
 
-def test_a_requant_that_knows_no_fields_is_found_out(notes, any_db):
-    """One of schema 3 that had the database open writes on, and keeps nothing in step."""
-    with any_db.engine.begin() as connection:
+def write_as_schema_4(db):
+    """Write as a requant that had the database open, and keeps nothing in step."""
+    with db.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE requant_collections SET seq = seq + 1")
         connection.execute(
             sa.text("UPDATE requant_items SET metadata = :new WHERE ext_id = '3'"),
             {"new": '{"n":7}'},
         )
+
+
+def test_a_requant_that_knows_no_fields_is_found_out(notes, any_db):
+    write_as_schema_4(any_db)
     assert ids(notes, n=7) == [3, 7]
     notes.upsert([4], metadata=[{"n": 7}])
     assert ids(notes, n=7) == [3, 4, 7]
@@ -257,3 +270,56 @@ def test_a_requant_that_knows_no_fields_is_found_out(notes, any_db):
     assert [field.name for field in notes.fields] == ["n", "word"]
     assert ids(notes, n=7) == [3, 4, 7]
     assert ids(notes, word="odd") == [i for i in range(1, N, 2) if i != 3]
+
+
+def test_to_forget_a_field_does_not_set_the_others_right(notes, any_db):
+    write_as_schema_4(any_db)
+    notes.unindex_field("word")
+    assert ids(notes, n=7) == [3, 7]
+    notes.index_field("n")
+    assert ids(notes, n=7) == [3, 7]
+
+
+def test_a_requant_that_knows_no_fields_writes_while_one_is_built(notes, any_db, monkeypatch):
+    monkeypatch.setattr(inside.FIELD_BATCH, 4)
+
+    def write(done, total):
+        if done == 8:
+            write_as_schema_4(any_db)
+
+    with pytest.raises(StoreError, match="older requant"):
+        notes.index_field("own", progress=write)
+    assert ids(notes, n=7) == [3, 7]
+    notes.index_field("own")
+    assert ids(notes, n=7) == [3, 7]
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_read_in_a_transaction_of_ones_own_is_of_one_state(notes, any_db, monkeypatch, times):
+    """Others write between what the lists say and the items: each statement sees that."""
+    matching, left = Reader.matching, [times]
+
+    def overtaken(self, *asked):
+        keys = matching(self, *asked)
+        if left[0]:
+            left[0] -= 1
+            notes.update(range(N), metadata={"n": left[0] + 1000})
+        return keys
+
+    reads = [
+        lambda own: {item.metadata["n"] for item in notes.get(where=where, connection=own)},
+        lambda own: {item.metadata["n"] for item in notes.get([7], where=where, connection=own)},
+        lambda own: {count.value for count in notes.distinct("n", where, connection=own)},
+        lambda own: {*notes.extent("n", where, connection=own)[:2]},
+    ]
+    with any_db.engine.connect() as own:
+        for read in reads:
+            notes.update(range(N), metadata={"n": 7})
+            left[0], where = times, {"n": {"$lt": 1000}}
+            monkeypatch.setattr(inside.MATCHING, overtaken)
+            if times == 1:
+                assert read(own) <= {None}
+            else:
+                with pytest.raises(StoreError, match="overtaken"):
+                    read(own)
+            monkeypatch.undo()

@@ -295,3 +295,21 @@ def test_more_items_than_one_window_of_keys_with_holes(tmp_path, where):
         assert paged(notes, 30_000, where) == expected
         counted = {i: sum(1 for one in expected if one % 5 == i) for i in range(5)}
         assert dict(notes.distinct("f", where)) == counted
+
+
+# A cursor on the server, which nobody could close any more, complains.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("one", [False, True])
+def test_an_interrupted_read_says_so_and_the_next_one_is_answered(notes, any_db, one):
+    """Ctrl-C in the middle of a statement: SQLAlchemy takes its connection away."""
+
+    def interrupt(conn, cursor, statement, *rest):
+        if "document" in statement:
+            raise KeyboardInterrupt
+
+    sa.event.listen(any_db.engine, "after_cursor_execute", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        notes.get(limit=1) if one else notes.get()
+    sa.event.remove(any_db.engine, "after_cursor_execute", interrupt)
+    assert notes.get(limit=1)
+    assert len(notes.get()) == len(notes)

@@ -26,7 +26,7 @@ from requant.store.fields import Memory
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
 from requant.store.snapshots import BusyError as BusyError
-from requant.store.snapshots import Reading, Snapshots, store_error
+from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, store_error
 from requant.store.statements import HotSql, hot_sql
 
 # What waits for more than this server's disk stays as it is.
@@ -127,7 +127,11 @@ class Store:
             self._as_patient(own),
             own.begin(),
         ):
-            yield own
+            try:
+                yield own
+            except BaseException as error:
+                give_up_if_interrupted(own, error)
+                raise
         self.gate.check_standing()  # no acknowledgement of what went to a file that was replaced
 
     @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.adapters.protocol import Keys
-from requant.errors import CorruptDataError, StoreError, UnknownCollectionError
+from requant.errors import CorruptDataError, UnknownCollectionError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
@@ -24,8 +24,6 @@ Id = str | int | UUID
 # Key, id as text, kind of id, document, and metadata as the text that is stored.
 RawItem = tuple[int, str, int, "str | None", "str | None"]
 VECTOR_DTYPE = np.dtype("<f4")
-# Each time another write has to come between the statements of a filter.
-_TRIES = 8
 
 
 class Item(NamedTuple):
@@ -53,7 +51,8 @@ class Reader:
     ) -> None:
         """Read with a driver's cursor whose transaction has begun on `connection`.
 
-        A `lent` connection may have written, and need not see one snapshot.
+        A `lent` connection may have written, and need not see one snapshot: whoever reads by more
+        than one statement sees to it that nothing was written meanwhile.
         """
         self._memory = memory
         self._lent = lent
@@ -248,21 +247,12 @@ class Reader:
         """Return the keys of `first <= key < end`, or of `among`, whose item meets `condition`."""
         if not isinstance(condition, Filter):
             return self._source().select(condition, first, end, among)
-        for _ in range(_TRIES):
-            found = self.matcher(collection_of(first), condition)
-            if found is None:
-                return np.empty(0, np.int64)
-            if among is None:
-                keys = found.keys(first, end)
-            else:
-                keys = found.among(among[(among >= first) & (among < end)])
-            # Where each statement sees what others have committed meanwhile, all saw the same.
-            if not self._lent or self.state_at(collection_of(first)) == found.state:
-                return keys
-        raise StoreError(
-            f"a filter in a transaction of your own was overtaken by other writes {_TRIES} times: "
-            "begin it with isolation_level='REPEATABLE READ'"
-        )
+        found = self.matcher(collection_of(first), condition)
+        if found is None:
+            return np.empty(0, np.int64)
+        if among is None:
+            return found.keys(first, end)
+        return found.among(among[(among >= first) & (among < end)])
 
     def narrowed(
         self,

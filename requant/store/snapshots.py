@@ -79,6 +79,9 @@ class Snapshots:
 
     def end(self, connection: sa.Connection, reader: Reader, failed: bool) -> None:
         """End a snapshot; keep its reader unless the connection may be broken."""
+        if connection.invalidated:  # interrupted
+            connection.close()
+            return
         if failed or not self._keep or len(self._idle) >= KEPT:
             connection.close()
             if failed:  # a server that went away has left the others as useless
@@ -169,6 +172,7 @@ class Reading:
         """End."""
         self._here.remove(self._reader)
         failed = isinstance(error, self._snapshots.failures)
+        give_up_if_interrupted(self._connection, error)
         if not self._gate.knows(self._pass):  # begun before a fork: the reader is the parent's
             parents.append((self._connection, self._reader))
             if failed:
@@ -188,6 +192,13 @@ class Reading:
             raise error
         self._connection, fresh = self._snapshots.begin_again(self._connection)
         return fresh
+
+
+def give_up_if_interrupted(connection: sa.Connection, error: BaseException | None) -> None:
+    """Close what Ctrl-C has stopped in the middle of a statement: no server would roll it back."""
+    interrupted = error is not None and not isinstance(error, Exception | GeneratorExit)
+    if interrupted and connection.dialect.name != "sqlite":
+        connection.invalidate()
 
 
 def store_error(action: str, error: BaseException) -> StoreError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
-from requant.errors import InputError, UnknownIdError
+from requant.errors import InputError, StoreError, UnknownIdError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
@@ -23,6 +23,9 @@ from requant.store.selection import Selection
 
 # Read at a time, without vectors.
 _ROWS = 8192
+# Each time another write has to come between two statements of a read.
+_TRIES = 8
+T = TypeVar("T")
 
 
 class Contents:
@@ -44,7 +47,8 @@ class Contents:
     ) -> list[Item]:
         """Return items: those of `ids` that exist, in the order asked, or in that of insertion."""
         owner, tables = self._owner, self._store.tables
-        with self._store.reading(connection) as reader:
+
+        def read(reader: Reader) -> list[Item]:
             if ids is not None:
                 return self._named(reader, ids, part, vectors)[: part.limit]
             reader.state_of(owner)
@@ -52,23 +56,31 @@ class Contents:
             rows = self._rows(reader, statement, part.limit, vectors)
             return [item_of(self._owner.dim, *row) for row in rows]
 
+        return self._read(read, connection)
+
     def ids(self, part: Part, connection: sa.Connection | None) -> list[Id]:
         """Return the ids of items in the order of insertion."""
         items = self._store.tables.items
-        with self._store.reading(connection) as reader:
+
+        def read(reader: Reader) -> list[Id]:
             reader.state_of(self._owner)
             columns = items.c.ext_id, items.c.id_kind
             statement = part.select(reader, self._owner, self._store.tables, *columns)
             pages = reader.pages(statement, _ROWS)
             return [id_of(row.ext_id, row.id_kind) for rows in pages for row in rows]
 
+        return self._read(read, connection)
+
     def count(self, condition: Filter | None, connection: sa.Connection | None) -> int:
         """Return how many items meet `condition`."""
-        with self._store.reading(connection) as reader:
+
+        def read(reader: Reader) -> int:
             reader.state_of(self._owner)
             if condition is None:
                 return reader.count(self._owner.id)
             return len(reader.matching(*key_range(self._owner.id), condition))
+
+        return self._read(read, connection)
 
     def distinct(
         self,
@@ -79,9 +91,12 @@ class Contents:
     ) -> list[ValueCount]:
         """Count the items that have each of `values`, a statement that the filters have made."""
         check_limit(limit)
-        with self._store.reading(connection) as reader:
+
+        def read(reader: Reader) -> list[ValueCount]:
             reader.state_of(self._owner)
             return count_values(reader, self._where(reader, values, condition), limit)
+
+        return self._read(read, connection)
 
     def extent(
         self,
@@ -91,13 +106,16 @@ class Contents:
         connection: sa.Connection | None,
     ) -> Extent:
         """Return from what to what `values` reach; both statements are made by the filters."""
-        with self._store.reading(connection) as reader:
+
+        def read(reader: Reader) -> Extent:
             reader.state_of(self._owner)
             return extent(
                 reader,
                 self._where(reader, values, condition),
                 self._where(reader, kinds, condition),
             )
+
+        return self._read(read, connection)
 
     def vectors(self, ids: Sequence[str]) -> Float32s:
         """Return `(n, d) float32` in the order asked; raises UnknownIdError."""
@@ -142,6 +160,26 @@ class Contents:
         """Lend what meets `condition` as it is in one snapshot, to be read more than once."""
         with self._store.reading() as reader:
             yield Selection(reader, self._owner, condition)
+
+    def _read(self, read: Callable[[Reader], T], connection: sa.Connection | None) -> T:
+        """Return what `read` finds in one state of the collection.
+
+        In a transaction of the caller's own each statement may see what others have committed
+        meanwhile: then it is read again.
+        """
+        with self._store.reading(connection) as reader:
+            if connection is None:
+                return read(reader)
+            for _ in range(_TRIES):
+                before = reader.state_at(self._owner.id)
+                found = read(reader)
+                if reader.state_at(self._owner.id) == before:
+                    return found
+        raise StoreError(
+            f"a read in a transaction of your own was overtaken by other writes {_TRIES} times: "
+            "begin one that sees a single snapshot, in PostgreSQL with "
+            "isolation_level='REPEATABLE READ', in SQLite with BEGIN"
+        )
 
     def _named(self, reader: Reader, ids: Sequence[str], part: Part, vectors: bool) -> list[Item]:
         keys = reader.keys_of(self._owner.id, ids)

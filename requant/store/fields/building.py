@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from requant.errors import ExistsError, InputError, UnknownCollectionError, UnknownFieldError
+from requant.errors import (
+    ExistsError,
+    InputError,
+    StoreError,
+    UnknownCollectionError,
+    UnknownFieldError,
+)
 from requant.filters import field_path
 from requant.store.fields.definitions import DATETIME, ITEMS, Field, find, load
 from requant.store.fields.upkeep import Upkeep
@@ -53,7 +59,8 @@ def index_field(
 ) -> None:
     """Index a field and return when filters use it; goes on with what was interrupted.
 
-    Raises ExistsError where the field is indexed as another kind.
+    Raises ExistsError where the field is indexed as another kind, StoreError where an older requant
+    writes meanwhile.
     """
     with store.writing(turn=owner.id) as connection:
         _take_turn(connection, store.tables, owner)
@@ -72,7 +79,7 @@ def note_fields(
     for name in (ITEMS, *names) if names else ():
         _insert(connection, tables, collection, name, None, ready=True)
     if names:
-        _renumber(connection, tables, collection, True)
+        _renumber(connection, tables, collection, in_step=True)
 
 
 def unindex_field(store: Store, owner: CollectionRow, name: str) -> None:
@@ -89,7 +96,7 @@ def unindex_field(store: Store, owner: CollectionRow, name: str) -> None:
             )
         gone = [one for one in fields if one is field or len(fields) == 2]
         _remove(connection, tables, [one.id for one in gone])
-        _renumber(connection, tables, owner.id, len(gone) < len(fields))
+        _renumber(connection, tables, owner.id, some=len(gone) < len(fields))
 
 
 def drop_fields(connection: sa.Connection, tables: Tables, collection: int) -> None:
@@ -108,7 +115,6 @@ def _take_turn(connection: sa.Connection, tables: Tables, owner: CollectionRow) 
 def _note(
     connection: sa.Connection, tables: Tables, owner: CollectionRow, name: str, kind: str | None
 ) -> None:
-    c = tables.collections.c
     fields = load(connection, tables, owner.id)
     field = find(fields, name)
     if field is not None and field.kind != kind:
@@ -116,10 +122,7 @@ def _note(
             f"field {name[:80]!r} is indexed already, with kind={field.kind!r}: unindex_field it "
             "first"
         )
-    state = sa.select(c.fields, c.seq, c.fields_seq).where(c.id == owner.id)
-    number, seq, kept = connection.execute(state).one()
-    if number is not None and seq != kept:
-        # Somebody wrote who does not know of fields: all are built again.
+    if not _in_step(connection, tables, owner):
         _start_again(connection, tables, owner, fields)
     elif field is not None:
         return
@@ -128,7 +131,15 @@ def _note(
             raise InputError(_too_many())
         for one in (name,) if fields else (ITEMS, name):
             _insert(connection, tables, owner.id, one, kind if one else None, ready=False)
-    _renumber(connection, tables, owner.id, True)
+    _renumber(connection, tables, owner.id, in_step=True)
+
+
+def _in_step(connection: sa.Connection, tables: Tables, owner: CollectionRow) -> bool:
+    """Whether nobody has written to what is indexed who does not know of fields."""
+    c = tables.collections.c
+    state = sa.select(c.fields, c.seq, c.fields_seq).where(c.id == owner.id)
+    number, seq, kept = connection.execute(state).one()
+    return number is None or seq == kept
 
 
 def _too_many() -> str:
@@ -166,12 +177,23 @@ def _remove(connection: sa.Connection, tables: Tables, numbers: list[int]) -> No
     connection.execute(sa.delete(tables.fields).where(f.id.in_(numbers)))
 
 
-def _renumber(connection: sa.Connection, tables: Tables, collection: int, some: bool) -> None:
-    """Let everybody who writes or reads from now on look at the fields again."""
+def _renumber(
+    connection: sa.Connection,
+    tables: Tables,
+    collection: int,
+    *,
+    some: bool = True,
+    in_step: bool = False,
+) -> None:
+    """Let everybody who writes or reads from now on look at the fields again.
+
+    `in_step`: all that is listed is right as of now; else that is as true as it was before.
+    """
     c = tables.collections.c
     number = secrets.randbelow(1 << 62) + 1 if some else None
+    seq = c.seq if in_step else c.fields_seq
     update = sa.update(tables.collections).where(c.id == collection)
-    connection.execute(update.values(fields=number, fields_seq=c.seq))
+    connection.execute(update.values(fields=number, fields_seq=seq))
 
 
 def _build_some(store: Store, owner: CollectionRow, name: str) -> tuple[bool, int, int]:
@@ -184,6 +206,12 @@ def _build_some(store: Store, owner: CollectionRow, name: str) -> tuple[bool, in
         field = find(fields, name)
         if field is None:
             raise UnknownFieldError(f"field {name[:80]!r} was unindexed while it was built")
+        if not _in_step(connection, tables, owner):
+            raise StoreError(
+                f"collection {owner.name!r} was written to by an older requant while field "
+                f"{name[:80]!r} was built: it keeps no field in step; index_field it again when "
+                "that process has ended"
+            )
         if field.ready:
             return True, 0, 0
         building = [one for one in fields if not one.ready]
@@ -197,7 +225,7 @@ def _build_some(store: Store, owner: CollectionRow, name: str) -> tuple[bool, in
         update = sa.update(tables.fields).where(f.id.in_(numbers))
         connection.execute(update.values(built=upto, ready=ready))
         if ready:
-            _renumber(connection, tables, owner.id, True)
+            _renumber(connection, tables, owner.id)
         c = tables.collections.c
         total = connection.scalar(sa.select(c.next_key).where(c.id == owner.id)) or first
     if not ready:

@@ -54,7 +54,7 @@ class Matching:
         self._collection = collection
         self._asked = asked
         self._first, _ = key_range(collection)
-        self.state = self._state = state
+        self._state = state
         fields = source.fields(collection, state.fields)
         by_path = {field.path: field for field in fields if field.ready}
         self._items = by_path.pop((), None)

@@ -37,14 +37,19 @@ class Memory:
         self.warned: set[tuple[int, str]] = set()
 
     def fields(
-        self, connection: sa.Connection, collection: int, number: int | None
+        self, connection: sa.Connection, collection: int, number: int | None, *, keep: bool = True
     ) -> tuple[Field, ...]:
-        """Return the fields of a collection whose definitions have this number."""
+        """Return the fields of a collection whose definitions have this number.
+
+        `keep=False` where they may be those of a later number: others commit between statements.
+        """
         if number is None:
             return ()
         known = self._fields.get(number)
         if known is None:
             known = load(connection, self._tables, collection)
+            if not keep:
+                return known
             if len(self._fields) >= _COLLECTIONS:
                 self._fields.clear()
             self._fields[number] = known

@@ -54,7 +54,7 @@ class Source:
 
     def fields(self, collection: int, number: int | None) -> tuple[Field, ...]:
         """Return the indexed fields of a collection whose definitions have this number."""
-        return self.memory.fields(self.connection, collection, number)
+        return self.memory.fields(self.connection, collection, number, keep=not self.lent)
 
     def listed(self) -> Listed:
         """Return what reads the lists of indexed fields."""
