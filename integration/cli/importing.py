@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from requant.integration.cli.bundles import takes_bundles
-from requant.integration.cli.group import BAD_ANSWER, STOPPED, report
+from requant.integration.cli.group import BAD_ANSWER, STOPPED, report, stoppable
 from requant.integration.cli.options import HERE, AsJson, CollectionName, Database, Place
 from requant.integration.cli.output import print_json, print_lines, warn
 from requant.integration.cli.progress import progress
@@ -218,7 +218,9 @@ def import_(
     not_taken (columns of which nothing was made), indexes (how many),
     complete, error.
     """
-    code = _run(options.job(source, database, collection, on_conflict.value), batch, place, as_json)
+    with stoppable("nothing was stored"):
+        job = options.job(source, database, collection, on_conflict.value)
+        code = _run(job, batch, place, as_json)
     if code:
         raise typer.Exit(code)
 
