@@ -15,6 +15,8 @@ from requant.quantizers.arrays import Codes
 from requant.quantizers.errors import DimensionError, InputError, UnsupportedError
 
 MAX_KEY = 1 << 62
+# usearch looks for signals while it works, and says this of whatever their handler has raised.
+_STOPPED = "Operation has been terminated"
 
 
 class EngineGuard:
@@ -102,7 +104,9 @@ class EngineGuard:
                 self._changed.notify_all()
 
     def translate(self, error: BaseException | None) -> None:
-        """Raise what an engine raised as an EngineError."""
+        """Raise what an engine raised as an EngineError, and Ctrl-C as what it is."""
+        if isinstance(error, RuntimeError) and str(error) == _STOPPED:
+            raise KeyboardInterrupt from error
         if isinstance(error, (RuntimeError, AssertionError)):
             raise EngineError(f"{self._engine} failed: {error}") from error
 

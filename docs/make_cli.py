@@ -65,7 +65,7 @@ def _argument_name(parameter: Any) -> str:
 def _option(parameter: Any) -> str:
     names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
     value = f" `{parameter.metavar}`" if parameter.metavar else ""
-    default = parameter.default
+    default = getattr(parameter.default, "value", parameter.default)
     plain = isinstance(default, str | int | float) and not isinstance(default, bool)
     told = f" Default: {default}." if plain else ""
     variable = f" Environment: `{parameter.envvar}`." if parameter.envvar else ""

@@ -13,6 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from requant.inputs import OnConflict
+
 if TYPE_CHECKING:
     # It stands above; what is handed in is only handed on.
     Database = Any
@@ -32,6 +34,7 @@ class ImportReport:
         rows: how many items were stored.
         new: how many of them were not there before.
         replaced: how many were.
+        skipped: how many rows were left out, since their ids were there before.
         without_vector: how many have no vector.
         dim: dimensions of the collection.
         metric: how it compares vectors.
@@ -55,6 +58,7 @@ class ImportReport:
     rows: int
     new: int
     replaced: int
+    skipped: int
     without_vector: int
     dim: int
     metric: str
@@ -107,9 +111,10 @@ def import_items(
     vector: str | None = None,
     documents: str | None = None,
     metadata: str | Sequence[str] = (),
-    add: bool = False,
+    on_conflict: OnConflict = "replace",
     batch: int = 4096,
     folder: str | Path | None = None,
+    trust: Sequence[str] = (),
     progress: Callable[[int, int | None], None] | None = None,
 ) -> ImportReport:
     """Store a file of vectors, or an index or store of other software, as `requant import` does.
@@ -136,9 +141,12 @@ def import_items(
         documents: the column of texts; default: `document`, `text` or `page_content`.
         metadata: columns to keep as metadata, or "all" of the others; default: the objects of a
             column `metadata`; of an index or store, everything.
-        add: refuse ids that are stored already, instead of replacing their items.
+        on_conflict: what becomes of an id that is stored already: "replace" its columns, "skip"
+            its row, or refuse the batch as an "error".
         batch: rows a transaction.
-        folder: where index files are kept, as for `requant.open`.
+        folder: where index files are kept, as for `requant.open`; not of an open database.
+        trust: hosts that get keys where the database names them, as for `requant.open`; not of an
+            open database.
         progress: called with (rows stored, total or None), after each batch.
 
     Raises:
@@ -165,8 +173,8 @@ def import_items(
     run: Callable[..., ImportReport] = import_module(_IMPORTING).import_items
     return run(
         source, database, collection, items=items, items_by=items_by, unmatched=unmatched,
-        metric=metric, ids=ids, vector=vector, documents=documents, metadata=metadata, add=add,
-        batch=batch, folder=folder, progress=progress,
+        metric=metric, ids=ids, vector=vector, documents=documents, metadata=metadata,
+        on_conflict=on_conflict, batch=batch, folder=folder, trust=trust, progress=progress,
     )  # fmt: skip
 
 

@@ -257,3 +257,29 @@ def test_postgresql(postgres_url, tmp_path):
         "verify", postgres_url, "--deep", "--json", REQUANT_FOLDER=str(tmp_path / "indexes")
     )
     assert ran.json["ok"] is True
+
+
+def test_ctrl_c_while_texts_are_looked_through_says_that_nothing_is_stored(
+    tmp_path, db, monkeypatch
+):
+    from requant.integration.importing import source as importing
+
+    def stopped(rows):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importing, "staged", stopped)
+    items = tmp_path / "t.jsonl"
+    items.write_text('{"id": "a"}\n')
+    command = ("import", npy(tmp_path / "v.npy", np.ones((1, 8))), db, "notes", "--items", items)
+    ran = run(*command, code=130)
+    assert "stopped by Ctrl-C: nothing was stored; run the same command again" in ran.err
+    assert run(*command, "--json", code=130).json["code"] == 130
+
+
+def test_ctrl_c_in_a_command_that_is_usually_short_is_said(db, monkeypatch):
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(requant.Collection, "count", stopped)
+    assert run("count", db, "notes", code=130).err == "warning: stopped by Ctrl-C\n"
+    assert run("count", db, "notes", "--json", code=130).json["code"] == 130

@@ -65,13 +65,53 @@ def test_metric_is_that_of_the_new_collection(tmp_path, db):
 def test_upsert_replaces_and_add_refuses_with_the_row(tmp_path, db, rows):
     run("import", jsonl(tmp_path / "a.jsonl", rows[:6]), db, "notes")
     more = jsonl(tmp_path / "b.jsonl", [*rows[8:], rows[5]])
-    error = refused("import", more, db, "notes", "--add")
+    error = refused("import", more, db, "notes", "--on-conflict", "error")
     assert error.endswith(
-        "b.jsonl row 2 (line 3): id 'n5' is already stored: leave out --add to replace it"
+        "b.jsonl row 2 (line 3): id 'n5' is already stored: replace it, or skip it"
     )
     assert len(stored(db)) == 6
     answer = run("import", more, db, "notes", "--json").json
     assert (answer["rows"], answer["new"], answer["replaced"]) == (3, 2, 1)
+
+
+def test_what_is_stored_already_can_be_skipped(tmp_path, db, rows):
+    run("import", jsonl(tmp_path / "a.jsonl", rows[:6]), db, "notes")
+    rows[5]["vector"] = rows[6]["vector"] = None  # the one is there, the other is not
+    before = stored(db)["n5"].vector.tobytes()
+    command = ("import", jsonl(tmp_path / "b.jsonl", rows[4:]), db, "notes", "--batch", "2")
+    answer = run(*command, "--on-conflict", "skip", "--json").json
+    assert (answer["rows"], answer["new"], answer["replaced"], answer["skipped"]) == (4, 4, 0, 2)
+    assert answer["without_vector"] == 1
+    assert stored(db)["n5"].vector.tobytes() == before
+    said = run(*command, "--on-conflict", "skip").out
+    assert "Stored 0 rows" in said
+    assert "0 new, 0 replaced, 6 skipped" in said
+
+
+def test_a_row_without_a_vector_takes_away_a_stored_one(tmp_path, db, rows):
+    """It is told that no search will find it, and in the order of the file."""
+    run("import", jsonl(tmp_path / "a.jsonl", rows[:3]), db, "notes")
+    rows[1]["vector"] = rows[4]["vector"] = None
+    answer = run("import", jsonl(tmp_path / "b.jsonl", rows), db, "notes", "--json").json
+    assert (answer["new"], answer["without_vector"]) == (7, 2)
+    items = stored(db)
+    assert list(items) == [f"n{i}" for i in range(10)]
+    assert [i for i, item in items.items() if item.vector is None] == ["n1", "n4"]
+
+
+def test_a_batch_with_and_without_vectors_is_one_transaction(tmp_path, db, rows, monkeypatch):
+    run("import", jsonl(tmp_path / "a.jsonl", rows[:1]), db, "notes")
+    rows[2]["vector"] = None
+    asked = []
+    upsert = requant.Collection.upsert
+
+    def counted(self, ids, *args, **options):
+        asked.append(len(ids))
+        return upsert(self, ids, *args, **options)
+
+    monkeypatch.setattr(requant.Collection, "upsert", counted)
+    run("import", jsonl(tmp_path / "b.jsonl", rows), db, "notes", "--batch", "5")
+    assert asked == [5, 5]
 
 
 def test_a_bad_row_stops_midway_says_what_is_stored_and_a_second_run_completes(tmp_path, db):
@@ -98,9 +138,9 @@ def test_a_bad_row_stops_midway_says_what_is_stored_and_a_second_run_completes(t
 def test_a_stopped_add_is_completed_without_add(tmp_path, db, rows):
     rows[5]["vector"] = [1, 2]
     source = jsonl(tmp_path / "a.jsonl", rows)
-    error = refused("import", source, db, "notes", "--add", "--batch", "5", code=1)
+    error = refused("import", source, db, "notes", "--on-conflict", "error", "--batch", "5", code=1)
     assert "row 5 (line 6): the vector has 2 dimensions, expected 4" in error
-    assert "5 rows are stored, run the same command without --add again" in error
+    assert "5 rows are stored, run the same command with --on-conflict replace again" in error
 
 
 def _nan(rows):

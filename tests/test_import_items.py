@@ -358,3 +358,37 @@ def test_the_twin_raises_what_was_wrong(tmp_path, db):
             requant.import_items(source, db, "notes", **wrong)
     with pytest.raises(requant.InputError, match="in memory is gone"):
         requant.import_items(source, ":memory:", "notes")
+
+
+def test_how_it_is_opened_is_not_said_of_an_open_database(tmp_path, db):
+    source = npy(tmp_path / "v.npy", ROWS)
+    with requant.open(db) as opened:
+        for options in ({"trust": ["https://qdrant.example:6333"]}, {"folder": tmp_path}):
+            with pytest.raises(requant.InputError, match="this one is open already"):
+                requant.import_items(source, opened, "notes", **options)
+        assert opened.collections() == []
+    with pytest.raises(requant.InputError, match="trust must be a list"):
+        requant.import_items(source, db, "notes", trust="https://qdrant.example:6333")
+    with pytest.raises(requant.InputError, match="on_conflict must be 'replace' or 'skip'"):
+        requant.import_items(source, db, "notes", on_conflict="add")
+    trust = ["https://qdrant.example:6333"]
+    assert requant.import_items(source, db, "notes", trust=trust).new == N
+    report = requant.import_items(source, db, "notes", on_conflict="skip")
+    assert (report.rows, report.skipped) == (0, N)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
+def test_an_index_whose_texts_were_joined_by_row_is_attached_by_the_same_file(
+    tmp_path, db, ending, capfd
+):
+    """The lines of the README: the index knows numbers of rows, the collection ids of texts."""
+    names = [f"doc-{n}" for n in range(N)]
+    index, items = flat(tmp_path / "a.faiss"), texts(tmp_path / f"t{ending}", names)
+    run("import", index, db, "notes", "--items", items)
+    attach = ("index", "attach", db, "notes", "theirs", index)
+    assert "calls them otherwise" in refused(*attach)
+    assert run(*attach, "--ids", items, "--json").json["recall"] == 1
+    with requant.open(db) as opened:
+        assert [hit.id for hit in opened.collection("notes").search(ROWS[3], 1)] == ["doc-3"]
+    more = jsonl(tmp_path / "x.jsonl", [{"name": "a"}])
+    assert "has no column `id` or `ids`" in refused(*attach[:4], "other", index, "--ids", more)

@@ -186,3 +186,13 @@ def test_no_connection_is_held_while_the_model_runs(empty_postgres, tmp_path):
         assert len(notes.search(vectors(1)[0], 3, rerank=rerank)) == 3
         assert len(notes) == 6
     engine.dispose()
+
+
+def test_scores_that_no_float32_holds_are_refused_one_query_or_many(notes):
+    def huge(query, hits):
+        return [-4e300, *range(len(hits) - 1)]
+
+    for ask in (lambda: notes.search(vectors(1)[0], rerank=huge),
+                lambda: notes.search_many(vectors(2), rerank=huge)):  # fmt: skip
+        with pytest.raises(InputError, match=r"rerank gave -4e\+300 for the hit .*: scores are"):
+            ask()

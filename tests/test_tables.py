@@ -402,3 +402,57 @@ def test_without_pyarrow_the_extra_is_named(notes, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.compute", None)
     with pytest.raises(requant.PackageMissingError, match=r"pip install 'requant\[arrow\]'"):
         notes.upsert_table(base())
+
+
+@pytest.mark.parametrize(
+    "table",
+    [pd.Series([1, 2], name="id"), pl.Series("id", [1, 2]), pa.chunked_array([[1, 2]])],
+    ids=["pandas", "polars", "arrow"],
+)
+def test_a_single_column_is_no_table(notes, table):
+    with pytest.raises(InputError):
+        notes.upsert_table(table, vector=None)
+    assert len(notes) == 0
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.timestamp("s", "UTC"), pa.date32()])
+@pytest.mark.parametrize("value", [10**13, -(10**13), None])
+def test_times_beyond_those_of_iso_8601_are_refused_with_their_row(notes, kind, value):
+    whole = value if pa.types.is_timestamp(kind) or value is None else value // 10**5 * 2
+    column = pa.array([0, whole], pa.int32() if pa.types.is_date(kind) else pa.int64()).cast(kind)
+    table = pa.table({"id": ["a", "b"], "when": column})
+    if value is None:
+        assert notes.upsert_table(table, vector=None) == 2
+        return
+    with pytest.raises(InputError, match=r"row 1, column 'when': it holds a time outside of the"):
+        notes.upsert_table(table, vector=None)
+    assert len(notes) == 0
+
+
+@pytest.mark.parametrize("make", [pa.table, pd.DataFrame, pl.DataFrame])
+def test_one_column_for_two_purposes_is_refused(notes, make):
+    table = make({"id": ["a", "b"], "vector": [[1.0, 0, 0, 0]] * 2, "text": ["x", "y"]})
+    with pytest.raises(InputError, match=r"column 'id' cannot be both id= and document="):
+        notes.upsert_table(table, document="id")
+    with pytest.raises(InputError, match=r"column 'vector' cannot be both vector= and document="):
+        notes.upsert_table(table, document="vector")
+    for name in ("id", "vector"):
+        with pytest.raises(InputError, match="it cannot be metadata"):
+            notes.upsert_table(table, metadata=["text", name])
+    assert len(notes) == 0
+
+
+@pytest.mark.parametrize(
+    ("vectors", "reason"),
+    [
+        ([[1.0] * 4, [1.0]], r"row 1, column 'v': has 1 dimensions, expected 4"),
+        ([[1.0] * 4, 2.0], r"row 1, column 'v': is a float: a vector is a list of numbers"),
+        ([[1.0] * 4, "1,2,3,4"], r"row 1, column 'v': is a str: a vector is a list of numbers"),
+        ([[1.0] * 4, [1.0, None, 1.0, 1.0]], r"column 'v', from row 0 on: the vectors must hold"),
+    ],
+)
+def test_vectors_of_pandas_that_are_none_are_told_by_their_column(notes, vectors, reason):
+    frame = pd.DataFrame({"id": ["a", "b"], "v": pd.Series(vectors, dtype=object)})
+    with pytest.raises(InputError, match=reason):
+        notes.upsert_table(frame, vector="v")
+    assert len(notes) == 0

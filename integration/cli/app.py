@@ -58,7 +58,7 @@ def _requant(
     $eq $ne $gt $gte $lt $lte $in $nin $exists $contains $startswith
     $icontains, joined by $and $or $not; and what an item has beside its
     metadata: $id, $document, $has_vector. As '{"year": {"$gte": 2020}}',
-    '{"$document": {"$contains": "quant"}}' or '{"$id": ["a", "b"]}'.
+    '{"$document": {"$contains": "quant"}}' or '{"$id": {"$in": ["a", "b"]}}'.
 
     With --json an error is an object, too: error, type, code.
 

@@ -95,6 +95,8 @@ class _Group(TyperGroup):
         except BrokenPipeError:
             _silence_stdout()
             raise typer.Exit(STOPPED) from None
+        except KeyboardInterrupt:  # of which Typer would say nothing
+            raise StoppedError("stopped by Ctrl-C") from None
         return result
 
 

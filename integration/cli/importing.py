@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from requant.integration.cli.bundles import takes_bundles
-from requant.integration.cli.group import BAD_ANSWER, STOPPED, report
+from requant.integration.cli.group import BAD_ANSWER, STOPPED, report, stoppable
 from requant.integration.cli.options import HERE, AsJson, CollectionName, Database, Place
 from requant.integration.cli.output import print_json, print_lines, warn
 from requant.integration.cli.progress import progress
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from requant.integration.readers import Wanted
 
 _BATCH = 4096
+_REPLACING = "--on-conflict replace"
 
 
 class MetricName(str, Enum):
@@ -44,6 +45,14 @@ class Unmatched(str, Enum):
     refuse = "refuse"
     skip = "skip"
     keep = "keep"
+
+
+class Conflict(str, Enum):
+    """What becomes of an id that is stored already."""
+
+    replaced = "replace"
+    skipped = "skip"
+    refused = "error"
 
 
 _LOST = {
@@ -139,7 +148,7 @@ class SourceOptions:
 
         return Wanted(self.ids, self.vector, self.documents, tuple(self.metadata or ()))
 
-    def job(self, source: str, database: str, collection: str, add: bool) -> Job:
+    def job(self, source: str, database: str, collection: str, on_conflict: Any) -> Job:
         """Open the source; raises InputError, PackageMissingError."""
         from requant.inputs import check_name
         from requant.integration.importing import Job, check_target, open_import
@@ -149,7 +158,7 @@ class SourceOptions:
         by: Any = None if self.items_by is None else self.items_by.value
         opened = open_import(source, self.wanted(), self.items, by, self.unmatched.value)
         metric = self.metric and self.metric.value
-        return Job(opened, database, collection, metric, add, warn)
+        return Job(opened, database, collection, metric, on_conflict, warn)
 
 
 @takes_bundles
@@ -171,9 +180,15 @@ def import_(
             "--batch", metavar="ROWS", min=1, help="Rows a transaction: stored together or not."
         ),
     ] = _BATCH,
-    add: Annotated[
-        bool, typer.Option("--add", help="Refuse ids that are stored already; else replace them.")
-    ] = False,
+    on_conflict: Annotated[
+        Conflict,
+        typer.Option(
+            "--on-conflict",
+            metavar="replace|skip|error",
+            help="What becomes of an id that is stored already: its item is replaced, its row is "
+            "left out, or the import stops.",
+        ),
+    ] = Conflict.replaced,
     place: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -196,14 +211,16 @@ def import_(
     command on the corrected source completes it.
 
     --json answers: database, collection, source, rows, new, replaced,
-    without_vector, dim, metric, kind, fidelity (null for a file of columns),
+    skipped, without_vector, dim, metric, kind, fidelity (null for a file of columns),
     notes, columns (ids, vector, documents, metadata; ids null: row numbers;
     null for an index or store), items (file, by, rows, matched,
     vectors_without_row, rows_without_vector, unmatched; null without --items),
     not_taken (columns of which nothing was made), indexes (how many),
     complete, error.
     """
-    code = _run(options.job(source, database, collection, add), batch, place, as_json)
+    with stoppable("nothing was stored"):
+        job = options.job(source, database, collection, on_conflict.value)
+        code = _run(job, batch, place, as_json)
     if code:
         raise typer.Exit(code)
 
@@ -227,12 +244,12 @@ def _run(job: Job, batch: int, place: Place, as_json: bool) -> int:
         if job.collection is None:
             raise
         problem, code = "stopped by Ctrl-C", STOPPED
-        warn(f"{problem}: at least {job.incomplete('the same command', '--add')}")
+        warn(f"{problem}: at least {job.incomplete('the same command', _REPLACING)}")
     except (RequantError, OSError) as error:
         if not job.tally.rows:
             raise
         problem, code = str(error), BAD_ANSWER
-        report(error, f"; {job.incomplete('the same command', '--add')}")
+        report(error, f"; {job.incomplete('the same command', _REPLACING)}")
     told = job.report(problem)
     if as_json:
         print_json(asdict(told))
@@ -242,9 +259,11 @@ def _run(job: Job, batch: int, place: Place, as_json: bool) -> int:
 
 
 def _tell(told: ImportReport) -> None:
+    skipped = f", {told.skipped:,} skipped" if told.skipped else ""
     print_lines(
         f"Stored {told.rows:,} rows in collection {told.collection!r} of {told.database}: "
-        f"{told.new:,} new, {told.replaced:,} replaced; {told.dim} dimensions, {told.metric}."
+        f"{told.new:,} new, {told.replaced:,} replaced{skipped}; {told.dim} dimensions, "
+        f"{told.metric}."
     )
     if told.fidelity is not None:
         print_lines(f"Source: {told.kind}; vectors: {told.fidelity}.")

@@ -50,7 +50,6 @@ def _index() -> None:
 
 @app.command("add")
 @takes_bundles
-@takes_bundles
 def add(
     database: Database,
     collection: CollectionName,
@@ -99,7 +98,8 @@ def attach(
             "--ids",
             metavar="FILE",
             help="What it calls the items: a JSON object from its ids to yours, or a JSON list of "
-            "yours by its row numbers. By default both are the same.",
+            "yours by its row numbers, or the file that was imported as --items by row. By default "
+            "both are the same.",
         ),
     ] = None,
     param: Params = None,
@@ -251,6 +251,10 @@ def print_indexes(indexes: list[IndexInfo], vector_bytes: int) -> None:
 
 
 def _read_ids(path: str) -> Any:
+    from requant.integration.readers import EXTENSIONS, ids_by_row
+
+    if path.lower().endswith(EXTENSIONS):
+        return ids_by_row(path)
     try:
         found = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError) as error:

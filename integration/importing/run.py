@@ -15,7 +15,7 @@ from requant.collection import Collection
 from requant.database import Database
 from requant.errors import DimensionError, ExistsError, InputError, RequantError
 from requant.exchange import ImportReport
-from requant.inputs import check_name
+from requant.inputs import OnConflict, check_choice, check_name
 from requant.integration.databases import existing, shown
 from requant.integration.errors import ImportIncompleteError, SourceError
 from requant.integration.importing.source import Import, open_import
@@ -34,7 +34,7 @@ class Job:
     target: str | Database
     name: str
     metric: str | None = None
-    add: bool = False
+    on_conflict: OnConflict = "replace"
     warn: Callable[[str], None] | None = None
     tally: Tally = field(default_factory=Tally)
     collection: Collection | None = None
@@ -57,7 +57,10 @@ class Job:
             self.collection = target = self._collection(database, first)
             self._told.update(dim=target.dim, metric=target.metric, indexes=0)
             try:
-                store(target, batches, self.tally, add=self.add, progress=self._advance(progress))
+                store(
+                    target, batches, self.tally, on_conflict=self.on_conflict,
+                    progress=self._advance(progress),
+                )  # fmt: skip
             finally:
                 self._told["indexes"] = len(target.indexes)
                 origin = self.source.foreign
@@ -75,6 +78,7 @@ class Job:
             rows=tally.rows,
             new=tally.new,
             replaced=tally.rows - tally.new,
+            skipped=tally.skipped,
             without_vector=tally.without_vector,
             **self._told,
             **self.source.described(),
@@ -82,9 +86,11 @@ class Job:
             error=problem,
         )
 
-    def incomplete(self, again: str = "the same import", add: str = "add=True") -> str:
+    def incomplete(
+        self, again: str = "the same import", other: str = 'on_conflict="replace"'
+    ) -> str:
         """Return what is stored after an error, and what completes it."""
-        again = f"{again} without {add}" if self.add else again
+        again = f"{again} with {other}" if self.on_conflict == "error" else again
         return f"{self.tally.rows:,} rows are stored, run {again} again to store them all"
 
     def _advance(self, progress: Progress | None) -> Callable[[int], None] | None:
@@ -147,13 +153,19 @@ def import_items(
     vector: str | None,
     documents: str | None,
     metadata: Any,
-    add: bool,
+    on_conflict: OnConflict,
     batch: int,
     folder: str | Path | None,
+    trust: Sequence[str],
     progress: Progress | None,
 ) -> ImportReport:
     """Import as `requant.import_items` says, which has the defaults."""
     check_name(collection, "collection")
+    check_choice("on_conflict", on_conflict, OnConflict)
+    if isinstance(trust, str):
+        raise InputError("trust must be a list of hosts: wrap one in a list")
+    if isinstance(database, Database) and (folder is not None or trust):
+        raise InputError("folder and trust say how a database is opened: this one is open already")
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise InputError(f"batch must be a whole number from 1, not {batch!r}")
     if not isinstance(database, Database):
@@ -163,9 +175,9 @@ def import_items(
     opened = open_import(source, wanted, items, items_by, unmatched)
     try:
         target = database if isinstance(database, Database) else fspath(database)
-        job = Job(opened, target, collection, metric, add)
+        job = Job(opened, target, collection, metric, on_conflict)
         try:
-            job.run(batch, None if folder is None else fspath(folder), progress)
+            job.run(batch, None if folder is None else fspath(folder), progress, trust)
         except (RequantError, OSError) as error:
             if not job.tally.rows:
                 raise

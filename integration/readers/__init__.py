@@ -10,7 +10,14 @@ from requant.integration.readers.columns import Wanted
 from requant.integration.readers.foreign.opening import open_foreign
 from requant.integration.readers.foreign.protocol import Fidelity, ForeignSource
 from requant.integration.readers.load import Tally, store
-from requant.integration.readers.source import EXTENSIONS, Batch, Source, open_source, open_table
+from requant.integration.readers.source import (
+    EXTENSIONS,
+    Batch,
+    Source,
+    ids_by_row,
+    open_source,
+    open_table,
+)
 
 __all__ = [
     "EXTENSIONS",
@@ -20,6 +27,7 @@ __all__ = [
     "Source",
     "Tally",
     "Wanted",
+    "ids_by_row",
     "open_foreign",
     "open_source",
     "open_table",

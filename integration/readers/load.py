@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from requant.collection import Collection
 from requant.errors import DuplicateIdError, InputError
-from requant.inputs import check_rows
+from requant.inputs import OnConflict, check_rows
 from requant.integration.errors import SourceError
 from requant.integration.readers.source import Batch
 
@@ -22,11 +20,12 @@ _ONE = {"ids": "id", "vectors": "vector", "documents": "document", "metadata": "
 
 @dataclass
 class Tally:
-    """What has been stored: rows, how many of them were new, how many have no vector."""
+    """What has been stored: rows, how many were new or have no vector; and rows not stored."""
 
     rows: int = 0
     new: int = 0
     without_vector: int = 0
+    skipped: int = 0
 
 
 def store(
@@ -34,95 +33,83 @@ def store(
     batches: Iterable[Batch],
     tally: Tally,
     *,
-    add: bool = False,
+    on_conflict: OnConflict = "replace",
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Store batches, each whole or not at all.
+    """Store batches, each whole or not at all; a row without a vector takes away a stored one.
 
     Args:
         collection: where to.
         batches: see `Source.batches`.
         tally: counts what has been committed: exact also when this raises.
-        add: refuse ids that are stored already, instead of replacing their items.
-        progress: called with the number of rows stored, after each batch.
+        on_conflict: what becomes of ids that are stored already, as in `Collection.upsert`.
+        progress: called with the number of rows that are done with, after each batch.
 
     Raises:
         SourceError: a row cannot be stored; the text names file, row and reason.
     """
     for batch in batches:
-        if batch.present is not None:
-            # Its parts are two transactions: the second one must not fail for a bad row.
-            check(batch, collection.dim)
-        for part in _parts(batch):
-            tally.new += _write(collection, part, add)
-            tally.rows += len(part)
-            tally.without_vector += 0 if part.present is None else len(part)
+        lacking = _lacking(collection, batch, on_conflict)
+        new = _write(collection, batch, on_conflict)
+        stored = new if on_conflict == "skip" else len(batch)
+        tally.new += new
+        tally.rows += stored
+        tally.skipped += len(batch) - stored
+        tally.without_vector += lacking
         if progress is not None:
-            progress(tally.rows)
+            progress(tally.rows + tally.skipped)
 
 
 def check(batch: Batch, dim: int) -> None:
     """Check a batch as the collection will; raises SourceError, naming file, row and reason."""
     try:
-        for part in _parts(batch):
-            check_rows(part.ids, _given(part), part.documents, part.metadata, dim)
+        check_rows(batch.ids, _given(batch), batch.documents, batch.metadata, dim)
     except InputError as error:
-        raise placed(error, part) from error
+        raise placed(error, batch) from error
 
 
-def _write(collection: Collection, part: Batch, add: bool) -> int:
-    write = collection.add if add else collection.upsert
+def _write(collection: Collection, batch: Batch, on_conflict: OnConflict) -> int:
+    given = batch.ids, _given(batch), batch.documents, batch.metadata
     try:
-        return write(part.ids, _given(part), part.documents, part.metadata)
+        return collection.upsert(*given, on_conflict=on_conflict)
     except InputError as error:
-        if not isinstance(error, DuplicateIdError):
-            raise placed(error, part) from error
-        stored = collection.get(part.ids)
+        known = on_conflict == "error" and isinstance(error, DuplicateIdError)
+        stored = _stored(collection, batch) if known else set()
         if not stored:
-            raise
-        names = [str(value) for value in part.ids]
-        name = str(stored[0].id)
+            raise placed(error, batch) from error
+        row = next(row for row, value in enumerate(batch.ids) if str(value) in stored)
         raise SourceError(
-            f"{part.place(names.index(name), 'ids')}: id {name[:80]!r} is already stored: leave "
-            "out --add to replace it"
+            f"{batch.place(row, 'ids')}: id {str(batch.ids[row])[:80]!r} is already stored: "
+            "replace it, or skip it"
         ) from error
 
 
-def _given(part: Batch) -> Any:
-    """Return the vectors of a part that has them for all its rows, or for none."""
-    return part.vectors if part.present is None else None
-
-
-def _parts(batch: Batch) -> Iterator[Batch]:
-    """Yield the rows with a vector and those without: the store takes one kind at a time."""
+def _lacking(collection: Collection, batch: Batch, on_conflict: OnConflict) -> int:
+    """Count the rows without a vector that are going to be stored."""
     if batch.present is None:
-        yield batch
-        return
-    for kind in (True, False):
-        rows = np.flatnonzero(batch.present == kind).tolist()
-        if rows:
-            yield _taken(batch, rows, kind)
+        return 0
+    known = _stored(collection, batch) if on_conflict == "skip" else set()
+    rows = zip(batch.ids, batch.present.tolist(), strict=True)
+    return sum(not there and str(name) not in known for name, there in rows)
 
 
-def _taken(batch: Batch, rows: list[int], with_vectors: bool) -> Batch:
-    def pick(column: list[Any] | None) -> list[Any] | None:
-        return None if column is None else [column[row] for row in rows]
-
-    return Batch(
-        ids=pick(batch.ids) or [],
-        vectors=batch.vectors,
-        present=None if with_vectors else np.zeros(len(rows), bool),
-        documents=pick(batch.documents),
-        metadata=pick(batch.metadata),
-        place=lambda row, what: batch.place(rows[row], what),
-    )
+def _stored(collection: Collection, batch: Batch) -> set[str]:
+    return {str(name) for name in collection.ids({"$id": {"$in": batch.ids}})}
 
 
-def placed(error: InputError, part: Batch) -> SourceError:
+def _given(batch: Batch) -> Any:
+    """Return the vectors as the collection takes them, with None for the rows that have none."""
+    if batch.present is None:
+        return batch.vectors
+    vectors = iter(batch.vectors)
+    return [next(vectors) if there else None for there in batch.present.tolist()]
+
+
+def placed(error: InputError, batch: Batch) -> SourceError:
     """Return an error of the core that says the same of the file and its row."""
     found = _ROW.match(str(error))
     if found is None:
-        return SourceError(f"{part.place(0, 'vectors')}: {error}")
+        return SourceError(f"{batch.place(0, 'vectors')}: {error}")
     what, row = found.groups()
     reason = str(error)[found.end() :]
-    return SourceError(f"{part.place(int(row), what)}: the {_ONE[what]} {reason}")
+    return SourceError(f"{batch.place(int(row), what)}: the {_ONE[what]} {reason}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from requant.integration.errors import SourceError
 from requant.integration.readers.arrow import ArrowTable, ParquetTable
-from requant.integration.readers.columns import Chosen, Wanted, choose
+from requant.integration.readers.columns import Chosen, Wanted, choose, choose_items
 from requant.integration.readers.csv_files import CsvFile
 from requant.integration.readers.jsonl import JsonLines
 from requant.integration.readers.numpy_files import NpyFile, NpzFile
@@ -36,6 +36,7 @@ _READERS: dict[str, Callable[[Path], Table]] = {
     ".ndjson.gz": JsonLines,
 }
 EXTENSIONS = tuple(_READERS)
+_IDS = 65536
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,15 @@ def open_source(path: str | Path, wanted: Wanted) -> Source:
             "own, with --items"
         )
     return Source(table, choose(table, wanted))
+
+
+def ids_by_row(path: str | Path) -> list[Any]:
+    """Return the column `id` or `ids` of a file; raises SourceError, PackageMissingError."""
+    table = open_table(path)
+    chosen = choose_items(table, Wanted()).ids
+    if chosen is None:
+        raise SourceError(f"{path} has no column `id` or `ids`")
+    return [name for chunk in table.chunks(_IDS, [chosen]) for name in _ids(chunk, chosen)]
 
 
 def open_table(path: str | Path) -> Table:

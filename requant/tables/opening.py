@@ -39,7 +39,7 @@ def open_table(table: Any, native: tuple[str, ...]) -> Table:
         native: columns of pandas that are to be read as they are: of ids and vectors.
     """
     arrow = _pyarrow()
-    if type(table).__module__.partition(".")[0] == "pandas" and hasattr(table, "iloc"):
+    if type(table).__module__.partition(".")[0] == "pandas" and _is_frame(table):
         return _of_pandas(arrow, table, native)
     if isinstance(table, arrow.RecordBatch):
         table = arrow.Table.from_batches([table])
@@ -54,6 +54,11 @@ def open_table(table: Any, native: tuple[str, ...]) -> Table:
         f"a table is a DataFrame of pandas or Polars, a Table of pyarrow, or has "
         f"__arrow_c_stream__; {type(table).__module__}.{type(table).__name__} is none{hint}"
     )
+
+
+def _is_frame(table: Any) -> bool:
+    """Whether it is a DataFrame: a single column has rows, and streams, as well."""
+    return hasattr(table, "iloc") and hasattr(table, "columns")
 
 
 def _of_stream(arrow: Any, table: Any) -> Table:

@@ -144,7 +144,7 @@ def _moments(array: Any) -> list[Any]:
         array = arrow.array(whole, arrow.int64()).cast(shorter)
     return [
         None if value is None else _moment(value, more)
-        for value, more in zip(array.to_pylist(), rest, strict=True)
+        for value, more in zip(_days(array), rest, strict=True)
     ]
 
 
@@ -182,7 +182,16 @@ def _finite_numbers(array: Any) -> list[Any]:
 
 
 def _dates(array: Any) -> list[Any]:
-    return [None if value is None else value.isoformat() for value in array.to_pylist()]
+    return [None if value is None else value.isoformat() for value in _days(array)]
+
+
+def _days(array: Any) -> list[Any]:
+    """Return Python's dates and times; raises ValueError where it has none so far away."""
+    try:
+        found: list[Any] = array.to_pylist()
+    except (OverflowError, ValueError) as error:
+        raise ValueError("a time outside of the years 1 to 9999") from error
+    return found
 
 
 def _decimals(array: Any) -> list[Any]:

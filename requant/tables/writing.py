@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from requant.errors import DuplicateIdError, InputError, RequantError
+from requant.errors import DimensionError, DuplicateIdError, InputError, RequantError
 from requant.inputs import Duplicates, check_rows
 from requant.quantizers.chunks import rows_for
 from requant.tables.opening import Table, open_table
@@ -87,7 +87,11 @@ class _Reading:
         """Refuse columns that are missing, or of a type that cannot be stored."""
         options = self.options
         named = {"id": options.id, "vector": options.vector, "document": options.document}
+        known: dict[str, str] = {}
         for what, name in named.items():
+            if name is not None and name in known:
+                raise InputError(f"column {name!r} cannot be both {known[name]}= and {what}=")
+            known[name or ""] = what
             if name is not None and name not in self.table.columns:
                 raise InputError(
                     f"there is no column {name!r} ({what}=); the columns are: "
@@ -152,7 +156,9 @@ class _Reading:
     def _vectors(self, batch: Any, name: str, first: int, end: int) -> Any:
         own = self.table.native.get(name)
         if own:
-            return own(first, end)
+            vectors = own(first, end)
+            self._check_widths(vectors, name, first)
+            return vectors
         try:
             floats, present = list_vectors(batch.column(name), self.dim)
         except RowError as error:
@@ -161,6 +167,17 @@ class _Reading:
             return floats
         rows = iter(floats)
         return [next(rows) if there else None for there in present.tolist()]
+
+    def _check_widths(self, vectors: list[Any], name: str, first: int) -> None:
+        for row, vector in enumerate(vectors, first):
+            told = f"row {row}, column {name!r}: "
+            if vector is None:
+                continue
+            if isinstance(vector, str | bytes) or not hasattr(vector, "__len__"):
+                kind = type(vector).__name__
+                raise InputError(f"{told}is a {kind}: a vector is a list of numbers")
+            if len(vector) != self.dim:
+                raise DimensionError(f"{told}has {len(vector)} dimensions, expected {self.dim}")
 
     def _values(self, batch: Any, name: str, first: int) -> list[Any]:
         column = batch.column(name)
@@ -194,6 +211,9 @@ class _Reading:
 
     def _placed(self, error: InputError, first: int) -> InputError:
         found = _ROW.match(str(error))
+        if found is None and str(error).startswith("vectors "):
+            told = f"column {self.options.vector!r}, from row {first} on: the {error}"
+            return type(error)(told)
         if found is None:
             where = f"in the batch that begins with row {first}: " if first else ""
             return type(error)(f"{where}{error}")
@@ -212,6 +232,8 @@ def _metadata(table: Table, options: TableOptions) -> list[str]:
     if isinstance(options.metadata, str) or not isinstance(options.metadata, Sequence):
         raise InputError("metadata must be a list of names of columns, or None for all others")
     for name in options.metadata:
+        if name in taken[:2]:
+            raise InputError(f"column {name!r} is that of ids or vectors: it cannot be metadata")
         if name not in table.schema.names:
             there = ", ".join(map(repr, table.columns))
             raise InputError(f"there is no column {name!r} (metadata=); the columns are: {there}")

@@ -1,6 +1,9 @@
 """What only usearch has: files for plain usearch and NumPy, threads, headers."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +127,32 @@ def test_a_poor_graph_is_completed_by_an_exact_search(format):
     judge, queries = Judge(spec, make_keys(400), codes), make_queries(spec.code, 3)
     judge.is_exact(backend.search(queries, 400), queries, 400)
     judge.is_exact(backend.search(queries[:1], 400), queries[:1], 400)
+
+
+_INTERRUPTED = """
+import os, signal, threading
+from requant.adapters.usearch import UsearchBackend
+from requant.testing.data import make_codes, make_keys
+from tests.conformance.test_usearch_native import spec_of
+
+spec = spec_of("int8")
+backend = UsearchBackend.create(spec)
+keys, codes = make_keys(20_000), make_codes(spec.code, 20_000)
+threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT]).start()
+try:
+    while True:
+        backend.upsert(keys, codes)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_ctrl_c_in_the_midst_of_it_is_no_error_of_the_engine():
+    """usearch looks for signals itself, and loses what their handler raises."""
+    root = Path(__file__).parent.parent.parent
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.stdout == "stopped\n", done.stderr[-500:]

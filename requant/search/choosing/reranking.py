@@ -12,6 +12,8 @@ from requant.embeddings import as_array
 from requant.errors import InputError, NonFiniteError
 from requant.search.results import Hit
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class CrossEncoder(Protocol):
     """What rates pairs of a query and a document, as sentence-transformers' class does."""
@@ -84,6 +86,11 @@ def _scores(rerank: Any, query: Any, hits: Sequence[Hit]) -> NDArray[np.float64]
     if not np.isfinite(scores).all():
         row = int(np.argmin(np.isfinite(scores)))
         raise NonFiniteError(f"rerank gave {scores[row]} for the hit {hits[row].id!r}")
+    if np.abs(scores).max() > _LARGEST:
+        row = int(np.argmax(np.abs(scores)))
+        raise InputError(
+            f"rerank gave {scores[row]} for the hit {hits[row].id!r}: scores are float32"
+        )
     return scores
 
 
