@@ -165,3 +165,17 @@ def test_small_collections(db, n):
 def test_an_option_that_does_not_exist_is_refused(notes, name):
     with pytest.raises(TypeError, match=name):
         notes.search(np.ones(8), **{name: ["a"]})
+
+
+@pytest.mark.parametrize("least", [float("nan"), float("inf"), np.float32("-inf")])
+def test_a_least_score_is_finite(db, least):
+    notes = db.create_collection("finite", 2)
+    with pytest.raises(InputError, match="min_score must be a finite number"):
+        notes.search([1, 0], min_score=least)
+
+
+@pytest.mark.parametrize("call", ["search", "search_many"])
+def test_an_option_that_no_search_has_is_named(db, call):
+    notes = db.create_collection("options", 2)
+    with pytest.raises(TypeError, match=r"a search has no option 'limit'; it has among, .* where"):
+        getattr(notes, call)([[1, 0]], limit=3)

@@ -171,9 +171,9 @@ def _reach(
 
 def _least(score: float) -> float:
     """Return a least score as scores are: rounded to float32."""
-    _number("min_score", score, -math.inf, math.inf)
-    if not math.isfinite(score):
+    if isinstance(score, float | np.floating) and not math.isfinite(score):
         raise InputError(f"min_score must be a finite number, not {score!r}")
+    _number("min_score", score, -math.inf, math.inf)
     return float(np.float32(min(max(float(score), -_LARGEST), _LARGEST)))
 
 

@@ -49,8 +49,12 @@ class Searcher:
     ) -> Question:
         """Return what is asked, with the items `like` instead of queries, or for a text.
 
-        Raises InputError, FilterError.
+        Raises InputError, FilterError; TypeError for an option that no search has.
         """
+        unknown = sorted(options.keys() - SearchOptions.__optional_keys__)
+        if unknown:
+            known = ", ".join(sorted(SearchOptions.__optional_keys__))
+            raise TypeError(f"a search has no option {unknown[0]!r}; it has {known}")
         return question(self.condition, queries, k, like, text, **options)
 
     def condition(self, where: Mapping[str, Any] | None) -> Filter | None:
