@@ -53,25 +53,32 @@ def unpacked(known: bytes | None) -> list[int]:
 
 def set_in(mask: Mask, parts: Sequence[int], lists: Sequence[bytes]) -> None:
     """Set in `mask (parts * PART,)` what these lists, each of a part counted from 0, have."""
-    places: list[int] = []
-    bits: list[int] = []
-    for i, one in enumerate(lists):
-        (bits if len(one) == BITS else places).append(i)
-    if places:
-        found = np.frombuffer(b"".join([lists[i] for i in places]), "<u2").astype(np.intp)
-        begin = np.array([parts[i] for i in places], np.intp) * PART
-        found += np.repeat(begin, [len(lists[i]) // 2 for i in places])
-        mask[found] = True
+    bits = [i for i, one in enumerate(lists) if len(one) == BITS]
+    if len(bits) < len(lists):
+        others = [i for i, one in enumerate(lists) if len(one) != BITS]
+        set_places(mask, [parts[i] for i in others], [lists[i] for i in others])
     if bits:
-        # Those of one part stand together, so that each is unpacked once.
-        order = sorted(bits, key=lambda i: parts[i])
-        rows = np.frombuffer(b"".join([lists[i] for i in order]), np.uint8).reshape(-1, BITS)
-        at = np.array([parts[i] for i in order], np.intp)
-        begin = np.flatnonzero(np.diff(at, prepend=-1))
-        whole = np.bitwise_or.reduceat(rows, begin, axis=0)
-        mask.reshape(-1, PART)[at[begin]] |= np.unpackbits(whole, axis=1, bitorder="little").view(
-            np.bool_
-        )
+        set_bits(mask, [parts[i] for i in bits], [lists[i] for i in bits])
+
+
+def set_places(mask: Mask, parts: Sequence[int], lists: Sequence[bytes]) -> None:
+    """Set what these lists of places have; several of one part may stand together as one."""
+    found = np.frombuffer(b"".join(lists), "<u2").astype(np.intp)
+    found += np.repeat(np.asarray(parts, np.intp) * PART, [len(one) // 2 for one in lists])
+    mask[found] = True
+
+
+def set_bits(mask: Mask, parts: Sequence[int], lists: Sequence[bytes]) -> None:
+    """Set what these lists have, all of them bits."""
+    # Those of one part stand together, so that each is unpacked once.
+    order = sorted(range(len(lists)), key=lambda i: parts[i])
+    rows = np.frombuffer(b"".join([lists[i] for i in order]), np.uint8).reshape(-1, BITS)
+    at = np.array([parts[i] for i in order], np.intp)
+    begin = np.flatnonzero(np.diff(at, prepend=-1))
+    whole = np.bitwise_or.reduceat(rows, begin, axis=0)
+    mask.reshape(-1, PART)[at[begin]] |= np.unpackbits(whole, axis=1, bitorder="little").view(
+        np.bool_
+    )
 
 
 def _last(known: bytes) -> int:
