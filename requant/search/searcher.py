@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -61,13 +62,16 @@ class Searcher:
         """Read a filter; None for one that lets everything pass. Raises FilterError."""
         if where is None or where == {}:
             return None
+        return read_where(where, self._columns, self._store.sql.name)
+
+    @cached_property
+    def _columns(self) -> Columns:
         items, vectors = self._store.tables.items, self._store.tables.vectors
-        columns = Columns(
+        return Columns(
             items.c.metadata,
             {"id": items.c.ext_id, "document": items.c.document},
             sa.exists().where(vectors.c.key == items.c.key),
         )
-        return read_where(where, columns, self._store.sql.name)
 
     def values(self, field: str) -> sa.Select[Any]:
         """Return the statement that tells each value of a field; raises FilterError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,7 +40,7 @@ class Field:
     ready: bool
     built: int  # while it is not ready: all items whose key is less are listed
 
-    @property
+    @cached_property
     def path(self) -> tuple[str, ...]:
         """The keys that lead to the field."""
         return () if self.name == ITEMS else field_path(self.name)

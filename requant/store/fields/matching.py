@@ -80,6 +80,8 @@ class Matching:
             return np.empty(0, np.int64)
         if (first == self._first and end == self._state.next_key) or self._known is not None:
             begin, bounds = 0, self.bounds
+            if not bounds.most:
+                return np.empty(0, np.int64)
             must = _mask(bounds.must, self._parts)
             may = must if bounds.may is bounds.must else _mask(bounds.may, self._parts)
         else:
@@ -101,7 +103,7 @@ class Matching:
         known = self._known
         if known is None:
             return self._checked(keys)
-        must, may = (_bits(one, keys - self._first) for one in known)
+        must, may = (_bits(one, keys - self._first) for one in (known.must, known.may))
         rest = keys[may & ~must]
         return keys[must] if not len(rest) else np.union1d(keys[must], self._checked(rest))
 
@@ -112,27 +114,30 @@ class Matching:
         if known is not None:
             return known
         must, may = [], []
+        least = most = 0
         exact = True
         for begin in range(0, self._parts, _WINDOW):
             sure, perhaps = self._bounds(begin, min(begin + _WINDOW, self._parts))
             exact &= sure is perhaps
+            some = int(np.count_nonzero(sure))
+            least += some
+            most += some if sure is perhaps else int(np.count_nonzero(perhaps))
             must.append(np.packbits(sure, bitorder="little").tobytes())
             may.append(must[-1] if sure is perhaps else _packed(perhaps))
         found = b"".join(must)
-        bounds = Bounds(found, found if exact else b"".join(may))
+        bounds = Bounds(found, found if exact else b"".join(may), least, most)
         self._source.keep(self._collection, self._state, self._asked.text, bounds)
         return bounds
 
     @property
     def unsure(self) -> int:
         """How many items have to be looked at to know whether they meet the filter."""
-        must, may = self.bounds
-        return 0 if must is may else count(may) - count(must)
+        return self.bounds.most - self.bounds.least
 
     @property
     def most(self) -> int:
         """How many items meet the filter at most."""
-        return count(self.bounds.may)
+        return self.bounds.most
 
     @property
     def _known(self) -> Bounds | None:
@@ -289,7 +294,8 @@ class Matching:
         mask = np.zeros(self._parts * PART, np.bool_)
         mask[keys - self._first] = True
         bits = _packed(mask)
-        self._source.keep(self._collection, self._state, self._asked.text, Bounds(bits, bits))
+        bounds = Bounds(bits, bits, len(keys), len(keys))
+        self._source.keep(self._collection, self._state, self._asked.text, bounds)
 
     def _warn(self, seconds: float) -> None:
         paths = {leaf.path for leaf in _leaves(self._asked.node) if isinstance(leaf, Leaf)}
@@ -335,11 +341,6 @@ class _Window:
         odd = self._listed.found(field.id, Question((ODD,)), *self._at) if asked.odd else None
         may = found if odd is None or not odd.any() else found | odd
         return (found if asked.certain else self.nothing), may
-
-
-def count(bits: bytes) -> int:
-    """Return how many bits are set."""
-    return int.from_bytes(bits, "little").bit_count()
 
 
 def _leaves(node: tree.Node) -> list[tree.Condition]:

@@ -22,6 +22,8 @@ class Bounds(NamedTuple):
 
     must: bytes
     may: bytes
+    least: int  # how many surely meet it
+    most: int
 
 
 class Memory:
