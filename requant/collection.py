@@ -22,6 +22,7 @@ from requant.batches import write_batches
 from requant.embeddings import check_texts, embed
 from requant.errors import InputError, StoreError, UnsupportedError
 from requant.exchange import ExportReport, export_items
+from requant.filters import field_path
 from requant.indexes import IndexOptions, IndexSet, Progress, Workspace, index_config
 from requant.inputs import (
     Duplicates,
@@ -562,7 +563,8 @@ class Collection:
         [ValueCount(value='new', count=2), ValueCount(value='red', count=1)]
         """
         condition = self._searcher.condition(where)
-        return self._contents.distinct(self._searcher.values(field), condition, limit, connection)
+        values = self._searcher.values(field)
+        return self._contents.distinct(field_path(field), values, condition, limit, connection)
 
     def extent(
         self,
@@ -587,7 +589,8 @@ class Collection:
         """
         searcher = self._searcher
         values, kinds = searcher.values(field), searcher.kinds(field)
-        return self._contents.extent(values, kinds, searcher.condition(where), connection)
+        path, condition = field_path(field), searcher.condition(where)
+        return self._contents.extent(path, values, kinds, condition, connection)
 
     def vectors(self, ids: Iterable[Id]) -> Float32s:
         """Return `(n, d) float32` in the order asked, exactly the floats that were given.

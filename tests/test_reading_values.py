@@ -66,9 +66,11 @@ def kinds(entries: list[Any], field: str) -> dict[str, int]:
     return Counter(KINDS[type(value)] for value in there if value is not MISSING)
 
 
-@pytest.fixture
-def notes(any_db):
-    return any_db.create_collection("notes", 2)
+@pytest.fixture(params=["", "indexed"])
+def notes(request, any_db):
+    """Answers are the same from the items, and from what is listed of an indexed field."""
+    fields = ["f", "in.f", "many", "it's", "a\\.b"] if request.param else []
+    return any_db.create_collection("notes", 2, index_fields=fields)
 
 
 @settings(
@@ -101,11 +103,7 @@ def test_what_plain_python_counts(notes, rows, limit):
 
 def assert_ends(found: Any, expected: Any) -> None:
     assert isinstance(found, str) == isinstance(expected, str)
-    if found == expected:
-        return
-    # Above 2**53 an integer and a float, or two that SQLite reads alike, come as it rounds them.
-    assert isinstance(expected, int | float)
-    assert float(found) == pytest.approx(expected, rel=1e-15)
+    assert found == expected  # Python compares an integer and a float digit by digit
 
 
 def test_values_come_back_as_what_they_were(notes):
@@ -116,6 +114,22 @@ def test_values_come_back_as_what_they_were(notes):
     listed = [2**64, 2**64 + 1, 0.1, 1.0]
     notes.upsert(["listed"], metadata=[{"many": listed}])
     assert sorted(map(repr, (v for v, _ in notes.distinct("many")))) == sorted(map(repr, listed))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [2**53, 2.0**53, 2**53 + 1, 2.0**53 + 2],
+        [2**63 + 1, 2.0**63, 2**63 - 1],
+        [-(2**70), -(2**70) - 1, -(2.0**70)],
+        [0.1, 0.1 + 2**-56, 0.1 - 2**-56],
+        [[2**70, 1], 2**70 + 1, [2.5, 1.0]],
+    ],
+)
+def test_ends_are_told_by_every_digit(notes, given):
+    notes.upsert(range(len(given)), metadata=[{"f": value} for value in given])
+    every = [one for value in given for one in scalars_of(value)]
+    assert notes.extent("f")[:2] == (min(every), max(every))
 
 
 def test_an_integer_stands_for_equal_floats(notes):
@@ -169,3 +183,41 @@ def test_another_collection_is_not_counted(any_db, notes):
     assert notes.distinct("f") == []
     assert notes.extent("f") == (None, None, {})
     assert other.distinct("f", limit=np.int64(5)) == [(1, 1)]
+
+
+@pytest.mark.parametrize("values", [[1, 2.0, 3], [1, "x" * 5000], [2**63, 1], [1, 10**16, 1e16]])
+def test_what_the_lists_of_a_field_do_not_tell_is_read_from_the_items(any_db, values):
+    plain = any_db.create_collection("plain", 2)
+    listed = any_db.create_collection("listed", 2, index_fields=["f"])
+    for notes in (plain, listed):
+        notes.upsert(range(len(values)), metadata=[{"f": value} for value in values])
+    assert repr(listed.distinct("f")) == repr(plain.distinct("f"))
+    assert repr(listed.extent("f")) == repr(plain.extent("f"))
+    assert {repr(value) for value, _ in listed.distinct("f")} == set(map(repr, values))
+
+
+def test_many_items_with_few_and_with_many_values(any_db):
+    plain = any_db.create_collection("plain", 2)
+    listed = any_db.create_collection("listed", 2, index_fields=["f"])
+    rows = [{"f": i % 3 if i % 2 else [i, str(i % 5), i % 3]} for i in range(20_000)]
+    for notes in (plain, listed):
+        notes.upsert(range(len(rows)), metadata=rows)
+        notes.update(range(0, 9000, 3), metadata={"f": None})
+        notes.delete(range(0, 3000, 2))
+    assert listed.distinct("f") == plain.distinct("f")
+    assert listed.distinct("f", limit=7) == plain.distinct("f", limit=7)
+    assert listed.distinct("f", {"f": {"$lt": 2}}) == plain.distinct("f", {"f": {"$lt": 2}})
+    assert listed.extent("f") == plain.extent("f")
+
+
+def test_what_is_listed_is_asked_instead_of_the_items(db, monkeypatch):
+    """Else these tests would compare the items with themselves."""
+    notes = db.create_collection("notes", 2, index_fields=["f"])
+    notes.upsert(range(3), metadata=[{"f": 1}, {"f": 0.5}, {"f": ["a"]}])
+    nothing = "requant.store.contents.reading"
+    monkeypatch.delattr(f"{nothing}.count_values")
+    monkeypatch.delattr(f"{nothing}.extent")
+    assert notes.distinct("f") == [(0.5, 1), (1, 1), ("a", 1)]
+    assert notes.extent("f") == (0.5, "a", {"number": 2, "array": 1})
+    with pytest.raises(NameError):
+        notes.distinct("f", {"f": 1})

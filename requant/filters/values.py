@@ -47,16 +47,26 @@ _SQLITE_KINDS = {
 def select_kinds(
     field: str, key: ColumnElement[int], metadata: ColumnElement[Any], dialect: str
 ) -> Select[Any]:
-    """Return rows of `key` and `kind`: what JSON calls that which stands in the field, if any does.
+    """Return a row for each item that has the field; an array is not looked into.
+
+    The columns:
+        key: of the item.
+        kind: what JSON calls that which stands there.
+        string, number: a string, a number; else NULL.
+        inexact: whether it is a number whose digits the database may not have kept.
 
     Raises FilterError where `field` is no name of a field.
     """
     path = field_path(field)
-    if dialect == "sqlite":
-        kind = _words(func.json_type(metadata, literal(json_path(path), Text())))
-    else:
-        kind = func.json_typeof(_at(path, metadata))
-    columns: list[ColumnElement[Any]] = [key.label("key"), kind.label("kind")]
+    parts = _whole_in_sqlite if dialect == "sqlite" else _whole_in_postgresql
+    kind, string, number, inexact = parts(path, metadata)
+    columns: list[ColumnElement[Any]] = [
+        key.label("key"),
+        kind.label("kind"),
+        string.label("string"),
+        number.label("number"),
+        inexact.label("inexact"),
+    ]
     return select(*columns).where(kind.is_not(None))
 
 
@@ -89,6 +99,23 @@ def select_values(
     return select(*columns).select_from(items.join(source, true())).where(there, scalar)
 
 
+def _whole_in_sqlite(path: tuple[str, ...], metadata: ColumnElement[Any]) -> _Whole:
+    at = literal(json_path(path), Text())
+    kind, value = func.json_type(metadata, at), func.json_extract(metadata, at)
+    number = case((kind.in_(("integer", "real")), value))
+    return _words(kind), case((kind == "text", value)), number, func.typeof(number) == "real"
+
+
+def _whole_in_postgresql(path: tuple[str, ...], metadata: ColumnElement[Any]) -> _Whole:
+    whole = _at(path, metadata)
+    kind = func.json_typeof(whole)
+    text = whole.op("#>>", return_type=Text())(cast(literal("{}", Text()), ARRAY(Text)))
+    number = case((kind == "number", cast(text, Numeric)), else_=null())
+    inexact = and_(kind == "number", text.regexp_match("[.eE]"))
+    return kind, case((kind == "string", text.collate("C"))), number, inexact
+
+
+_Whole = tuple[ColumnElement[str], ColumnElement[str], ColumnElement[Any], ColumnElement[bool]]
 _Parts = tuple[
     ColumnElement[str],
     ColumnElement[str],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -15,11 +15,12 @@ from requant.errors import CorruptDataError, UnknownCollectionError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.store.fields import Field, Matching, Memory, Source, one_of, parse_metadata
+from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
+T = TypeVar("T")
 Id = str | int | UUID
 # Key, id as text, kind of id, document, and metadata as the text that is stored.
 RawItem = tuple[int, str, int, "str | None", "str | None"]
@@ -275,6 +276,18 @@ class Reader:
         """Return a filter on a collection as this reader sees it, None if that is gone."""
         state = self.state_at(collection) if state is None else state
         return None if state is None else Matching(self._source(), collection, condition, state)
+
+    def counted(
+        self, collection: int, path: tuple[str, ...], count: Callable[[Counting], T]
+    ) -> T | None:
+        """Return what `count` tells of an indexed field, None where the items have to tell."""
+        state = self.state_at(collection)
+        counting = None if state is None else self._source().counting(collection, state, path)
+        if counting is None:
+            return None
+        told = count(counting)
+        # Where each statement sees what others have committed meanwhile, all saw the same.
+        return told if not self._lent or self.state_at(collection) == state else None
 
     def fields(self, collection: int, number: int | None) -> tuple[Field, ...]:
         """Return the indexed fields of a collection whose definitions have this number."""

@@ -16,7 +16,7 @@ from requant.quantizers.chunks import rows_for
 from requant.store.contents.paging import Part, check_limit
 from requant.store.contents.values import Extent, ValueCount, count_values, extent
 from requant.store.engine import Store
-from requant.store.fields import FieldInfo, field_infos
+from requant.store.fields import Counting, FieldInfo, field_infos
 from requant.store.reader import Id, Item, Reader, id_of, item_of
 from requant.store.schema import CollectionRow, key_range
 from requant.store.selection import Selection
@@ -84,31 +84,44 @@ class Contents:
 
     def distinct(
         self,
+        path: tuple[str, ...],
         values: sa.Select[Any],
         condition: Filter | None,
         limit: int | None,
         connection: sa.Connection | None,
     ) -> list[ValueCount]:
-        """Count the items that have each of `values`, a statement that the filters have made."""
+        """Count the items that have each value of the field at `path`.
+
+        `values` is the statement that looks at the items, made by the filters.
+        """
         check_limit(limit)
 
         def read(reader: Reader) -> list[ValueCount]:
             reader.state_of(self._owner)
+            if condition is None:
+                found = reader.counted(self._owner.id, path, lambda one: one.counts(limit))
+                if found is not None:
+                    return [ValueCount(*pair) for pair in found]
             return count_values(reader, self._where(reader, values, condition), limit)
 
         return self._read(read, connection)
 
     def extent(
         self,
+        path: tuple[str, ...],
         values: sa.Select[Any],
         kinds: sa.Select[Any],
         condition: Filter | None,
         connection: sa.Connection | None,
     ) -> Extent:
-        """Return from what to what `values` reach; both statements are made by the filters."""
+        """Return from what to what the field at `path` reaches; both statements look at items."""
 
         def read(reader: Reader) -> Extent:
             reader.state_of(self._owner)
+            if condition is None:
+                found = reader.counted(self._owner.id, path, Counting.reach)
+                if found is not None:
+                    return Extent(*found)
             return extent(
                 reader,
                 self._where(reader, values, condition),

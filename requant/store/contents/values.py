@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from requant.store.reader import Reader
 
 Scalar: TypeAlias = str | int | float | bool
-_ORDERED = ("number", "string")
+_KINDS = ("null", "boolean", "number", "string", "array", "object")
+# What a database may read a number wrong by, as a share of it.
+_NEAR = 1e-15
 
 
 class ValueCount(NamedTuple):
@@ -53,18 +55,75 @@ def count_values(reader: Reader, values: sa.Select[Any], limit: int | None) -> l
 
 
 def extent(reader: Reader, values: sa.Select[Any], kinds: sa.Select[Any]) -> Extent:
-    """Return what the field reaches from and to; numbers come before texts."""
-    kind = kinds.subquery().c.kind
-    counted = sa.select(kind, sa.func.count()).group_by(kind).order_by(_rank(kind))
-    types = {name: n for name, n in reader.rows(counted)}
-    if not types.keys() & {*_ORDERED, "array"}:
-        return Extent(None, None, types)
+    """Return what the field reaches from and to; numbers come before texts.
+
+    `values` is what `count_values` takes, `kinds` of `requant.filters.select_kinds`. One scan,
+    another one where there are arrays, and one more where digits have to be read.
+    """
+    c = kinds.offset(0).subquery().c
+    counts = [sa.func.count(sa.case((c.kind == kind, 1))) for kind in _KINDS]
+    row = _row(reader, sa.select(*counts, *_ends(c.number, c.string, c.inexact)))
+    types = {kind: n for kind, n in zip(_KINDS, row, strict=False) if n}
+    found = [_Ends(*row[len(_KINDS) :])]
+    if "array" in types:
+        c = values.offset(0).subquery().c
+        string = sa.case((c.kind == "string", c.text))
+        # What text it has is told by `values`, which has read it by then.
+        inexact = c.number.is_not(None)
+        found.append(_Ends(*_row(reader, sa.select(*_ends(c.number, string, inexact)))))
+    numbers = [n for one in found for n in (one.least, one.greatest) if n is not None]
+    if numbers and any(one.inexact for one in found):
+        numbers = _exactly(reader, values, min(numbers), max(numbers))
+    else:
+        numbers = [int(n) for n in numbers]
+    texts = [text for one in found for text in (one.first, one.last) if text is not None]
+    return Extent(*_outermost(numbers, texts), types)
+
+
+def _outermost(numbers: list[Any], texts: list[str]) -> tuple[Any, Any]:
+    """Return the least and the greatest; an integer rather than a float of the same size."""
+    least = min(numbers, key=lambda n: (n, isinstance(n, float)), default=None)
+    greatest = max(numbers, key=lambda n: (n, isinstance(n, int)), default=None)
+    least = min(texts, default=None) if least is None else least
+    return least, max(texts, default=greatest)
+
+
+class _Ends(NamedTuple):
+    """The least and the greatest number and text of some rows."""
+
+    least: Any
+    greatest: Any
+    first: str | None
+    last: str | None
+    inexact: bool
+
+
+def _ends(
+    number: sa.ColumnElement[Any], string: sa.ColumnElement[str], inexact: sa.ColumnElement[bool]
+) -> list[sa.ColumnElement[Any]]:
+    return [
+        sa.func.min(number),
+        sa.func.max(number),
+        sa.func.min(string),
+        sa.func.max(string),
+        sa.func.count(sa.case((inexact, 1))) > 0,
+    ]
+
+
+def _exactly(reader: Reader, values: sa.Select[Any], least: Any, greatest: Any) -> list[Any]:
+    """Return the numbers that the database takes for one of these, or nearly so, as written."""
     c = values.offset(0).subquery().c
-    ordered = sa.select(c.kind, c.text).where(c.kind.in_(_ORDERED)).limit(1)
-    up, down = _in_order(c.number, c.text), _in_order(c.number, c.text, falling=True)
-    least = reader.rows(ordered.order_by(c.kind, *up))
-    greatest = reader.rows(ordered.order_by(c.kind.desc(), *down))
-    return Extent(_end(least), _end(greatest), types)
+    # The shortest digits of a float, which PostgreSQL computes with, are not all it has.
+    share = Decimal(_NEAR) if isinstance(least, Decimal) else _NEAR
+    upto, since = least + abs(least) * share, greatest - abs(greatest) * share
+    near = sa.or_(c.number <= upto, c.number >= since)
+    statement = sa.select(c.text).where(c.kind == "number", near).distinct()
+    return [json.loads(text) for (text,) in reader.rows(statement)]
+
+
+def _row(reader: Reader, statement: Any) -> Any:
+    (row,) = reader.rows(statement)
+    return row
 
 
 def _canonical(c: Any) -> sa.ColumnElement[str]:
@@ -80,25 +139,17 @@ def _canonical(c: Any) -> sa.ColumnElement[str]:
 
 
 def _rank(kind: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
-    names = ("null", "boolean", "number", "string", "array", "object")
-    return sa.case({name: place for place, name in enumerate(names)}, value=kind)
+    return sa.case({name: place for place, name in enumerate(_KINDS)}, value=kind)
 
 
 def _in_order(
-    number: sa.ColumnElement[Any], text: sa.ColumnElement[str], *, falling: bool = False
+    number: sa.ColumnElement[Any], text: sa.ColumnElement[str]
 ) -> list[sa.ColumnElement[Any]]:
     """Order numbers by size, and texts; integers that SQLite rounds, beyond int64, by digits."""
     size = sa.func.length(text)
-    rising = [number, sa.case((number < 0, -size), (number >= 0, size))]
     # Of two negative numbers of one length, the one with the greater digits is the lesser.
     negative = sa.case((number < 0, text))
-    if falling:
-        return [*map(sa.desc, rising), negative, text.desc()]
-    return [*rising, negative.desc(), text]
-
-
-def _end(rows: Sequence[Any]) -> Any:
-    return _read(*rows[0]) if rows else None
+    return [number, sa.case((number < 0, -size), (number >= 0, size)), negative.desc(), text]
 
 
 def _read(kind: str, text: str | None) -> Any:

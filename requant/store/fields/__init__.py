@@ -16,6 +16,7 @@ from requant.store.fields.building import (
     note_fields,
     unindex_field,
 )
+from requant.store.fields.counting import Counting
 from requant.store.fields.definitions import Field, FieldInfo, field_infos, parse_metadata
 from requant.store.fields.matching import Matching
 from requant.store.fields.memory import Memory
@@ -23,6 +24,7 @@ from requant.store.fields.source import Source, one_of
 from requant.store.fields.upkeep import Upkeep
 
 __all__ = [
+    "Counting",
     "Field",
     "FieldInfo",
     "Matching",

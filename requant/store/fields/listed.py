@@ -1,5 +1,6 @@
 """Reading which items are listed under which values, for some parts at a time."""
 
+# ruff: noqa: S608 -- the statements are put together from constants and places for values
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -26,16 +27,16 @@ _POSTGRES = "SELECT part, keys FROM requant_values WHERE part = ANY(%s) AND fiel
 # list. SQLite gives one column, whose last byte is 1 where there are bits as well, and would sort
 # the rows for a GROUP BY.
 _SQLITE_JOINED = (
-    "SELECT j.value, (SELECT CAST(coalesce(group_concat(CASE WHEN length(v.keys) <> {bits} "
-    "THEN v.keys END, ''), '') || (max(length(v.keys)) = {bits}) AS BLOB) "
-    "FROM requant_values AS v WHERE v.field_id = ?2 AND v.part = j.value AND {{}}) "
+    f"SELECT j.value, (SELECT CAST(coalesce(group_concat(CASE WHEN length(v.keys) <> {BITS} "
+    f"THEN v.keys END, ''), '') || (max(length(v.keys)) = {BITS}) AS BLOB) "
+    "FROM requant_values AS v WHERE v.field_id = ?2 AND v.part = j.value AND {}) "
     "FROM json_each(?1) AS j"
-).format(bits=BITS)
+)
 _POSTGRES_JOINED = (
-    "SELECT part, string_agg(keys, '') FILTER (WHERE length(keys) <> {bits}), "
-    "string_agg(keys, '') FILTER (WHERE length(keys) = {bits}) "
-    "FROM requant_values WHERE part = ANY(%s) AND field_id = %s AND {{}} GROUP BY part"
-).format(bits=BITS)
+    f"SELECT part, string_agg(keys, '') FILTER (WHERE length(keys) <> {BITS}), "
+    f"string_agg(keys, '') FILTER (WHERE length(keys) = {BITS}) "
+    "FROM requant_values WHERE part = ANY(%s) AND field_id = %s AND {} GROUP BY part"
+)
 _INSIDE = {
     ("sqlite", "$contains"): "instr(substr(v.value, 2), ?) > 0",
     ("sqlite", "$icontains"): (

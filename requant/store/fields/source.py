@@ -10,9 +10,14 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.adapters.protocol import Keys
+from requant.store.fields.counting import Counting
 from requant.store.fields.definitions import Field
+from requant.store.fields.key_lists import PART
 from requant.store.fields.listed import Listed
 from requant.store.fields.memory import Bounds, Memory
+from requant.store.fields.questions import Question
+from requant.store.fields.values import FLOAT, ODD
+from requant.store.schema import key_range
 from requant.store.statements import HotSql
 
 if TYPE_CHECKING:
@@ -59,6 +64,17 @@ class Source:
     def listed(self) -> Listed:
         """Return what reads the lists of indexed fields."""
         return Listed(self.cursor, self.sql)
+
+    def counting(self, collection: int, state: CollectionState, path: object) -> Counting | None:
+        """Return what counts the values of a field, None where the items have to be looked at."""
+        fields = self.fields(collection, state.fields)
+        field = next((one for one in fields if one.ready and one.path == path), None)
+        if field is None:
+            return None
+        first, _ = key_range(collection)
+        parts = -(-(state.next_key - first) // PART)
+        unclear = self.listed().found(field.id, Question((ODD, FLOAT)), 0, parts)
+        return None if unclear.any() else Counting(self.cursor, self.sql, field)
 
     def remembered(self, collection: int, state: CollectionState, text: str) -> Bounds | None:
         """Return what met a filter when the collection was as it is here."""

@@ -21,6 +21,7 @@ OBJECT = b"\x07"
 ELEMENT = b"\x08"  # of an array, followed by the element's own bytes
 INSTANT = b"\x09"  # a text that is a date, beside the text
 ODD = b"\x0a"  # something in it has no bytes here: a filter has to look at the item
+FLOAT = b"\x0b"  # a float that is equal to an integer is in it, which is listed alike
 ITEM = b"\x00"  # there is an item; of no field, but of the collection
 
 # PostgreSQL has room for 2,700 bytes in an index.
@@ -31,6 +32,11 @@ NOTHING: Any = object()
 _INT64 = 1 << 63
 _SIGN = 1 << 63
 _ALL = (1 << 64) - 1
+# Integers up to here are doubles.
+_EXACT = 1 << 53
+_DOUBLE, _BITS, _NUMBER = struct.Struct(">d"), struct.Struct(">Q"), struct.Struct(">QH")
+_NEAREST = b"\x80\x00"
+_POSITIVE = [bytes([first | 0x80]) for first in range(0x80)]
 _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 _FORM = re.compile(
@@ -70,14 +76,34 @@ def scalar(value: str | int | float | bool | None) -> bytes | None:
     return NUMBER + number(value) if isinstance(value, float) or -_INT64 <= value < _INT64 else None
 
 
+def plain(value: bytes) -> str | int | float | bool | None:
+    """Return what `scalar` has made bytes of; a number that may be an integer as such.
+
+    >>> [plain(scalar(value)) for value in (None, True, -7, 2**53 + 1, 0.5, "a")]
+    [None, True, -7, 9007199254740993, 0.5, 'a']
+    """
+    kind, rest = value[:1], value[1:]
+    if kind == TEXT:
+        return rest.decode()
+    if kind != NUMBER:
+        return value == _TRUE if kind == BOOL else None
+    bits, beside = _NUMBER.unpack(rest)
+    (nearest,) = _DOUBLE.unpack(_BITS.pack(bits ^ (_SIGN if bits & _SIGN else _ALL)))
+    return int(nearest) + beside - 0x8000 if nearest.is_integer() else float(nearest)
+
+
 def number(value: int | float) -> bytes:
     """Return a number as the nearest double, and how far it is from that: integers are exact."""
+    if -_EXACT <= value <= _EXACT:
+        # Without -0.0; negative numbers sort the other way round.
+        packed = _DOUBLE.pack(value + 0.0)
+        if packed[0] < 0x80:
+            return _POSITIVE[packed[0]] + packed[1:] + _NEAREST
     nearest = float(value)
     beside = 0 if isinstance(value, float) else value - int(nearest)
-    # Without -0.0; negative numbers sort the other way round.
-    (bits,) = struct.unpack(">Q", struct.pack(">d", nearest + 0.0))
+    (bits,) = _BITS.unpack(_DOUBLE.pack(nearest + 0.0))
     bits = bits ^ (_ALL if bits & _SIGN else _SIGN)
-    return struct.pack(">QH", bits, beside + 0x8000)
+    return _NUMBER.pack(bits, beside + 0x8000)
 
 
 def instant_bytes(when: int) -> bytes:
@@ -128,7 +154,7 @@ def values_of(value: Any, dates: bool) -> tuple[bytes, ...]:
         return (ODD,)
     if dates and isinstance(value, str) and (when := instant(value)) is not None:
         return found, instant_bytes(when)
-    return (found,)
+    return (found, FLOAT) if isinstance(value, float) and value.is_integer() else (found,)
 
 
 def _array(elements: list[Any]) -> tuple[bytes, ...]:
@@ -139,4 +165,6 @@ def _array(elements: list[Any]) -> tuple[bytes, ...]:
         if not isinstance(element, list | dict):
             one = scalar(element)
             found.add(ODD if one is None else ELEMENT + one)
+            if isinstance(element, float) and element.is_integer():
+                found.add(FLOAT)
     return tuple(found)
