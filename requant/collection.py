@@ -576,9 +576,10 @@ class Collection:
         """Return the least and the greatest value of a field, and which types of JSON it has.
 
         Numbers come before strings, which are ordered by code point; an array counts as its
-        elements do. Other types have no order: where nothing else is there, both ends are None.
-        `types` tells how many items have a null, boolean, number, string, array or object in the
-        field. The arguments are those of `distinct`, and so is what is raised.
+        elements do. The ends of numbers are exact, of an integer beside a float of any size, too.
+        Other types have no order: where nothing else is there, both ends are None. `types` tells
+        how many items have a null, boolean, number, string, array or object in the field. The
+        arguments are those of `distinct`, and so is what is raised.
 
         >>> import requant
         >>> notes = requant.open(":memory:").create_collection("notes", dim=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 import sqlalchemy as sa
 
@@ -323,3 +325,45 @@ def test_a_read_in_a_transaction_of_ones_own_is_of_one_state(notes, any_db, monk
                 with pytest.raises(StoreError, match="overtaken"):
                     read(own)
             monkeypatch.undo()
+
+
+def test_ranges_over_values_that_are_all_different(any_db):
+    """Lists of one part come as one list, which may be as long as the bits of a part are."""
+    n = 17_000
+    notes = any_db.create_collection("many", 2, index_fields=["n"])
+    values = [5000.5 if i % 3 == 0 else i * 7919 % 17_011 for i in range(n)]
+    notes.upsert(range(n), metadata=[{"n": value} for value in values])
+    for low, high in [(0, 1440), (0, 1), (4000, 6000), (5000.5, 5000.6), (-1, 20_000), (9, 9)]:
+        expected = [i for i, value in enumerate(values) if low <= value < high]
+        assert notes.ids({"n": {"$gte": low, "$lt": high}}) == expected
+    first = sorted({value for value in values[:15_000] if value < 5000})[960]
+    assert notes.count({"n": {"$lt": first}}) == sum(value < first for value in values)
+
+
+def test_a_text_within_texts_that_are_all_different(any_db):
+    notes = any_db.create_collection("many", 2, index_fields=["word"])
+    words = ["same" if i % 2 else f"Word {i}" for i in range(4000)]
+    notes.upsert(range(4000), metadata=[{"word": word} for word in words])
+    for asked in ("a", "Word 1", "3"):
+        found = notes.ids({"word": {"$contains": asked}})
+        assert found == [i for i, word in enumerate(words) if asked in word]
+    assert len(notes.ids({"word": {"$icontains": "w"}})) == 2000
+
+
+def test_a_database_in_utf_16_has_no_indexed_fields(tmp_path):
+    path = tmp_path / "x.db"
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA encoding = 'UTF-16le'")
+        other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    with requant.open(path) as db:
+        with pytest.raises(requant.UnsupportedError, match="UTF-16le"):
+            db.create_collection("notes", 2, index_fields=["n"])
+        notes = db.create_collection("notes", 2)
+        notes.upsert([1, 2], metadata=[{"n": "é"}, {"n": 2}])
+        with pytest.raises(requant.UnsupportedError, match="UTF-16le"):
+            notes.index_field("n")
+        assert notes.fields == []
+        assert notes.ids({"n": "é"}) == [1]
+        assert notes.distinct("n") == [(2, 1), ("é", 1)]
+        assert notes.extent("n")[:2] == (2, "é")

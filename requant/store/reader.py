@@ -19,6 +19,7 @@ from requant.store.fields import Counting, Field, Matching, Memory, Source, one_
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql
 from requant.store.states import CollectionState, Head, Seen, Watermark
+from requant.store.untried import Untried
 
 T = TypeVar("T")
 Id = str | int | UUID
@@ -68,7 +69,7 @@ class Reader:
 
         `renew` raises the error that it is given where another reader would do no better.
         """
-        self._cursor = _Untried(self, self._driver_cursor, renew)
+        self._cursor = Untried(self, self._driver_cursor, renew)
 
     def go_on_as(self, other: Reader) -> Any:
         """Read by the connection of another reader from now on; returns its cursor."""
@@ -282,10 +283,7 @@ class Reader:
     ) -> T | None:
         """Return what `count` tells of an indexed field, None where the items have to tell."""
         state = self.state_at(collection)
-        counting = None if state is None else self._source().counting(collection, state, path)
-        if counting is None:
-            return None
-        told = count(counting)
+        told = None if state is None else self._source().counted(collection, state, path, count)
         # Where each statement sees what others have committed meanwhile, all saw the same.
         return told if not self._lent or self.state_at(collection) == state else None
 
@@ -333,27 +331,6 @@ class Reader:
         return _matrix(rows, dim)
 
 
-class _Untried:
-    """Stands for a cursor until its first statement has shown that the connection lives."""
-
-    __slots__ = ("_cursor", "_reader", "_renew")
-
-    def __init__(
-        self, reader: Reader, cursor: Any, renew: Callable[[BaseException], Reader]
-    ) -> None:
-        self._reader = reader
-        self._cursor = cursor
-        self._renew = renew
-
-    def execute(self, *statement: Any) -> Any:
-        try:
-            result = self._cursor.execute(*statement)
-        except Exception as error:
-            return self._reader.go_on_as(self._renew(error)).execute(*statement)
-        self._reader.go_on()
-        return result
-
-
 def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
     keys = np.array([row[0] for row in rows], np.int64)
     try:
@@ -367,9 +344,8 @@ def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
 
 def _of_other_size(rows: list[Any], dim: int) -> CorruptDataError:
     size = dim * VECTOR_DTYPE.itemsize
-    key = next(
-        (row[0] for row in rows if not isinstance(row[1], bytes) or len(row[1]) != size), "?"
-    )
+    wrong = (key for key, vec, *_ in rows if not isinstance(vec, bytes) or len(vec) != size)
+    key = next(wrong, "?")
     return CorruptDataError(f"the vector of key {key} has another size than was written")
 
 

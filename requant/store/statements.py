@@ -44,6 +44,7 @@ class HotSql:
     forget_runs: str
     run_at: str
     lists_of: str
+    add_values: str
     put_values: str
     drop_values: str
     clear_values: str
@@ -152,10 +153,8 @@ _SQLITE = HotSql(
     log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (?, ?, ?)",
     **_turns("?"),
     lists_of="SELECT value, keys FROM requant_values WHERE field_id = ? AND part = ? AND value IN",
-    put_values=(
-        "INSERT INTO requant_values (field_id, part, value, keys) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (field_id, part, value) DO UPDATE SET keys = excluded.keys"
-    ),
+    add_values=("INSERT INTO requant_values (field_id, part, value, keys) VALUES (?, ?, ?, ?)"),
+    put_values=("UPDATE requant_values SET keys = ? WHERE field_id = ? AND part = ? AND value = ?"),
     drop_values="DELETE FROM requant_values WHERE field_id = ? AND part = ? AND value = ?",
     clear_values="DELETE FROM requant_values WHERE field_id = ?",
 )
@@ -215,9 +214,9 @@ _POSTGRES = HotSql(
         "SELECT value, keys FROM requant_values WHERE field_id = %s AND part = %s "
         "AND value = ANY(%s)"
     ),
+    add_values=("INSERT INTO requant_values (field_id, part, value, keys) VALUES (%s, %s, %s, %s)"),
     put_values=(
-        "INSERT INTO requant_values (field_id, part, value, keys) VALUES (%s, %s, %s, %s) "
-        "ON CONFLICT (field_id, part, value) DO UPDATE SET keys = excluded.keys"
+        "UPDATE requant_values SET keys = %s WHERE field_id = %s AND part = %s AND value = %s"
     ),
     drop_values="DELETE FROM requant_values WHERE field_id = %s AND part = %s AND value = %s",
     clear_values="DELETE FROM requant_values WHERE field_id = %s",

@@ -19,8 +19,7 @@ from requant.store.fields.building import (
 from requant.store.fields.counting import Counting
 from requant.store.fields.definitions import Field, FieldInfo, field_infos, parse_metadata
 from requant.store.fields.matching import Matching
-from requant.store.fields.memory import Memory
-from requant.store.fields.source import Source, one_of
+from requant.store.fields.source import Memory, Source, one_of
 from requant.store.fields.upkeep import Upkeep
 
 __all__ = [

@@ -15,6 +15,7 @@ from requant.errors import (
     StoreError,
     UnknownCollectionError,
     UnknownFieldError,
+    UnsupportedError,
 )
 from requant.filters import field_path
 from requant.store.fields.definitions import DATETIME, ITEMS, Field, find, load
@@ -64,6 +65,7 @@ def index_field(
     """
     with store.writing(turn=owner.id) as connection:
         _take_turn(connection, store.tables, owner)
+        _check_encoding(connection)
         _note(connection, store.tables, owner, name, kind)
     ready = False
     while not ready:
@@ -79,6 +81,7 @@ def note_fields(
     for name in (ITEMS, *names) if names else ():
         _insert(connection, tables, collection, name, None, ready=True)
     if names:
+        _check_encoding(connection)
         _renumber(connection, tables, collection, in_step=True)
 
 
@@ -140,6 +143,17 @@ def _in_step(connection: sa.Connection, tables: Tables, owner: CollectionRow) ->
     state = sa.select(c.fields, c.seq, c.fields_seq).where(c.id == owner.id)
     number, seq, kept = connection.execute(state).one()
     return number is None or seq == kept
+
+
+def _check_encoding(connection: sa.Connection) -> None:
+    """Refuse a database of SQLite in UTF-16: it takes bytes for other texts than those we keep."""
+    if connection.dialect.name == "sqlite":
+        encoding = connection.exec_driver_sql("PRAGMA encoding").scalar()
+        if encoding != "UTF-8":
+            raise UnsupportedError(
+                f"fields cannot be indexed in a database of SQLite whose encoding is {encoding}: "
+                "keep the collection in a database of its own, where it is UTF-8"
+            )
 
 
 def _too_many() -> str:

@@ -24,6 +24,8 @@ def changed(known: bytes | None, add: Sequence[int], take: Sequence[int] = ()) -
     >>> unpacked(changed(changed(None, [3, 9]), [11], [3]))
     [9, 11]
     """
+    if known is None and not take and len(add) == 1:
+        return add[0].to_bytes(2, "little")  # as most are of a field whose values are all different
     if not known and not take and len(add) <= _MOST:
         return struct.pack(f"<{len(add)}H", *add)
     known = known or b""

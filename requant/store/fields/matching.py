@@ -16,9 +16,8 @@ from requant.filters import Filter, tree
 from requant.store.fields.definitions import Field, Finder, parse_metadata
 from requant.store.fields.key_lists import PART, Mask
 from requant.store.fields.listed import Listed
-from requant.store.fields.memory import Bounds
 from requant.store.fields.questions import Leaf, Question, apart, both, of_dates, question
-from requant.store.fields.source import Source
+from requant.store.fields.source import Bounds, Source
 from requant.store.fields.values import ITEM, ODD
 from requant.store.schema import key_range
 

@@ -121,19 +121,27 @@ class Upkeep:
 
     def _write(self) -> None:
         parts, self._parts = self._parts, {}
+        new: list[tuple[Any, ...]] = []
         put: list[tuple[Any, ...]] = []
         drop: list[tuple[Any, ...]] = []
         for (field, part), (add, take) in sorted(parts.items()):
             values = sorted({*add, *take})
             known = self._known(field, part, values)
             for value in values:
-                keys = changed(known.get(value), add.get(value, ()), take.get(value, ()))
+                old = known.get(value)
+                keys = changed(old, add.get(value, ()), take.get(value, ()))
                 if keys is not None:
-                    put.append((field, part, value, keys))
+                    at = (field, part, value)
+                    if old is None:
+                        new.append((*at, keys))
+                    else:
+                        put.append((keys, *at))
                 elif value in known:
                     drop.append((field, part, value))
         if drop:
             self._many(self._sql.drop_values, drop)
+        if new:
+            self._many(self._sql.add_values, new)
         if put:
             self._many(self._sql.put_values, put)
 
