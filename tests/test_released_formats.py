@@ -85,6 +85,35 @@ def test_every_answer_is_found(unpacked):
         assert (numbers.metric, [item.id for item in numbers.iter()]) == ("l2", [1, 2, 3])
 
 
+def test_indexed_fields_are_answered_from_as_they_are(unpacked):
+    expected = json.loads((unpacked / "expected.json").read_text())
+    with requant.open(unpacked / "notes.requant") as db:
+        if "fields" not in expected:  # but they can be indexed now
+            notes = db.collection("notes")
+            notes.index_field("n")
+            assert notes.ids({"n": {"$lt": 3}}) == ["id 0", "id 1", "id 2"]
+            return
+        listed = db.collection("listed")
+        assert [field.name for field in listed.fields if field.ready] == expected["fields"]
+        rows = [row for row in range(len(MAKE["vectors"]())) if row != 7]
+        entries = {row: MAKE["entry"](row) for row in rows}
+        for value in (14, 3.75, "text 2", True, False, None, "long" * 400):
+            same = [row for row in rows if is_same(entries[row]["n"], value)]
+            assert listed.ids({"n": value}) == same
+            assert dict(map(typed, listed.distinct("n")))[type(value), value] == len(same)
+        assert listed.count({"deep.x": {"$contains": 3}}) == sum(row % 5 == 3 for row in rows)
+        noon = {"at": {"$lt": "2026-01-01T12:00:00Z"}}
+        assert listed.ids(noon) == [row for row in rows if row % 28 == 0 and row % 12]
+
+
+def is_same(one, other):
+    return type(one) is type(other) and one == other
+
+
+def typed(counted):
+    return (type(counted.value), counted.value), counted.count
+
+
 def test_it_is_written_to_as_before(unpacked):
     rows = MAKE["vectors"]()
     for _ in range(2):

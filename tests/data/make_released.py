@@ -3,7 +3,8 @@
     python tests/data/make_released.py tests/data/released/0.1.tar.xz
 
 A later version must open what is there, so it is made once for each release, by the release; what
-was made before is never made again. It uses nothing but what every version has. Packed, since
+was made before is never made again. It uses nothing but what every version has, and indexed fields,
+which came with schema 5. Packed, since
 Qdrant's folder is 130 MB, nearly all of it holes.
 """
 
@@ -37,6 +38,13 @@ def vectors() -> np.ndarray:
     return (rng.random((N, DIM)) - 0.5).astype(np.float32)
 
 
+def entry(row: int) -> dict[str, object]:
+    """Return metadata of every kind that a field is listed by."""
+    values = [row, row / 4, f"text {row % 9}", row % 2 == 0, None, 2**70 + row, "long" * 400]
+    at = f"2026-01-{1 + row % 28:02}T12:00:00+{row % 12:02}:00"
+    return {"n": values[row % len(values)], "deep": {"x": [row % 5, "a"]}, "at": at}
+
+
 def make(folder: Path) -> None:
     """Write the database, and what is to be found in it."""
     rows = vectors()
@@ -54,7 +62,13 @@ def make(folder: Path) -> None:
         notes.upsert(["id 9"], rows[7:8])
         notes.flush()
         assert notes.verify(deep=True).ok
+        listed = db.create_collection("listed", 4, index_fields=["n", "deep.x"])
+        listed.index_field("at", kind="datetime")
+        listed.upsert(range(N), metadata=[entry(row) for row in range(N)])
+        listed.delete([7])
+    fields = ["at", "deep.x", "n"]
     expected = {"requant": requant.__version__, "items": N - 2, "indexes": [*INDEXES]}
+    expected["fields"] = fields
     (folder / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
 
 
