@@ -9,7 +9,7 @@ from requant.testing.stateful import StatefulConformance
 
 class TestFaiss(StatefulConformance):
     engine = "faiss"
-    examples = 20
+    examples = 12
     indexes = (
         {"precision": "int8"},
         {"precision": "float32"},
@@ -21,7 +21,7 @@ class TestFaiss(StatefulConformance):
 
 class TestUsearch(StatefulConformance):
     engine = "usearch"
-    examples = 20
+    examples = 12
     indexes = (
         {"precision": "int8"},
         {"precision": "binary"},
@@ -33,7 +33,7 @@ class TestUsearch(StatefulConformance):
 class TestQdrant(StatefulConformance):
     engine = "qdrant"
     handles = 1  # one process opens a folder, once
-    examples = 15
+    examples = 10
 
 
 class TestLancedb(StatefulConformance):

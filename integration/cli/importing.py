@@ -210,13 +210,12 @@ def import_(
     with its number and the reason; what was stored before stays, and the same
     command on the corrected source completes it.
 
-    --json answers: database, collection, source, rows, new, replaced,
-    skipped, without_vector, dim, metric, kind, fidelity (null for a file of columns),
-    notes, columns (ids, vector, documents, metadata; ids null: row numbers;
-    null for an index or store), items (file, by, rows, matched,
-    vectors_without_row, rows_without_vector, unmatched; null without --items),
-    not_taken (columns of which nothing was made), indexes (how many),
-    complete, error.
+    --json answers: database, collection, source, rows, new, replaced, skipped,
+    without_vector, dim, metric, kind, fidelity (null for a file of columns), notes,
+    columns (ids, vector, documents, metadata; ids null: row numbers; null for an
+    index or store), items (file, by, rows, matched, vectors_without_row,
+    rows_without_vector, unmatched; null without --items), not_taken (columns of
+    which nothing was made), indexes (how many), complete, error.
     """
     with stoppable("nothing was stored"):
         job = options.job(source, database, collection, on_conflict.value)

@@ -14,12 +14,12 @@ from requant.quantizers.arrays import Float32s
 from requant.scores import ExactRows
 from requant.store import CollectionRow, CollectionState, Reader, Seen
 
-# Numbers that are kept: 48 MB an index, while it is so far behind.
-MOST_FLOATS = 12 << 20
+# Numbers that are kept: 32 MB an index, while it is so far behind.
+MOST_FLOATS = 8 << 20
 # So many may have to be read beside those at hand before these are brought up to date.
 _BESIDE = 64
-# Parts with fewer rows are joined with what comes after them.
-_SMALL = 1024
+# Parts with fewer rows, and numbers, are joined with what comes after them.
+_SMALL, _SMALL_FLOATS = 1024, 1 << 19
 
 
 class Batch(NamedTuple):
@@ -115,7 +115,7 @@ class Nearby:
                 full, end = True, int(keys[0])
                 break
             count += vectors.size
-            if parts and len(parts[-1].keys) < _SMALL:  # each part costs a search some time
+            if parts and _is_small(parts[-1]):  # each part costs a search some time
                 last = parts.pop()
                 keys = np.concatenate([last.keys, keys])
                 vectors = np.concatenate([last.vectors, vectors])
@@ -141,6 +141,10 @@ def _serves(
     """Tell whether what is known can be brought up to `state` by the log."""
     there = known.first <= first <= known.end and state.log_floor <= known.seen.seq <= state.seq
     return there and reader.knows(owner.id, state, known.seen) is True
+
+
+def _is_small(part: _Part) -> bool:
+    return len(part.keys) < _SMALL and part.vectors.size < _SMALL_FLOATS
 
 
 def _lacks(known: _AtHand, rows: int) -> bool:

@@ -18,8 +18,8 @@ from requant.scores import LARGEST, ExactRows, Leading, Metric, norms_of, score
 
 _ROUNDING = 2.0**-24  # of float32, relative
 _SMALLEST = float(np.finfo(np.float32).tiny)
-# Fewer rows are scored in float64 outright: screening costs some calls of NumPy.
-_FEW = 1024
+# Fewer rows, and numbers, are scored in float64 outright: screening costs some calls of NumPy.
+_FEW, _FEW_FLOATS = 1024, 1 << 19
 
 
 class ScreenedRows:
@@ -97,4 +97,5 @@ class ScreenedRows:
 
 def kept(rows: Float32s, metric: Metric) -> ExactRows | ScreenedRows:
     """Return rows made ready to be searched again and again, the faster way."""
-    return (ExactRows if len(rows) <= _FEW else ScreenedRows)(rows, metric)
+    few = len(rows) <= _FEW and rows.size <= _FEW_FLOATS
+    return ExactRows(rows, metric) if few else ScreenedRows(rows, metric)
