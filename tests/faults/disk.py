@@ -41,7 +41,32 @@ def read_log(path: Path) -> list[Event]:
         names = content[at : ends[0]].decode(), content[ends[0] : ends[1]].decode()
         events.append(Event(kind, inode, offset, *names, content[ends[1] : ends[2]]))
         at = ends[2]
-    return events
+    return list(_with_unseen(events))
+
+
+def _with_unseen(events: list[Event]) -> Iterator[Event]:
+    """Yield the events, and the renames that were made past the shim, by system calls of Rust's.
+
+    Such a file is made as `.tmp...` and later synced under another name of its folder: it got that
+    name, at the earliest, after it was written for the last time.
+    """
+    names: dict[int, str] = {}
+    written: dict[int, int] = {}
+    unseen: dict[int, list[Event]] = {}
+    for number, event in enumerate(events):
+        if event.kind == CREATED:
+            names[event.inode] = event.one
+        if event.kind in (CREATED, WRITTEN, CUT):
+            written[event.inode] = number
+        old = names.get(event.inode, "")
+        if event.kind == SYNCED and old != event.one and Path(old).name.startswith(".tmp"):
+            assert Path(old).parent == Path(event.one).parent
+            rename = Event(RENAMED, 0, 0, old, event.one, b"")
+            unseen.setdefault(written[event.inode], []).append(rename)
+            names[event.inode] = event.one
+    for number, event in enumerate(events):
+        yield event
+        yield from unseen.get(number, [])
 
 
 @dataclass
