@@ -18,7 +18,7 @@ from requant.integration.cli.options import (
     Place,
     ReadPlace,
 )
-from requant.integration.cli.output import print_json, print_lines, print_table
+from requant.integration.cli.output import print_answer, print_json, print_lines, print_table
 from requant.integration.cli.progress import progress
 
 app: typer.Typer = new_app()
@@ -84,10 +84,11 @@ def add(
         left = "filters do not use the field yet, and what has been gone through stays"
         with stoppable(left), progress(f"indexing {field}") as advance:
             target.index_field(field, kind=kind, progress=advance)
-    if as_json:
-        print_json({"collection": collection, "field": field, "kind": kind})
-    else:
-        print_lines(f"Filters on {field!r} use its index.")
+    print_answer(
+        as_json,
+        {"collection": collection, "field": field, "kind": kind},
+        f"Filters on {field!r} use its index.",
+    )
 
 
 @app.command("remove")
@@ -105,7 +106,8 @@ def remove(
     """
     with place.opened(database) as opened:
         opened.collection(collection).unindex_field(field)
-    if as_json:
-        print_json({"collection": collection, "removed": field})
-    else:
-        print_lines(f"Field {field!r} is not indexed any more.")
+    print_answer(
+        as_json,
+        {"collection": collection, "removed": field},
+        f"Field {field!r} is not indexed any more.",
+    )

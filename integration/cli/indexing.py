@@ -27,6 +27,7 @@ from requant.integration.cli.options import (
     engine_params,
 )
 from requant.integration.cli.output import (
+    print_answer,
     print_json,
     print_lines,
     print_table,
@@ -192,10 +193,11 @@ def drop(
     """
     with place.opened(database) as opened:
         opened.collection(collection).drop_index(name)
-    if as_json:
-        print_json({"collection": collection, "dropped": name})
-    else:
-        print_lines(f"Dropped index {name!r} of collection {collection!r}.")
+    print_answer(
+        as_json,
+        {"collection": collection, "dropped": name},
+        f"Dropped index {name!r} of collection {collection!r}.",
+    )
 
 
 @app.command("rebuild")

@@ -55,6 +55,19 @@ def print_lines(*lines: str) -> None:
         print(line.translate(_CONTROLS))
 
 
+def print_answer(as_json: bool, answer: Mapping[str, Any], line: str) -> None:
+    """Write what was done: as an object, or as a line."""
+    if as_json:
+        print_json(answer)
+    else:
+        print_lines(line)
+
+
+def contents(document: str | None, metadata: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return what a table shows of an item's text and metadata."""
+    return shortened(document, 70), shortened(readable(metadata), 60)
+
+
 def print_table(
     headings: Sequence[str],
     rows: Iterable[Sequence[Any]],

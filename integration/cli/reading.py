@@ -18,6 +18,8 @@ from requant.integration.cli.options import (
     condition,
 )
 from requant.integration.cli.output import (
+    contents,
+    print_answer,
     print_json,
     print_lines,
     print_table,
@@ -28,8 +30,6 @@ from requant.integration.cli.output import (
 if TYPE_CHECKING:
     from requant.store import Item
 
-_DOCUMENT = 70
-_METADATA = 60
 _Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")]
 
 
@@ -85,10 +85,7 @@ def count(
     where = condition(only.where)
     with place.opened(database) as opened:
         found = opened.collection(collection).count(where)
-    if as_json:
-        print_json({"collection": collection, "count": found})
-    else:
-        print_lines(str(found))
+    print_answer(as_json, {"collection": collection, "count": found}, str(found))
 
 
 @takes_bundles
@@ -137,9 +134,8 @@ def _tell(found: list[Item]) -> None:
     rows = (
         (
             item.id,
-            shortened(item.document, _DOCUMENT),
-            shortened(readable(item.metadata), _METADATA),
-            "" if item.vector is None else shortened(str(item.vector.tolist()), _METADATA),
+            *contents(item.document, item.metadata),
+            "" if item.vector is None else shortened(str(item.vector.tolist()), 60),
         )
         for item in found
     )

@@ -22,19 +22,15 @@ from requant.integration.cli.options import (
     condition,
 )
 from requant.integration.cli.output import (
+    contents,
     print_json,
     print_lines,
     print_table,
-    readable,
-    shortened,
 )
 from requant.integration.cli.progress import waiting
 
 if TYPE_CHECKING:
     from requant.search import Hit
-
-_DOCUMENT = 70
-_METADATA = 60
 
 
 @dataclass(frozen=True)
@@ -163,8 +159,7 @@ def print_hits(found: list[Hit]) -> None:
             rank,
             f"{hit.score:.4f}",
             hit.id,
-            shortened(hit.document, _DOCUMENT),
-            shortened(readable(hit.metadata), _METADATA),
+            *contents(hit.document, hit.metadata),
         )
         for rank, hit in enumerate(found, 1)
     )

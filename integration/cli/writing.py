@@ -20,7 +20,7 @@ from requant.integration.cli.options import (
     SomeIds,
     condition,
 )
-from requant.integration.cli.output import print_json, print_lines
+from requant.integration.cli.output import print_answer
 
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -64,10 +64,11 @@ def update(
     with place.opened(database) as opened:
         target = opened.collection(collection)
         done = target.update(ids or None, where=where, metadata=patch, **given)
-    if as_json:
-        print_json({"collection": collection, "updated": done})
-    else:
-        print_lines(f"Updated {done:,} items of collection {collection!r}.")
+    print_answer(
+        as_json,
+        {"collection": collection, "updated": done},
+        f"Updated {done:,} items of collection {collection!r}.",
+    )
 
 
 @takes_bundles
@@ -98,10 +99,11 @@ def delete(
         count = len(ids) if ids else target.count(where)
         confirm(f"Remove {count:,} items of collection {collection!r}?", yes)
         done = target.clear() if everything else target.delete(ids or None, where=where)
-    if as_json:
-        print_json({"collection": collection, "deleted": done})
-    else:
-        print_lines(f"Removed {done:,} items of collection {collection!r}.")
+    print_answer(
+        as_json,
+        {"collection": collection, "deleted": done},
+        f"Removed {done:,} items of collection {collection!r}.",
+    )
 
 
 @takes_bundles
@@ -125,10 +127,11 @@ def drop(
         count = len(opened.collection(collection))
         confirm(f"Drop collection {collection!r} with its {count:,} items?", yes)
         opened.drop_collection(collection)
-    if as_json:
-        print_json({"database": shown(database), "dropped": collection, "items": count})
-    else:
-        print_lines(f"Dropped collection {collection!r} with its {count:,} items.")
+    print_answer(
+        as_json,
+        {"database": shown(database), "dropped": collection, "items": count},
+        f"Dropped collection {collection!r} with its {count:,} items.",
+    )
 
 
 def _patch(text: str | None) -> Any:
