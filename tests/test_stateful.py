@@ -5,6 +5,14 @@ from __future__ import annotations
 import pytest
 
 from requant.testing.stateful import StatefulConformance
+from requant.testing.stateful.strategies import some_vectors
+
+
+@pytest.mark.parametrize("seed", [0, 7, 11, 77])
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_a_history_may_write_nothing(seed, n):
+    """As when it updates items of which there is none."""
+    assert some_vectors(n, 8, seed).shape == (n, 8)
 
 
 class TestFaiss(StatefulConformance):

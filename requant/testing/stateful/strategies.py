@@ -75,7 +75,7 @@ def some_vectors(n: int, dim: int, seed: int) -> Float32s:
     rng = np.random.default_rng(seed)
     rows = (rng.standard_normal((n, dim)) * rng.uniform(0.5, 2, (n, 1))).astype(np.float32)
     if seed % 7 == 0:
-        rows[::2] = rows[0]
+        rows[::2] = rows[:1]
     if seed % 11 == 0:
-        rows[-1] = 0
+        rows[-1:] = 0
     return rows
