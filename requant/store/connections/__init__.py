@@ -19,7 +19,12 @@ from requant.store.connections.lent import (
     check_transaction,
     savepoint,
 )
-from requant.store.connections.opening import check_durable, check_engine, engine_of
+from requant.store.connections.opening import (
+    check_durable,
+    check_engine,
+    engine_of,
+    refuse_absent,
+)
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
@@ -35,6 +40,7 @@ __all__ = [
     "engine_of",
     "keep_log_short",
     "parents",
+    "refuse_absent",
     "refuse_own_file",
     "savepoint",
     "sibling",
