@@ -7,7 +7,13 @@ each.
 
 from __future__ import annotations
 
-from requant.store.connections import engine_of, refuse_own_file
+from requant.store.connections import (
+    Lent,
+    as_connection,
+    engine_of,
+    refuse_absent,
+    refuse_own_file,
+)
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
@@ -27,11 +33,20 @@ from requant.store.records import (
     locations,
     migrations,
 )
-from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
+from requant.store.schema import (
+    PREFIX,
+    SCHEMA_VERSION,
+    CollectionRow,
+    Tables,
+    build_tables,
+    key_range,
+)
 from requant.store.selection import Page, Selection
 from requant.store.states import CollectionState, Head, Seen, Watermark
+from requant.store.upgrading import upgrade
 
 __all__ = [
+    "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
     "CollectionRow",
@@ -47,6 +62,7 @@ __all__ = [
     "IndexConfig",
     "IndexRow",
     "Item",
+    "Lent",
     "Matching",
     "MigrationRow",
     "Origin",
@@ -61,6 +77,7 @@ __all__ = [
     "Tables",
     "ValueCount",
     "Watermark",
+    "as_connection",
     "build_tables",
     "catalog",
     "check_fields",
@@ -75,5 +92,7 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "refuse_absent",
     "refuse_own_file",
+    "upgrade",
 ]

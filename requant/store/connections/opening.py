@@ -29,7 +29,8 @@ _ASYNC_MODULE = "sqlalchemy.ext.asyncio"
 _INSTEAD = (
     "requant is synchronous: open the database by its path, by a URL of a synchronous driver "
     "(sqlite:///..., postgresql+psycopg://...) or with a create_engine() of such a URL, and from a "
-    "coroutine call `await asyncio.to_thread(notes.upsert, ...)`"
+    "coroutine call `await asyncio.to_thread(notes.upsert, ...)`; or open it by "
+    "requant.integration.sqlalchemy.aio"
 )
 
 
@@ -79,6 +80,13 @@ def refuse_async(target: object) -> None:
         name = type(target).__name__
         driver = f"the driver {dialect.driver} below this {name}" if dialect is not None else name
         raise UnsupportedError(f"{driver} is asynchronous. {_INSTEAD}")
+
+
+def refuse_absent(engine: sa.Engine) -> None:
+    """Refuse a SQLite file that is not there, which connecting would make; raises StoreError."""
+    path = engine.url.database
+    if engine.dialect.name == "sqlite" and not engine.url.query and not Path(path or "").exists():
+        raise StoreError(f"cannot open {path}: there is no such file, and create=False makes none")
 
 
 def check_durable(engine: sa.Engine) -> None:
