@@ -11,7 +11,7 @@ from __future__ import annotations
 from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import raw_of, worded
 from requant.store.connections.forks import Gate, parents
-from requant.store.connections.held import Held, sibling
+from requant.store.connections.held import Held, sibling, working_for
 from requant.store.connections.in_use import refuse_own_file
 from requant.store.connections.lent import (
     Lent,
@@ -42,4 +42,5 @@ __all__ = [
     "sibling",
     "taken_of",
     "worded",
+    "working_for",
 ]

@@ -21,6 +21,7 @@ ASYNC_DRIVERS = {("sqlite", "aiosqlite"), ("postgresql", "asyncpg"), ("postgresq
 # Rows that are made and sent at a time: the event loop is not held up by thousands.
 _ROWS = 128
 _NUMBERED = "numeric_dollar"
+_GREENLET = "_AsyncIoGreenlet"  # what releases of SQLAlchemy know it by that do not mark it yet
 
 
 def raw_of(connection: sa.Connection) -> Any:
@@ -52,9 +53,11 @@ def numbered(statement: str) -> str:
 def awaits() -> bool:
     """Whether sync code that is called here may use a driver of asyncio, as within run_sync."""
     greenlet = sys.modules.get("greenlet")
-    return greenlet is not None and bool(
-        getattr(greenlet.getcurrent(), "__sqlalchemy_greenlet_provider__", False)
-    )
+    if greenlet is None:
+        return False
+    current = greenlet.getcurrent()
+    marked = getattr(current, "__sqlalchemy_greenlet_provider__", False)
+    return bool(marked) or type(current).__name__ == _GREENLET
 
 
 class AsyncRaw:
