@@ -1,4 +1,4 @@
-"""What tests of `requant.integration.sqlalchemy.aio` share: the three drivers, and a loop's gaps."""
+"""What tests of `requant.integration.sqlalchemy.aio` share: its drivers, and the gaps of a loop."""
 
 from __future__ import annotations
 

@@ -74,7 +74,9 @@ class AsyncCollection(CollectionVerbs):
         def begin() -> Any:
             return collection.iter(batch, where=where, vectors=vectors)
 
-        return self._caller.streams.open(begin, batch if isinstance(batch, int) else 1)
+        # What is no number of items is refused at the first of them.
+        size = max(1, batch) if isinstance(batch, int) else 1
+        return self._caller.streams.open(begin, size)
 
     async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
         return await self._caller.call(lane, lent, work)
