@@ -128,7 +128,13 @@ def test_outside_of_run_sync_it_is_refused_by_name(place, notes):
     async def run():
         engine = create_async_engine(place[0])
         async with engine.connect() as connection:
-            for lent in (connection, connection.sync_connection, AsyncSession(connection)):
+            session = AsyncSession(connection)
+            for lent in (
+                connection,
+                connection.sync_connection,
+                session,
+                session.sync_session,
+            ):
                 with pytest.raises(UnsupportedError, match=r"integration\.sqlalchemy\.aio"):
                     notes.upsert(["a"], vectors(1), connection=lent)
                 with pytest.raises(UnsupportedError, match=r"integration\.sqlalchemy\.aio"):

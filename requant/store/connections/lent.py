@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import sqlalchemy as sa
 
-from requant.errors import InputError
+from requant.errors import InputError, UnsupportedError
 from requant.store.connections.drivers import raw_of
-from requant.store.connections.opening import check_engine, refuse_async
+from requant.store.connections.opening import INSTEAD, check_engine, refuse_async
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
@@ -95,6 +95,10 @@ def _of_session(given: object) -> sa.Connection:
     name = type(given).__name__
     try:
         connection: sa.Connection = session.connection()
+    except sa.exc.MissingGreenlet as error:
+        raise UnsupportedError(
+            f"this {name} is that of an AsyncSession, and used outside of run_sync. {INSTEAD}"
+        ) from error
     except sa.exc.UnboundExecutionError as error:
         raise InputError(
             f"connection=: this {name} is bound to no engine, or to several by class; pass "

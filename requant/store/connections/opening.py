@@ -27,7 +27,7 @@ _BUSY_SECONDS = 60.0
 _NO_LIMIT = -1  # kept readers must not use up the connections of writers
 _FULL = 2  # what PRAGMA synchronous calls the level at which a commit survives a power failure
 _ASYNC_MODULE = "sqlalchemy.ext.asyncio"
-_INSTEAD = (
+INSTEAD = (
     "requant is synchronous: open the database by its path, by a URL of a synchronous driver "
     "(sqlite:///..., postgresql+psycopg://...) or with a create_engine() of such a URL, and from a "
     "coroutine call `await asyncio.to_thread(notes.upsert, ...)`, or open it by "
@@ -46,7 +46,7 @@ def engine_of(
         StoreError: no such folder, or no driver for the URL.
     """
     if is_async(target):
-        raise UnsupportedError(f"{type(target).__name__} cannot be used. {_INSTEAD}")
+        raise UnsupportedError(f"{type(target).__name__} cannot be used. {INSTEAD}")
     if isinstance(target, sa.Engine):
         check_engine(target)
         _refuse_memory(target.url)
@@ -90,7 +90,7 @@ def refuse_async(target: object) -> None:
         dialect = getattr(target, "dialect", None)
         name = type(target).__name__
         driver = f"the driver {dialect.driver} below this {name}" if dialect is not None else name
-        raise UnsupportedError(f"{driver} is asynchronous. {_INSTEAD}")
+        raise UnsupportedError(f"{driver} is asynchronous. {INSTEAD}")
 
 
 def check_durable(engine: sa.Engine) -> None:
@@ -112,7 +112,7 @@ def check_durable(engine: sa.Engine) -> None:
 
 def _check_dialect(dialect: sa.Dialect) -> None:
     if dialect.is_async:
-        raise UnsupportedError(f"the driver {dialect.driver} is asynchronous. {_INSTEAD}")
+        raise UnsupportedError(f"the driver {dialect.driver} is asynchronous. {INSTEAD}")
     if dialect.name == "postgresql" and dialect.driver != "psycopg":
         raise UnsupportedError(
             f"requant talks to PostgreSQL through psycopg, not {dialect.driver}: use a URL that "
