@@ -159,12 +159,11 @@ def test_everything_asynchronous_is_refused_by_name(driver, tmp_path, empty_post
                     requant.open(given, folder=tmp_path / "never")
             async with engine.begin() as connection:
                 write(connection)
-                await connection.run_sync(write)
+                write(connection.sync_connection)  # outside run_sync
                 # What the caller does with it still works.
                 assert (await connection.exec_driver_sql("SELECT 1")).scalar() == 1
             async with AsyncSession(engine) as session:
                 write(session)
-                await session.run_sync(lambda inner: write(inner.connection()))
             await engine.dispose()
 
         asyncio.run(try_all())

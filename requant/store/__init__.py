@@ -13,6 +13,7 @@ from requant.store.connections import (
     engine_of,
     refuse_absent,
     refuse_own_file,
+    working_for,
 )
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import BusyError, Store, open_store
@@ -95,4 +96,5 @@ __all__ = [
     "refuse_absent",
     "refuse_own_file",
     "upgrade",
+    "working_for",
 ]

@@ -20,6 +20,7 @@ from requant.store.connections import (
     check_durable,
     keep_log_short,
     parents,
+    raw_of,
     savepoint,
     sibling,
     taken_of,
@@ -99,8 +100,8 @@ class Store:
     def reader_of(self, lent: Lent) -> Reader:
         """Return a reader within the transaction of a connection or session."""
         connection = self.connection_of(lent)
-        raw: Any = connection.connection.driver_connection
-        return Reader(connection, raw.cursor(), self.sql, self.tables, self.fields, lent=True)
+        cursor = raw_of(connection).cursor()
+        return Reader(connection, cursor, self.sql, self.tables, self.fields, lent=True)
 
     def connection_of(self, lent: Lent) -> sa.Connection:
         """Return the connection that a caller lends; raises InputError unless it is to this one."""

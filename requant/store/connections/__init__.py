@@ -2,15 +2,16 @@
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
 a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
-SQLite's log short, `in_use` keeps others off its files, and `forks` keeps a forked child from
-harming its parent, and itself.
+SQLite's log short, `drivers` gives those of asyncio one face with the others, `in_use` keeps others
+off SQLite's files, and `forks` keeps a forked child from harming its parent, and itself.
 """
 
 from __future__ import annotations
 
 from requant.store.connections.checkpoints import keep_log_short
+from requant.store.connections.drivers import raw_of, worded
 from requant.store.connections.forks import Gate, parents
-from requant.store.connections.held import Held, sibling
+from requant.store.connections.held import Held, sibling, working_for
 from requant.store.connections.in_use import refuse_own_file
 from requant.store.connections.lent import (
     Lent,
@@ -40,9 +41,12 @@ __all__ = [
     "engine_of",
     "keep_log_short",
     "parents",
+    "raw_of",
     "refuse_absent",
     "refuse_own_file",
     "savepoint",
     "sibling",
     "taken_of",
+    "worded",
+    "working_for",
 ]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import sqlalchemy as sa
 
-from requant.errors import InputError
-from requant.store.connections.opening import check_engine, refuse_async
+from requant.errors import InputError, UnsupportedError
+from requant.store.connections.drivers import raw_of
+from requant.store.connections.opening import INSTEAD, check_engine, refuse_async
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
@@ -64,7 +65,7 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
 
 def check_transaction(connection: sa.Connection) -> None:
     """Refuse to go on where every statement commits by itself: a write could be torn."""
-    raw: Any = connection.connection.driver_connection
+    raw = raw_of(connection)
     begun = raw.in_transaction if connection.dialect.name == "sqlite" else not raw.autocommit
     if not begun:
         raise InputError(
@@ -76,7 +77,7 @@ def check_transaction(connection: sa.Connection) -> None:
 def _begin(connection: sa.Connection) -> None:
     if not connection.in_transaction():
         connection.begin()
-    raw: Any = connection.connection.driver_connection
+    raw = raw_of(connection)
     if connection.dialect.name == "sqlite" and not raw.in_transaction:
         by_itself = getattr(raw, "autocommit", None) is True  # a choice since Python 3.12
         if raw.isolation_level is not None and not by_itself:
@@ -94,6 +95,10 @@ def _of_session(given: object) -> sa.Connection:
     name = type(given).__name__
     try:
         connection: sa.Connection = session.connection()
+    except sa.exc.MissingGreenlet as error:
+        raise UnsupportedError(
+            f"this {name} is that of an AsyncSession, and used outside of run_sync. {INSTEAD}"
+        ) from error
     except sa.exc.UnboundExecutionError as error:
         raise InputError(
             f"connection=: this {name} is bound to no engine, or to several by class; pass "
