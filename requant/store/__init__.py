@@ -8,7 +8,17 @@ each.
 from __future__ import annotations
 
 from requant.store.connections import engine_of, refuse_own_file
-from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
+from requant.store.contents import (
+    Contents,
+    ContentsWriter,
+    Extent,
+    Page,
+    Part,
+    Selection,
+    ValueCount,
+    keys_among,
+    settled,
+)
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
 from requant.store.read_only import open_read_only
@@ -28,7 +38,6 @@ from requant.store.records import (
     migrations,
 )
 from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
-from requant.store.selection import Page, Selection
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
@@ -70,10 +79,12 @@ __all__ = [
     "identity",
     "item_of",
     "key_range",
+    "keys_among",
     "ledger",
     "locations",
     "migrations",
     "open_read_only",
     "open_store",
     "refuse_own_file",
+    "settled",
 ]
