@@ -15,7 +15,17 @@ from requant.store.connections import (
     refuse_own_file,
     working_for,
 )
-from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
+from requant.store.contents import (
+    Contents,
+    ContentsWriter,
+    Extent,
+    Page,
+    Part,
+    Selection,
+    ValueCount,
+    keys_among,
+    settled,
+)
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
 from requant.store.read_only import open_read_only
@@ -42,7 +52,6 @@ from requant.store.schema import (
     build_tables,
     key_range,
 )
-from requant.store.selection import Page, Selection
 from requant.store.states import CollectionState, Head, Seen, Watermark
 from requant.store.upgrading import upgrade
 
@@ -88,6 +97,7 @@ __all__ = [
     "identity",
     "item_of",
     "key_range",
+    "keys_among",
     "ledger",
     "locations",
     "migrations",
@@ -95,6 +105,7 @@ __all__ = [
     "open_store",
     "refuse_absent",
     "refuse_own_file",
+    "settled",
     "upgrade",
     "working_for",
 ]

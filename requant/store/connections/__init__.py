@@ -18,6 +18,7 @@ from requant.store.connections.lent import (
     as_connection,
     check_connection,
     check_transaction,
+    plain_cursor,
     savepoint,
 )
 from requant.store.connections.opening import (
@@ -41,6 +42,7 @@ __all__ = [
     "engine_of",
     "keep_log_short",
     "parents",
+    "plain_cursor",
     "raw_of",
     "refuse_absent",
     "refuse_own_file",
