@@ -13,6 +13,7 @@ from requant.store.connections import (
     engine_of,
     refuse_absent,
     refuse_own_file,
+    savepoint,
 )
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import BusyError, Store, open_store
@@ -42,8 +43,8 @@ from requant.store.schema import (
     key_range,
 )
 from requant.store.selection import Page, Selection
+from requant.store.setup import place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
-from requant.store.upgrading import upgrade
 
 __all__ = [
     "PREFIX",
@@ -92,7 +93,9 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "place",
     "refuse_absent",
     "refuse_own_file",
+    "savepoint",
     "upgrade",
 ]
