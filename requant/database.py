@@ -31,6 +31,7 @@ from requant.store import (
     catalog,
     check_fields,
     engine_of,
+    folder_beside,
     identity,
     ledger,
     open_read_only,
@@ -247,7 +248,7 @@ def open_database(
         ours = identity.establish(store)
         return Database(Workspace(store, home / "indexes", private, ours), temporary=True)
     engine, owned = engine_of(target, durable=durable)
-    place = _folder(engine, folder)
+    place = _folder(engine, folder, tables)
     if not create:
         refuse_absent(engine)
     store = open_store(engine, owned=owned, durable=durable, tables=tables, create=create)
@@ -278,7 +279,7 @@ def _reading(
 ) -> Database:
     store = open_read_only(target, tables=tables)
     try:
-        place, ours = _folder(store.engine, folder), identity.look(store)
+        place, ours = _folder(store.engine, folder, tables), identity.look(store)
         place = folder_for(place, ours, write=False)
         return Database(Workspace(store, place, private, ours))
     except BaseException:
@@ -286,12 +287,12 @@ def _reading(
         raise
 
 
-def _folder(engine: sa.Engine, folder: str | Path | None) -> Path:
+def _folder(engine: sa.Engine, folder: str | Path | None, tables: Tables | None) -> Path:
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
         # Through a link, it is the same folder.
-        folder = f"{os.path.realpath(engine.url.database or '')}.indexes"
+        return folder_beside(os.path.realpath(engine.url.database or ""), tables)
     return Path(folder).absolute()
 
 

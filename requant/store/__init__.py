@@ -40,6 +40,7 @@ from requant.store.schema import (
     CollectionRow,
     Tables,
     build_tables,
+    folder_beside,
     key_range,
 )
 from requant.store.selection import Page, Selection
@@ -84,6 +85,7 @@ __all__ = [
     "check_fields",
     "engine_of",
     "field_infos",
+    "folder_beside",
     "id_of",
     "identity",
     "item_of",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.schema import conv
@@ -110,6 +112,12 @@ def build_tables(
         table = metadata.tables.get(name if schema is None else f"{schema}.{name}")
         every[kind] = table if table is not None else _add(metadata, kind, name, schema)
     return Tables(metadata, **every, prefix=prefix, schema=schema)
+
+
+def folder_beside(path: str | os.PathLike[str], tables: Tables | None) -> Path:
+    """Return where index files are kept by default: each set of tables has a folder of its own."""
+    own = "" if tables is None or tables.prefix == PREFIX else tables.prefix
+    return Path(f"{os.fspath(path)}.{own}indexes").absolute()
 
 
 def _add(metadata: sa.MetaData, kind: str, name: str, schema: str | None) -> sa.Table:
