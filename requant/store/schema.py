@@ -138,20 +138,22 @@ def _template() -> sa.MetaData:
     _ledger(metadata)
     _fields(metadata)
     for table in metadata.tables.values():
-        _name_constraints(table)
+        for constraint in table.constraints:
+            constraint.name = conv("any")  # else a convention gives a copy one, or refuses to
     return metadata
 
 
 def _name_constraints(table: sa.Table) -> None:
-    """Name constraints as PostgreSQL names those without a name, as all were before.
+    """Name constraints so that an application's naming convention changes nothing.
 
-    So an application's naming convention, which leaves a `conv` alone, gives them no other name.
+    It leaves a `conv` alone. A primary key is called as PostgreSQL calls it by itself; Alembic
+    compares constraints without a name by their columns, as those of databases that are there.
     """
     for constraint in table.constraints:
         if isinstance(constraint, sa.PrimaryKeyConstraint):
             constraint.name = conv(f"{table.name}_pkey")
         elif isinstance(constraint, sa.UniqueConstraint):
-            constraint.name = conv("_".join((table.name, *constraint.columns.keys(), "key")))
+            constraint.name = None
 
 
 def _check_names(prefix: object, schema: object) -> None:
