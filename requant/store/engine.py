@@ -14,9 +14,9 @@ from requant.store.connections import (
     Gate,
     Held,
     Lent,
+    Same,
     Taken,
     as_connection,
-    check_connection,
     check_durable,
     keep_log_short,
     parents,
@@ -63,12 +63,14 @@ class Store:
         self.tables: Tables = _placed(engine, wanted)
         self.sql: HotSql = hot_sql(engine.dialect.name, self.tables)
         self.fields: Memory = Memory(self.tables)
+        self.given_ids = 0  # the highest of a collection that was made on a lent connection
         self._owned = owned
         self._held = Held()
         self._local = threading.local()  # `patience`, where it is not the driver's own
         self._own = self._with_our_isolation(engine)
         beside = engine if owned else sibling(engine)
         self._beside = self._with_our_isolation(beside)
+        self._same = Same(engine, beside)
         self._snapshots = Snapshots(
             engine, beside, self._held, self.sql, self.tables, self.fields, keep=owned
         )
@@ -104,7 +106,7 @@ class Store:
     def connection_of(self, lent: Lent) -> sa.Connection:
         """Return the connection that a caller lends; raises InputError unless it is to this one."""
         connection = as_connection(lent)
-        check_connection(connection, self.engine.url)
+        self._same.check(connection)
         check_translated(connection, self._wanted, self.tables.schema)
         return connection
 
