@@ -146,7 +146,7 @@ def open(
             or PostgreSQL, or an application's own engine, whose SQLite file is put into
             write-ahead mode.
         folder: where index files are kept; by default beside the SQLite file, at
-            `<path>.indexes`. To be given for PostgreSQL.
+            `<path>.indexes`. To be given for PostgreSQL, one for each set of `tables`.
         secrets: parameters of engines that are never stored, by the URL of the host they are for:
             `{"https://qdrant.example:6333": {"api_key": "..."}}`; or by engine,
             `{"qdrant": {"api_key": "..."}}`, see below. See `requant engines` for their names.

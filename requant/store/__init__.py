@@ -13,6 +13,7 @@ from requant.store.connections import (
     engine_of,
     refuse_absent,
     refuse_own_file,
+    savepoint,
     working_for,
 )
 from requant.store.contents import (
@@ -50,10 +51,11 @@ from requant.store.schema import (
     CollectionRow,
     Tables,
     build_tables,
+    folder_beside,
     key_range,
 )
+from requant.store.setup import place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
-from requant.store.upgrading import upgrade
 
 __all__ = [
     "PREFIX",
@@ -93,6 +95,7 @@ __all__ = [
     "check_fields",
     "engine_of",
     "field_infos",
+    "folder_beside",
     "id_of",
     "identity",
     "item_of",
@@ -103,8 +106,10 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "place",
     "refuse_absent",
     "refuse_own_file",
+    "savepoint",
     "settled",
     "upgrade",
     "working_for",
