@@ -7,7 +7,7 @@ each.
 
 from __future__ import annotations
 
-from requant.store.connections import engine_of, refuse_own_file
+from requant.store.connections import Lent, as_connection, engine_of, refuse_own_file
 from requant.store.contents import (
     Contents,
     ContentsWriter,
@@ -56,6 +56,7 @@ __all__ = [
     "IndexConfig",
     "IndexRow",
     "Item",
+    "Lent",
     "Matching",
     "MigrationRow",
     "Origin",
@@ -70,6 +71,7 @@ __all__ = [
     "Tables",
     "ValueCount",
     "Watermark",
+    "as_connection",
     "build_tables",
     "catalog",
     "check_fields",

@@ -13,7 +13,9 @@ from requant.errors import StoreError
 from requant.store.connections import (
     Gate,
     Held,
+    Lent,
     Taken,
+    as_connection,
     check_connection,
     check_durable,
     keep_log_short,
@@ -72,7 +74,7 @@ class Store:
                 with engine.connect() as connection:
                     self.gate.watch(connection)
 
-    def reading(self, connection: sa.Connection | None = None) -> AbstractContextManager[Reader]:
+    def reading(self, connection: Lent | None = None) -> AbstractContextManager[Reader]:
         """Lend a reader of one snapshot: nothing that others commit meanwhile is seen.
 
         With the caller's own connection it reads within the caller's transaction instead.
@@ -82,20 +84,26 @@ class Store:
         self.gate.check()
         return self._lent(connection)
 
-    def reader_of(self, connection: sa.Connection) -> Reader:
-        """Return a reader within the transaction of `connection`."""
-        check_connection(connection, self.engine.url)
+    def reader_of(self, lent: Lent) -> Reader:
+        """Return a reader within the transaction of a connection or session."""
+        connection = self.connection_of(lent)
         cursor = plain_cursor(connection)
         return Reader(connection, cursor, self.sql, self.tables, self.fields, lent=True)
 
     @contextmanager
-    def _lent(self, connection: sa.Connection) -> Iterator[Reader]:
-        reader, here = self.reader_of(connection), self._held.here()
+    def _lent(self, lent: Lent) -> Iterator[Reader]:
+        reader, here = self.reader_of(lent), self._held.here()
         here.append(reader)  # what has to read further does so by it, too
         try:
             yield reader
         finally:
             here.remove(reader)
+
+    def connection_of(self, lent: Lent) -> sa.Connection:
+        """Return the connection that a caller lends; raises InputError unless it is to this one."""
+        connection = as_connection(lent)
+        check_connection(connection, self.engine.url)
+        return connection
 
     def reading_further(self) -> AbstractContextManager[Reader]:
         """Lend the reader that this thread reads by already, or one of a new snapshot."""
@@ -108,7 +116,7 @@ class Store:
 
     @contextmanager
     def writing(
-        self, connection: sa.Connection | None = None, *, turn: int | None = None
+        self, lent: Lent | None = None, *, turn: int | None = None
     ) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction: the caller's own, or one that commits at the end.
 
@@ -119,8 +127,8 @@ class Store:
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
         self.gate.check()
-        if connection is not None:
-            check_connection(connection, self.engine.url)
+        if lent is not None:
+            connection = self.connection_of(lent)
             with savepoint(connection):
                 yield connection
             self._held.note_write(connection, turn)

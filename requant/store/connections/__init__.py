@@ -13,6 +13,8 @@ from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling
 from requant.store.connections.in_use import refuse_own_file
 from requant.store.connections.lent import (
+    Lent,
+    as_connection,
     check_connection,
     check_transaction,
     plain_cursor,
@@ -24,7 +26,9 @@ from requant.store.connections.taken import Taken, taken_of
 __all__ = [
     "Gate",
     "Held",
+    "Lent",
     "Taken",
+    "as_connection",
     "check_connection",
     "check_durable",
     "check_engine",

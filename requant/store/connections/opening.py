@@ -29,7 +29,8 @@ _ASYNC_MODULE = "sqlalchemy.ext.asyncio"
 _INSTEAD = (
     "requant is synchronous: open the database by its path, by a URL of a synchronous driver "
     "(sqlite:///..., postgresql+psycopg://...) or with a create_engine() of such a URL, and from a "
-    "coroutine call `await asyncio.to_thread(notes.upsert, ...)`"
+    "coroutine call `await asyncio.to_thread(notes.upsert, ...)`; or open it by "
+    "requant.integration.sqlalchemy.aio"
 )
 
 
