@@ -138,7 +138,7 @@ def _check_alive(connection: sa.Connection) -> None:
     if connection.closed:
         raise InputError("connection= is closed: lend one that is open")
     transaction = connection.get_nested_transaction() or connection.get_transaction()
-    if connection.invalidated or not (transaction is None or transaction.is_active):
+    if transaction is not None and (connection.invalidated or not transaction.is_active):
         raise InputError("connection=: its transaction has ended or failed: roll it back first")
     info = getattr(connection.connection.driver_connection, "info", None)
     if info is not None and info.transaction_status == _IN_ERROR:
