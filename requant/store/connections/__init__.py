@@ -1,13 +1,14 @@
 """How the store comes by its connections: engines opened or refused, and what callers lend.
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
-a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
-SQLite's log short, `in_use` keeps others off its files, and `forks` keeps a forked child from
-harming its parent, and itself.
+a call within a savepoint, `unawaited` ends reads in PostgreSQL, `held` and `taken` know what each
+thread holds, `checkpoints` keeps SQLite's log short, `in_use` keeps others off its files, and
+`forks` keeps a forked child from harming its parent, and itself.
 """
 
 from __future__ import annotations
 
+from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling
@@ -41,4 +42,5 @@ __all__ = [
     "savepoint",
     "sibling",
     "taken_of",
+    "unawaited",
 ]
