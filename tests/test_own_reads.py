@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 
 import faiss
 import numpy as np
@@ -431,3 +432,24 @@ def test_an_attached_index_is_asked_by_the_same_connection(url, tmp_path):
             check(notes, model, queries, connection)
             assert taken == []
     theirs.dispose()
+
+
+def test_an_index_that_nobody_has_opened_is_told_of_once(db, engine, tmp_path, monkeypatch):
+    notes, model = filled(db)
+    notes.flush()
+    monkeypatch.setattr(inside.MANY_ITEMS, 100)
+    queries = vectors(1, DIM, seed=99)
+    with (
+        requant.open(engine, folder=tmp_path / "indexes") as again,
+        engine.connect() as connection,
+    ):
+        fresh = again.collection("notes")
+        with pytest.warns(requant.IndexWarning, match="keep_up"):
+            fresh.search(queries[0], connection=connection)
+        check(fresh, model, queries, connection)
+        again.keep_up(0.01)
+        deadline = time.monotonic() + 30
+        while not inside.index_of(fresh, "main").is_open:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        check(fresh, model, queries, connection)
