@@ -22,6 +22,9 @@ _IN_ERROR = 3  # what PostgreSQL's drivers call a transaction that has failed
 # What `connection=` takes. Whoever has a session has imported SQLAlchemy's ORM; we need not.
 Lent: TypeAlias = Union[sa.Connection, "Session", "scoped_session[Any]"]
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
+
 
 def as_connection(given: Lent) -> sa.Connection:
     """Return the connection that a caller lends: itself, or the one of a session's transaction.
