@@ -77,3 +77,9 @@ def objection(
     if note.serial == place.serial and note.token != place.token:
         return "a copy of the database has written to it"
     return None
+
+
+def vouches(text: str | None, identity: Identity, index: int) -> bool:
+    """Whether a note, as it was written, says that its place is that of an index of ours."""
+    note = parsed(text)
+    return note is not None and identity.knows(note.database) and note.index == index
