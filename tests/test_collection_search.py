@@ -116,7 +116,11 @@ def test_sums_that_cancel_out_are_the_same_in_every_company(db, metric):
     notes.upsert(range(len(rows)), rows)
     notes.add_index("all", precision="float32")
     notes.upsert([len(rows)], rows[:1])  # not in the index yet
-    ways = [{"exact": True}, {"oversample": len(rows)}, {"where": {"$id": {"$ne": -1}}}]
+    ways = [
+        {"exact": True},
+        {"oversample": len(rows)},
+        {"where": {"$id": {"$ne": -1}}, "exact": True},
+    ]
     for options in ways:
         many = notes.search_many(queries, k=20, **options)
         for query, hits in zip(queries, many, strict=True):
