@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from requant.errors import DuplicateIdError, UnknownIdError
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch, merged
+from requant.quantizers.arrays import Float32s
+from requant.store.connections import check_transaction, copies, raw_of
 from requant.store.fields import Memory, Upkeep
-from requant.store.history import ChangeLog, Turns
+from requant.store.history import ChangeLog, Turn, Turns
+from requant.store.loading import LEAST, copy_items, copy_vectors, put_items, put_vectors
 from requant.store.reader import VECTOR_DTYPE
-from requant.store.schema import Tables, key_range
+from requant.store.schema import CollectionRow, Tables, key_range
 from requant.store.statements import HotSql
 
 # Items whose metadata are merged at a time, so that not all of them are in memory.
@@ -23,36 +26,49 @@ _MERGED = 256
 
 
 class ItemWriter:
-    """Writes to one collection through an open transaction."""
+    """Writes to one collection through an open transaction, in turn."""
 
     def __init__(
         self,
         connection: sa.Connection,
         tables: Tables,
         sql: HotSql,
-        collection: int,
-        name: str,
+        owner: CollectionRow,
         turns: Turns,
         change_log: ChangeLog,
         memory: Memory,
     ) -> None:
-        """Take the collection's turn: waits until no other transaction writes to it."""
+        """Write to the collection `owner`, once it has its turn."""
         self._connection = connection
+        self._cursor = raw_of(connection).cursor()
         self._tables = tables
         self._sql = sql
-        self._collection = collection
-        self._name = name
+        self._owner = owner
+        self._collection = owner.id
+        self._turns = turns
         self._change_log = change_log
-        self._turn = turns.take(connection)
-        fields = memory.fields(connection, collection, self._turn.fields)
-        self._fields = Upkeep(connection, sql, key_range(collection)[0], fields)
+        self._memory = memory
+        self._turn: Turn
+        self._fields: Upkeep
+
+    def take_turn(self, reserve: int = 0) -> None:
+        """Wait until no other transaction writes to the collection; what else is done, comes later.
+
+        So many keys are reserved for new items.
+        """
+        self._have(self._turns.take(self._connection, self._cursor, reserve))
 
     def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:
-        """Write a batch and return how many of its ids are new.
+        """Take the turn, write a batch and return how many of its ids are new.
 
         Columns that were not given stay as they are. Of ids that are stored already, "skip" leaves
         everything as it is; "error" raises DuplicateIdError, before anything is written.
         """
+        if self._sql.write_one and len(rows) == 1:
+            if self._write_one(rows):
+                return 1
+        else:
+            self.take_turn(len(rows))
         existing = self._existing(rows.ids)
         if existing and on_conflict == "error":
             raise already_stored(rows.ids, existing)
@@ -61,14 +77,13 @@ class ItemWriter:
         if on_conflict == "skip":
             old = []
         first = self._turn.next_key
+        if len(new) != self._turn.reserved:
+            self._cursor.execute(self._sql.next_key, (first + len(new), self._collection))
         if new:
-            self._many(self._sql.insert_item, self._new_items(rows, new, first))
-            self._set(next_key=first + len(new))
-            texts = rows.metadata if rows.metadata is not None else [None] * len(rows)
-            self._fields.add(first, (texts[row] for row in new))
+            self._add(rows, new, first)
         if old:
             self._update(rows, old)
-        self._put_vectors(rows, old, list(zip(count(first), new, strict=False)))
+        self._replace_vectors(rows, old)
         return len(new)
 
     def update(self, rows: Rows, patches: Patch | list[Patch | None] | None) -> int:
@@ -81,11 +96,11 @@ class ItemWriter:
         if unknown is not None:
             raise UnknownIdError(
                 f"no item {rows.ids[unknown][:80]!r} (row {unknown}) in collection "
-                f"{self._name!r}: nothing was updated"
+                f"{self._owner.name!r}: nothing was updated"
             )
         old = [(existing[text], row) for row, text in enumerate(rows.ids)]
         self._update(rows, old)
-        self._put_vectors(rows, old, [])
+        self._replace_vectors(rows, old)
         if patches is not None:
             self.merge([key for key, _ in old], patches)
         return len(old)
@@ -120,7 +135,9 @@ class ItemWriter:
             removed = self._connection.execute(sa.delete(table).where(within)).rowcount
         log = changes.c.collection_id == self._collection
         self._connection.execute(sa.delete(changes).where(log))
-        self._set(log_floor=self._turn.seq)
+        table = self._tables.collections
+        here = sa.update(table).where(table.c.id == self._collection)
+        self._connection.execute(here.values(log_floor=self._turn.seq))
         self._fields.clear()
         return removed
 
@@ -136,58 +153,106 @@ class ItemWriter:
         """Return the keys of those ids that are stored."""
         return list(self._existing(ids).values())
 
+    def _have(self, turn: Turn) -> None:
+        self._turn = turn
+        fields = self._memory.fields(self._connection, self._collection, turn.fields)
+        first, _ = key_range(self._collection)
+        self._fields = Upkeep(self._connection, self._sql, first, fields)
+
+    def _write_one(self, rows: Rows) -> bool:
+        """Take the turn and write an item if it is new, and say so; all in one statement."""
+        check_transaction(self._connection)  # it commits by itself where each statement does
+        asked = self._turns.asked()
+        vec = crc = None
+        if rows.vectors is not None and (rows.present is None or rows.present[0]):
+            vec = rows.vectors.astype(VECTOR_DTYPE, copy=False).tobytes()
+            crc = zlib.crc32(vec)
+        ((_, *item),) = self._items(rows, [0], 0)
+        number, text = self._collection, rows.ids[0]
+        found = self._cursor.execute(
+            self._sql.write_one, (number, text, *asked, *item, vec, crc)
+        ).fetchone()
+        *turn, reserved, key = found or (0, None)
+        self._have(self._turns.taken(self._connection, self._cursor, asked, turn, reserved))
+        if key is not None:
+            self._fields.add(key, rows.metadata or [None])
+        return key is not None
+
     def _existing(self, ids: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         for start in range(0, len(ids), 10_000):
             parameters = (self._sql.texts(ids[start : start + 10_000]), self._collection)
-            result = self._connection.exec_driver_sql(self._sql.existing, parameters)
-            found.update((text, key) for text, key in result)
+            found.update(self._cursor.execute(self._sql.existing, parameters).fetchall())
         return found
 
-    def _new_items(self, rows: Rows, new: list[int], first: int) -> Iterator[tuple[Any, ...]]:
+    def _add(self, rows: Rows, new: list[int], first: int) -> None:
+        """Add these rows, whose ids are new, under keys from `first` on."""
+        keys, placed, copy = range(first, first + len(new)), new, self._copies(new)
+        items = self._items(rows, new, first)
+        if copy:
+            copy_items(self._cursor, self._sql, items)
+        else:
+            self._many(self._sql.insert_item, items)
+        texts = rows.metadata if rows.metadata is not None else [None] * len(rows)
+        self._fields.add(first, (texts[row] for row in new))
+        if rows.vectors is None:
+            return
+        if rows.present is not None:
+            there = rows.present[new]
+            keys = np.arange(first, first + len(new))[there].tolist()
+            placed = np.array(new)[there].tolist()
+        if copy:
+            copy_vectors(self._cursor, self._sql, keys, _taken(rows.vectors, placed))
+        elif placed:
+            self._many(self._sql.put_vector, _vector_parameters(rows.vectors, keys, placed))
+
+    def _items(self, rows: Rows, new: list[int], first: int) -> Iterator[tuple[Any, ...]]:
         ids, kinds, collection = rows.ids, rows.kinds, self._collection
         documents = rows.documents if rows.documents is not None else [None] * len(rows)
         metadata = rows.metadata if rows.metadata is not None else [None] * len(rows)
-        for i, row in enumerate(new):
-            yield first + i, collection, ids[row], kinds[row], documents[row], metadata[row]
+        for key, row in enumerate(new, first):
+            yield key, collection, ids[row], kinds[row], documents[row], metadata[row]
 
     def _update(self, rows: Rows, old: list[tuple[int, int]]) -> None:
-        columns = {"document": rows.documents, "metadata": rows.metadata}
-        given = {name: column for name, column in columns.items() if column is not None}
-        if not given:
-            return
+        """Write the documents and metadata that were given of (key, row)."""
         if rows.metadata is not None:
             before = self._fields.stored([key for key, _ in old])
             changed = ((key, before[key], rows.metadata[row]) for key, row in old if key in before)
             self._fields.replace(changed)
-        items = self._tables.items
-        statement = (
-            sa.update(items)
-            .where(items.c.key == sa.bindparam("at"))
-            .values({name: sa.bindparam(f"new_{name}") for name in given})
-        )
-        self._connection.execute(
-            statement,
-            [
-                {"at": key, **{f"new_{name}": column[row] for name, column in given.items()}}
-                for key, row in old
-            ],
-        )
-
-    def _put_vectors(
-        self, rows: Rows, old: list[tuple[int, int]], new: list[tuple[int, int]]
-    ) -> None:
-        """Write the vectors of (key, row), and take away those of old items that have none now."""
-        if rows.vectors is None:
+        given = [column for column in (rows.documents, rows.metadata) if column is not None]
+        if not given:
             return
-        placed = [*old, *new]
+        if self._copies(old):
+            keys, at = [key for key, _ in old], [row for _, row in old]
+            columns = [
+                None if column is None else [column[row] for row in at]
+                for column in (rows.documents, rows.metadata)
+            ]
+            put_items(self._cursor, self._sql, keys, *columns)
+            return
+        statement = self._sql.put_item if len(given) == 2 else self._sql.put_metadata
+        if rows.metadata is None:
+            statement = self._sql.put_document
+        self._many(statement, ((*(column[row] for column in given), key) for key, row in old))
+
+    def _replace_vectors(self, rows: Rows, old: list[tuple[int, int]]) -> None:
+        """Write the vectors of (key, row), and take away those of items that have none now."""
+        if rows.vectors is None or not old:
+            return
+        placed = old
         if rows.present is not None:
             there = rows.present.tolist()
             self._delete(self._tables.vectors, [key for key, row in old if not there[row]])
-            placed = [(key, row) for key, row in placed if there[row]]
-        if placed:
-            self._many(self._sql.put_vector, _vector_parameters(rows, placed))
+            placed = [(key, row) for key, row in old if there[row]]
+        keys, at = [key for key, _ in placed], [row for _, row in placed]
+        if self._copies(placed):
+            put_vectors(self._cursor, self._sql, keys, _taken(rows.vectors, at))
+        elif placed:
+            self._many(self._sql.put_vector, _vector_parameters(rows.vectors, keys, at))
         self._log([key for key, _ in old])
+
+    def _copies(self, rows: Sequence[Any]) -> bool:
+        return len(rows) >= LEAST and copies(self._connection)
 
     def _delete(self, table: sa.Table, keys: Sequence[int]) -> int:
         removed = 0
@@ -200,24 +265,14 @@ class ItemWriter:
 
     def _log(self, keys: Sequence[int]) -> None:
         if self._turn.logging and keys:
-            seq, collection = self._turn.seq, self._collection
-            self._many(self._sql.log_change, ((collection, seq, key) for key in keys))
+            seq = self._turn.seq
+            parameters = (self._collection, seq, self._sql.keys(list(keys)))
+            self._cursor.execute(self._sql.log_changes, parameters)
             self._change_log.bound(self._connection, seq, self._turn.next_key)
-
-    def _set(self, **values: int) -> None:
-        table = self._tables.collections
-        where = table.c.id == self._collection
-        self._connection.execute(sa.update(table).where(where).values(**values))
 
     def _many(self, statement: str, parameters: Iterator[tuple[Any, ...]]) -> None:
         # Through the driver, which takes an iterator: Core would cost four times as much a row.
-        raw = self._connection.connection.driver_connection
-        assert raw is not None
-        cursor = raw.cursor()
-        try:
-            cursor.executemany(statement, parameters)
-        finally:
-            cursor.close()
+        self._cursor.executemany(statement, parameters)
 
 
 def already_stored(ids: Sequence[str], known: Mapping[str, int]) -> DuplicateIdError:
@@ -230,10 +285,14 @@ def already_stored(ids: Sequence[str], known: Mapping[str, int]) -> DuplicateIdE
 
 
 def _vector_parameters(
-    rows: Rows, placed: list[tuple[int, int]]
+    vectors: Float32s, keys: Sequence[int], rows: Sequence[int]
 ) -> Iterator[tuple[int, bytes, int]]:
-    assert rows.vectors is not None
-    floats = rows.vectors.astype(VECTOR_DTYPE, copy=False)
-    for key, row in placed:
+    floats = vectors.astype(VECTOR_DTYPE, copy=False)
+    for key, row in zip(keys, rows, strict=True):
         vec = floats[row].tobytes()
         yield key, vec, zlib.crc32(vec)
+
+
+def _taken(vectors: Float32s, rows: Sequence[int]) -> Float32s:
+    """Return some of the vectors, without a copy where it is all of them."""
+    return vectors if len(rows) == len(vectors) else vectors[list(rows)]

@@ -37,9 +37,13 @@ class HotSql:
     aliases: str
     insert_item: str
     put_vector: str
+    put_item: str
+    put_document: str
     put_metadata: str
-    log_change: str
+    log_changes: str
+    next_key: str
     take_turn: str
+    write_one: str | None  # the turn, and an item if it is new, in one statement
     begin_run: str
     forget_runs: str
     run_at: str
@@ -48,6 +52,11 @@ class HotSql:
     put_values: str
     drop_values: str
     clear_values: str
+    # PostgreSQL, psycopg 3: see `requant.store.loading`.
+    copy_items: str = ""
+    copy_vectors: str = ""
+    put_items: str = ""
+    put_vectors: str = ""
 
 
 _HEAD = (
@@ -57,17 +66,33 @@ _HEAD = (
     "WHERE g.index_id = {} ORDER BY g.generation DESC LIMIT 1"
 )
 
+# A key is reserved only for what looks new. What was committed while the statement waited for its
+# turn is not seen by it; ON CONFLICT does see it, and leaves the item to another statement.
+_WRITE_ONE = (
+    "WITH fresh AS MATERIALIZED (SELECT 1 - count(*) AS n FROM requant_items "
+    "WHERE collection_id = %s AND ext_id = %s), turn AS (<turn>), item AS ("
+    "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+    "SELECT turn.first, %s::bigint, %s::text, %s::smallint, %s::text, %s::text "
+    "FROM turn CROSS JOIN fresh WHERE fresh.n = 1 "
+    "ON CONFLICT (collection_id, ext_id) DO NOTHING RETURNING key), floats AS ("
+    "INSERT INTO requant_vectors (key, vec, crc) SELECT item.key, given.vec, given.crc FROM "
+    "item CROSS JOIN (SELECT %s::bytea AS vec, %s::bigint AS crc) AS given "
+    "WHERE given.vec IS NOT NULL) "
+    "SELECT turn.*, fresh.n, item.key FROM turn CROSS JOIN fresh LEFT JOIN item ON true"
+)
+
 _TURNS = {
     # Where nobody follows, a later follower must not take the missing log for no changes.
     "take_turn": (
-        "UPDATE requant_collections SET seq = seq + 1, "
+        "UPDATE requant_collections SET seq = seq + 1, next_key = next_key + ?, "
         "run = CASE WHEN run = ? AND seq >= ? THEN run ELSE ? END, "
         "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END, "
         # Fields that another requant has not kept in step stay as they are.
         "fields_seq = CASE WHEN fields_seq = seq THEN seq + 1 END "
-        "WHERE id = ? RETURNING seq, next_key, logging, run, "
-        "CASE WHEN fields_seq = seq THEN fields END"
+        "WHERE id = ? RETURNING seq, next_key - ? AS first, logging, run, "
+        "CASE WHEN fields_seq = seq THEN fields END AS fields"
     ),
+    "next_key": "UPDATE requant_collections SET next_key = ? WHERE id = ?",
     "begin_run": "INSERT INTO requant_runs (collection_id, start, name) VALUES (?, ?, ?)",
     "forget_runs": (
         "DELETE FROM requant_runs WHERE collection_id = ? AND start < "
@@ -82,6 +107,12 @@ _TURNS = {
 
 def _turns(mark: str) -> dict[str, str]:
     return {name: text.replace("?", mark) for name, text in _TURNS.items()}
+
+
+def _write_one(take_turn: str) -> str:
+    reserving = take_turn.replace("next_key + %s", "next_key + (SELECT n FROM fresh)")
+    reserving = reserving.replace("next_key - %s", "next_key - (SELECT n FROM fresh)")
+    return _WRITE_ONE.replace("<turn>", reserving)
 
 
 def _json_texts(texts: Sequence[str]) -> str:
@@ -149,9 +180,14 @@ _SQLITE = HotSql(
         "INSERT INTO requant_vectors (key, vec, crc) VALUES (?, ?, ?) "
         "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
     ),
+    put_item="UPDATE requant_items SET document = ?, metadata = ? WHERE key = ?",
+    put_document="UPDATE requant_items SET document = ? WHERE key = ?",
     put_metadata="UPDATE requant_items SET metadata = ? WHERE key = ?",
-    log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (?, ?, ?)",
+    log_changes=(
+        "INSERT INTO requant_changes (collection_id, seq, key) SELECT ?, ?, value FROM json_each(?)"
+    ),
     **_turns("?"),
+    write_one=None,
     lists_of="SELECT value, keys FROM requant_values WHERE field_id = ? AND part = ? AND value IN",
     add_values=("INSERT INTO requant_values (field_id, part, value, keys) VALUES (?, ?, ?, ?)"),
     put_values=("UPDATE requant_values SET keys = ? WHERE field_id = ? AND part = ? AND value = ?"),
@@ -193,8 +229,11 @@ _POSTGRES = HotSql(
         "LEFT JOIN requant_vectors AS v ON v.key = i.key WHERE i.key >= %s AND i.key < %s "
         "ORDER BY i.key LIMIT %s"
     ),
+    # Id by id: with ANY, a plan that was made while the table was small reads all of it.
     existing=(
-        "SELECT ext_id, key FROM requant_items WHERE ext_id = ANY(%s) AND collection_id = %s"
+        "SELECT i.ext_id, i.key FROM unnest(%s::text[]) AS given(ext_id) CROSS JOIN LATERAL ("
+        "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
+        "AND stored.ext_id = given.ext_id LIMIT 1) AS i"
     ),
     aliases=(
         "SELECT foreign_id, key FROM requant_aliases WHERE foreign_id = ANY(%s) AND index_id = %s"
@@ -207,9 +246,15 @@ _POSTGRES = HotSql(
         "INSERT INTO requant_vectors (key, vec, crc) VALUES (%s, %s, %s) "
         "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
     ),
+    put_item="UPDATE requant_items SET document = %s, metadata = %s WHERE key = %s",
+    put_document="UPDATE requant_items SET document = %s WHERE key = %s",
     put_metadata="UPDATE requant_items SET metadata = %s WHERE key = %s",
-    log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (%s, %s, %s)",
+    log_changes=(
+        "INSERT INTO requant_changes (collection_id, seq, key) "
+        "SELECT %s::bigint, %s::bigint, unnest(%s::bigint[])"
+    ),
     **_turns("%s"),
+    write_one=_write_one(_turns("%s")["take_turn"]),
     lists_of=(
         "SELECT value, keys FROM requant_values WHERE field_id = %s AND part = %s "
         "AND value = ANY(%s)"
@@ -220,6 +265,23 @@ _POSTGRES = HotSql(
     ),
     drop_values="DELETE FROM requant_values WHERE field_id = %s AND part = %s AND value = %s",
     clear_values="DELETE FROM requant_values WHERE field_id = %s",
+    copy_items=(
+        "COPY requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+        "FROM STDIN (FORMAT BINARY)"
+    ),
+    copy_vectors="COPY requant_vectors (key, vec, crc) FROM STDIN (FORMAT BINARY)",
+    put_items=(
+        "UPDATE requant_items AS i SET "
+        "document = CASE WHEN %b THEN given.document ELSE i.document END, "
+        "metadata = CASE WHEN %b THEN given.metadata ELSE i.metadata END "
+        "FROM unnest(%b::bigint[], %b::text[], %b::text[]) AS given(key, document, metadata) "
+        "WHERE i.key = given.key"
+    ),
+    put_vectors=(
+        "INSERT INTO requant_vectors (key, vec, crc) "
+        "SELECT * FROM unnest(%b::bigint[], %b::bytea[], %b::bigint[]) "
+        "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
+    ),
 )
 
 

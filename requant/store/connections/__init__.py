@@ -1,14 +1,15 @@
 """How the store comes by its connections: engines opened or refused, and what callers lend.
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
-a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
-SQLite's log short, `in_use` keeps others off its files, and `forks` keeps a forked child from
-harming its parent, and itself.
+a call within a savepoint, `drivers` knows what is below a connection, `held` and `taken` know what
+each thread holds, `checkpoints` keeps SQLite's log short, `in_use` keeps others off its files, and
+`forks` keeps a forked child from harming its parent, and itself.
 """
 
 from __future__ import annotations
 
 from requant.store.connections.checkpoints import keep_log_short
+from requant.store.connections.drivers import copies, raw_of
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling
 from requant.store.connections.in_use import refuse_own_file
@@ -24,9 +25,11 @@ __all__ = [
     "check_durable",
     "check_engine",
     "check_transaction",
+    "copies",
     "engine_of",
     "keep_log_short",
     "parents",
+    "raw_of",
     "refuse_own_file",
     "savepoint",
     "sibling",

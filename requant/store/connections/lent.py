@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError
+from requant.store.connections.drivers import raw_of
 from requant.store.connections.opening import check_engine, refuse_async
 
 
@@ -33,15 +34,19 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
     Raises InputError where every statement commits by itself.
     """
     _begin(connection)
-    point = connection.begin_nested()
+    # Past SQLAlchemy, whose own savepoints cost as much as a write does.
+    cursor = raw_of(connection).cursor()
+    cursor.execute("SAVEPOINT requant_write")
     try:
         yield
     except BaseException:
         # Where the database has ended the whole transaction, the point is gone with it.
-        with contextlib.suppress(sa.exc.SQLAlchemyError):
-            point.rollback()
+        driver: Any = connection.dialect.loaded_dbapi
+        with contextlib.suppress(sa.exc.SQLAlchemyError, driver.Error):
+            cursor.execute("ROLLBACK TO SAVEPOINT requant_write")
+            cursor.execute("RELEASE SAVEPOINT requant_write")
         raise
-    point.commit()
+    cursor.execute("RELEASE SAVEPOINT requant_write")
 
 
 def check_transaction(connection: sa.Connection) -> None:

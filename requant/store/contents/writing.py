@@ -44,7 +44,7 @@ class ContentsWriter:
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
         with self._writing(connection) as open_connection:
-            return self._writer(open_connection).update(rows, patches)
+            return self._in_turn(open_connection).update(rows, patches)
 
     def update_where(
         self, condition: Filter, patch: Patch, connection: sa.Connection | None
@@ -52,7 +52,7 @@ class ContentsWriter:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
         with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
+            writer = self._in_turn(open_connection)
             keys = self._store.reader_of(open_connection).matching(first, end, condition)
             writer.merge(keys.tolist(), patch)
             return len(keys)
@@ -60,7 +60,7 @@ class ContentsWriter:
     def clear(self, connection: sa.Connection | None) -> int:
         """Remove every item and return how many there were."""
         with self._writing(connection) as open_connection:
-            removed = self._writer(open_connection).clear()
+            removed = self._in_turn(open_connection).clear()
             catalog.forget_origins(open_connection, self._store, self._owner)
             return removed
 
@@ -84,14 +84,14 @@ class ContentsWriter:
     def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
         """Remove items by id and return how many there were."""
         with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
+            writer = self._in_turn(open_connection)
             return writer.delete(writer.keys_of(ids))
 
     def delete_where(self, condition: Filter, connection: sa.Connection | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
         with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
+            writer = self._in_turn(open_connection)
             reader = self._store.reader_of(open_connection)
             return writer.delete(reader.matching(first, end, condition).tolist())
 
@@ -110,14 +110,18 @@ class ContentsWriter:
         if connection is None:  # else the caller's transaction is still open
             self._wrote()
 
+    def _in_turn(self, connection: sa.Connection) -> ItemWriter:
+        writer = self._writer(connection)
+        writer.take_turn()
+        return writer
+
     def _writer(self, connection: sa.Connection) -> ItemWriter:
         store, owner = self._store, self._owner
         return ItemWriter(
             connection,
             store.tables,
             store.sql,
-            owner.id,
-            owner.name,
+            owner,
             self._turns,
             self._change_log,
             store.fields,
