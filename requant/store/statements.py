@@ -52,7 +52,7 @@ class HotSql:
     put_values: str
     drop_values: str
     clear_values: str
-    # PostgreSQL, psycopg 3: see `requant.store.loading`.
+    # PostgreSQL, psycopg 3: see `requant.store.contents.loading`.
     copy_items: str = ""
     copy_vectors: str = ""
     put_items: str = ""

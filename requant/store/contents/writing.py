@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch
+from requant.store.contents.items import ItemWriter, already_stored
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import ChangeLog, Turns
-from requant.store.items import ItemWriter, already_stored
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
 

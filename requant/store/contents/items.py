@@ -14,9 +14,9 @@ from requant.inputs import OnConflict, Rows
 from requant.patches import Patch, merged
 from requant.quantizers.arrays import Float32s
 from requant.store.connections import check_transaction, copies, raw_of
+from requant.store.contents.loading import LEAST, copy_items, copy_vectors, put_items, put_vectors
 from requant.store.fields import Memory, Upkeep
 from requant.store.history import ChangeLog, Turn, Turns
-from requant.store.loading import LEAST, copy_items, copy_vectors, put_items, put_vectors
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import CollectionRow, Tables, key_range
 from requant.store.statements import HotSql
