@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -98,20 +98,25 @@ class Store:
 
     @contextmanager
     def writing(
-        self, connection: sa.Connection | None = None, *, turn: int | None = None
+        self,
+        connection: sa.Connection | None = None,
+        *,
+        turn: int | None = None,
+        first: Callable[[sa.Connection], None] | None = None,
     ) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction: the caller's own, or one that commits at the end.
 
         The first statement must write, so that the transaction waits for its turn before it reads;
-        `turn` is the collection whose turn that is. What fails on the caller's connection is taken
-        back, and nothing else of the caller's transaction.
+        `turn` is the collection whose turn that is, and `first` takes it, if it is given: a turn
+        that leads to nothing does no harm. What fails on the caller's connection is taken back, and
+        nothing else of the caller's transaction.
 
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
         self.gate.check()
         if connection is not None:
             check_connection(connection, self.engine.url)
-            with savepoint(connection):
+            with savepoint(connection, first):
                 yield connection
             self._held.note_write(connection, turn)
             return
@@ -128,6 +133,8 @@ class Store:
             own.begin(),
         ):
             try:
+                if first is not None:
+                    first(own)
                 yield own
             except BaseException as error:
                 give_up_if_interrupted(own, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -43,7 +43,11 @@ class ReadOnlyStore(Store):
         )
 
     def writing(
-        self, connection: sa.Connection | None = None, *, turn: int | None = None
+        self,
+        connection: sa.Connection | None = None,
+        *,
+        turn: int | None = None,
+        first: Callable[[sa.Connection], None] | None = None,
     ) -> NoReturn:
         """Raise ReadOnlyError."""
         self.check_writable()

@@ -36,6 +36,7 @@ class HotSql:
     existing: str
     aliases: str
     insert_item: str
+    insert_new: str
     put_vector: str
     put_item: str
     put_document: str
@@ -43,7 +44,7 @@ class HotSql:
     log_changes: str
     next_key: str
     take_turn: str
-    write_one: str | None  # the turn, and an item if it is new, in one statement
+    write_one: str  # the turn, and an item if it is new, in one statement
     begin_run: str
     forget_runs: str
     run_at: str
@@ -176,6 +177,10 @@ _SQLITE = HotSql(
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
         "VALUES (?, ?, ?, ?, ?, ?)"
     ),
+    insert_new=(
+        "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (collection_id, ext_id) DO NOTHING RETURNING key"
+    ),
     put_vector=(
         "INSERT INTO requant_vectors (key, vec, crc) VALUES (?, ?, ?) "
         "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
@@ -187,7 +192,7 @@ _SQLITE = HotSql(
         "INSERT INTO requant_changes (collection_id, seq, key) SELECT ?, ?, value FROM json_each(?)"
     ),
     **_turns("?"),
-    write_one=None,
+    write_one="",
     lists_of="SELECT value, keys FROM requant_values WHERE field_id = ? AND part = ? AND value IN",
     add_values=("INSERT INTO requant_values (field_id, part, value, keys) VALUES (?, ?, ?, ?)"),
     put_values=("UPDATE requant_values SET keys = ? WHERE field_id = ? AND part = ? AND value = ?"),
@@ -242,6 +247,7 @@ _POSTGRES = HotSql(
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
         "VALUES (%s, %s, %s, %s, %s, %s)"
     ),
+    insert_new="",  # `write_one` is all of it
     put_vector=(
         "INSERT INTO requant_vectors (key, vec, crc) VALUES (%s, %s, %s) "
         "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"

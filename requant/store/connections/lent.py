@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,26 @@ def check_connection(connection: object, ours: sa.URL) -> None:
 
 
 @contextmanager
-def savepoint(connection: sa.Connection) -> Iterator[None]:
+def savepoint(
+    connection: sa.Connection, first: Callable[[sa.Connection], None] | None = None
+) -> Iterator[None]:
     """Take back what was done in the block if it fails, and nothing else of the transaction.
+
+    `first` is called within as well; in SQLite it comes before the point, and stays.
 
     Raises InputError where every statement commits by itself.
     """
     _begin(connection)
+    if first is not None and connection.dialect.name == "sqlite":
+        # Four pages of 16 KB that change after the point make SQLite write a temporary file.
+        first(connection)
+        first = None
     # Past SQLAlchemy, whose own savepoints cost as much as a write does.
     cursor = raw_of(connection).cursor()
     cursor.execute("SAVEPOINT requant_write")
     try:
+        if first is not None:
+            first(connection)
         yield
     except BaseException:
         # Where the database has ended the whole transaction, the point is gone with it.

@@ -28,9 +28,10 @@ _MERGED = 256
 class ItemWriter:
     """Writes to one collection through an open transaction, in turn."""
 
+    connection: sa.Connection
+
     def __init__(
         self,
-        connection: sa.Connection,
         tables: Tables,
         sql: HotSql,
         owner: CollectionRow,
@@ -38,9 +39,7 @@ class ItemWriter:
         change_log: ChangeLog,
         memory: Memory,
     ) -> None:
-        """Write to the collection `owner`, once it has its turn."""
-        self._connection = connection
-        self._cursor = raw_of(connection).cursor()
+        """Write to the collection `owner`; `begin` comes first."""
         self._tables = tables
         self._sql = sql
         self._owner = owner
@@ -48,27 +47,25 @@ class ItemWriter:
         self._turns = turns
         self._change_log = change_log
         self._memory = memory
-        self._turn: Turn
-        self._fields: Upkeep
 
-    def take_turn(self, reserve: int = 0) -> None:
-        """Wait until no other transaction writes to the collection; what else is done, comes later.
+    def begin(self, connection: sa.Connection, reserve: int | None = 0) -> None:
+        """Wait until no other transaction writes to the collection, and write by `connection`.
 
-        So many keys are reserved for new items.
+        So many keys are reserved for new items; None: to add one item is what takes the turn.
         """
-        self._have(self._turns.take(self._connection, self._cursor, reserve))
+        self.connection = connection
+        self._cursor = raw_of(connection).cursor()
+        if reserve is not None:
+            self._have(self._turns.take(connection, self._cursor, reserve))
 
     def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:
-        """Take the turn, write a batch and return how many of its ids are new.
+        """Write a batch and return how many of its ids are new.
 
         Columns that were not given stay as they are. Of ids that are stored already, "skip" leaves
         everything as it is; "error" raises DuplicateIdError, before anything is written.
         """
-        if self._sql.write_one and len(rows) == 1:
-            if self._write_one(rows):
-                return 1
-        else:
-            self.take_turn(len(rows))
+        if len(rows) == 1 and self._add_one(rows):
+            return 1
         existing = self._existing(rows.ids)
         if existing and on_conflict == "error":
             raise already_stored(rows.ids, existing)
@@ -111,7 +108,7 @@ class ItemWriter:
         for start in range(0, len(keys), _MERGED):
             part = keys[start : start + _MERGED]
             stored = sa.select(items.c.key, items.c.metadata).where(items.c.key.in_(part))
-            texts = {key: text for key, text in self._connection.execute(stored)}
+            texts = {key: text for key, text in self.connection.execute(stored)}
             changed = []
             for row, key in enumerate(part, start):
                 patch = patches[row] if isinstance(patches, list) else patches
@@ -132,12 +129,12 @@ class ItemWriter:
         removed = 0
         for table in (vectors, items):
             within = sa.and_(table.c.key >= first, table.c.key < end)
-            removed = self._connection.execute(sa.delete(table).where(within)).rowcount
+            removed = self.connection.execute(sa.delete(table).where(within)).rowcount
         log = changes.c.collection_id == self._collection
-        self._connection.execute(sa.delete(changes).where(log))
+        self.connection.execute(sa.delete(changes).where(log))
         table = self._tables.collections
         here = sa.update(table).where(table.c.id == self._collection)
-        self._connection.execute(here.values(log_floor=self._turn.seq))
+        self.connection.execute(here.values(log_floor=self._turn.seq))
         self._fields.clear()
         return removed
 
@@ -155,27 +152,36 @@ class ItemWriter:
 
     def _have(self, turn: Turn) -> None:
         self._turn = turn
-        fields = self._memory.fields(self._connection, self._collection, turn.fields)
+        fields = self._memory.fields(self.connection, self._collection, turn.fields)
         first, _ = key_range(self._collection)
-        self._fields = Upkeep(self._connection, self._sql, first, fields)
+        self._fields = Upkeep(self.connection, self._sql, first, fields)
 
-    def _write_one(self, rows: Rows) -> bool:
-        """Take the turn and write an item if it is new, and say so; all in one statement."""
-        check_transaction(self._connection)  # it commits by itself where each statement does
-        asked = self._turns.asked()
+    def _add_one(self, rows: Rows) -> bool:
+        """Add an item if it is new, and say so."""
         vec = crc = None
         if rows.vectors is not None and (rows.present is None or rows.present[0]):
             vec = rows.vectors.astype(VECTOR_DTYPE, copy=False).tobytes()
             crc = zlib.crc32(vec)
+        if self._sql.write_one:
+            added = self._in_one_statement(rows, vec, crc)
+        else:
+            (item,) = self._items(rows, [0], self._turn.next_key)
+            added = self._cursor.execute(self._sql.insert_new, item).fetchone() is not None
+            if added and vec is not None:
+                self._cursor.execute(self._sql.put_vector, (self._turn.next_key, vec, crc))
+        if added:
+            self._fields.add(self._turn.next_key, rows.metadata or [None])
+        return added
+
+    def _in_one_statement(self, rows: Rows, vec: bytes | None, crc: int | None) -> bool:
+        """Take the turn, and add an item if it is new."""
+        check_transaction(self.connection)  # before a statement that would commit by itself
+        asked = self._turns.asked()
         ((_, *item),) = self._items(rows, [0], 0)
-        number, text = self._collection, rows.ids[0]
-        found = self._cursor.execute(
-            self._sql.write_one, (number, text, *asked, *item, vec, crc)
-        ).fetchone()
+        parameters = (self._collection, rows.ids[0], *asked, *item, vec, crc)
+        found = self._cursor.execute(self._sql.write_one, parameters).fetchone()
         *turn, reserved, key = found or (0, None)
-        self._have(self._turns.taken(self._connection, self._cursor, asked, turn, reserved))
-        if key is not None:
-            self._fields.add(key, rows.metadata or [None])
+        self._have(self._turns.taken(self.connection, self._cursor, asked, turn, reserved))
         return key is not None
 
     def _existing(self, ids: Sequence[str]) -> dict[str, int]:
@@ -252,13 +258,13 @@ class ItemWriter:
         self._log([key for key, _ in old])
 
     def _copies(self, rows: Sequence[Any]) -> bool:
-        return len(rows) >= LEAST and copies(self._connection)
+        return len(rows) >= LEAST and copies(self.connection)
 
     def _delete(self, table: sa.Table, keys: Sequence[int]) -> int:
         removed = 0
         for start in range(0, len(keys), 500):
             part = keys[start : start + 500]
-            removed += self._connection.execute(
+            removed += self.connection.execute(
                 sa.delete(table).where(table.c.key.in_(part))
             ).rowcount
         return removed
@@ -268,7 +274,7 @@ class ItemWriter:
             seq = self._turn.seq
             parameters = (self._collection, seq, self._sql.keys(list(keys)))
             self._cursor.execute(self._sql.log_changes, parameters)
-            self._change_log.bound(self._connection, seq, self._turn.next_key)
+            self._change_log.bound(self.connection, seq, self._turn.next_key)
 
     def _many(self, statement: str, parameters: Iterator[tuple[Any, ...]]) -> None:
         # Through the driver, which takes an iterator: Core would cost four times as much a row.

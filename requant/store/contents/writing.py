@@ -33,8 +33,10 @@ class ContentsWriter:
         self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict = "replace"
     ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
-        with self._writing(connection) as open_connection:
-            return self._writer(open_connection).upsert(rows, on_conflict)
+        # One item, and its turn, are one statement where the database has such.
+        reserve = None if len(rows) == 1 and self._store.sql.write_one else len(rows)
+        with self._writing(connection, reserve) as writer:
+            return writer.upsert(rows, on_conflict)
 
     def update(
         self,
@@ -43,25 +45,24 @@ class ContentsWriter:
         connection: sa.Connection | None,
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
-        with self._writing(connection) as open_connection:
-            return self._in_turn(open_connection).update(rows, patches)
+        with self._writing(connection) as writer:
+            return writer.update(rows, patches)
 
     def update_where(
         self, condition: Filter, patch: Patch, connection: sa.Connection | None
     ) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection) as open_connection:
-            writer = self._in_turn(open_connection)
-            keys = self._store.reader_of(open_connection).matching(first, end, condition)
+        with self._writing(connection) as writer:
+            keys = self._store.reader_of(writer.connection).matching(first, end, condition)
             writer.merge(keys.tolist(), patch)
             return len(keys)
 
     def clear(self, connection: sa.Connection | None) -> int:
         """Remove every item and return how many there were."""
-        with self._writing(connection) as open_connection:
-            removed = self._in_turn(open_connection).clear()
-            catalog.forget_origins(open_connection, self._store, self._owner)
+        with self._writing(connection) as writer:
+            removed = writer.clear()
+            catalog.forget_origins(writer.connection, self._store, self._owner)
             return removed
 
     def to_be_written(
@@ -83,16 +84,14 @@ class ContentsWriter:
 
     def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
         """Remove items by id and return how many there were."""
-        with self._writing(connection) as open_connection:
-            writer = self._in_turn(open_connection)
+        with self._writing(connection) as writer:
             return writer.delete(writer.keys_of(ids))
 
     def delete_where(self, condition: Filter, connection: sa.Connection | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection) as open_connection:
-            writer = self._in_turn(open_connection)
-            reader = self._store.reader_of(open_connection)
+        with self._writing(connection) as writer:
+            reader = self._store.reader_of(writer.connection)
             return writer.delete(reader.matching(first, end, condition).tolist())
 
     def index_field(self, name: str, kind: str | None, progress: Progress | None) -> None:
@@ -104,25 +103,19 @@ class ContentsWriter:
         unindex_field(self._store, self._owner, check_field(name, None))
 
     @contextmanager
-    def _writing(self, connection: sa.Connection | None) -> Iterator[sa.Connection]:
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
-            yield open_connection
+    def _writing(
+        self, connection: sa.Connection | None, reserve: int | None = 0
+    ) -> Iterator[ItemWriter]:
+        """Yield what writes, in its turn, with so many keys reserved; None: it is to take it."""
+        store, owner = self._store, self._owner
+        writer = ItemWriter(
+            store.tables, store.sql, owner, self._turns, self._change_log, store.fields
+        )
+
+        def first(open_connection: sa.Connection) -> None:
+            writer.begin(open_connection, reserve)
+
+        with store.writing(connection, turn=owner.id, first=first):
+            yield writer
         if connection is None:  # else the caller's transaction is still open
             self._wrote()
-
-    def _in_turn(self, connection: sa.Connection) -> ItemWriter:
-        writer = self._writer(connection)
-        writer.take_turn()
-        return writer
-
-    def _writer(self, connection: sa.Connection) -> ItemWriter:
-        store, owner = self._store, self._owner
-        return ItemWriter(
-            connection,
-            store.tables,
-            store.sql,
-            owner,
-            self._turns,
-            self._change_log,
-            store.fields,
-        )
