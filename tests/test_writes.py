@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import numpy as np
@@ -116,6 +117,31 @@ def test_one_by_one_is_as_all_at_once(any_db):
     assert one.upsert([3], [None], [None], [None]) == 0
     assert one.get([3], vectors=True)[0][2:] == (None, None, None)
     assert one.upsert(["none of these"]) == 1
+    for notes in (one, many):
+        assert held(notes) == expected(notes)
+        assert notes.verify(deep=True).ok
+
+
+@pytest.mark.parametrize("fields", [(), ("word",)], ids=["no field", "a field"])
+def test_to_replace_one_is_as_to_replace_many(any_db, fields):
+    """Whatever columns are given: those that are not stay as they were."""
+    one, many = make(any_db, "one", index_fields=fields), make(any_db, "many", index_fields=fields)
+    given = {"documents": ["new"], "metadata": [{"word": "cue"}], "vectors": vectors(1, seed=9)}
+    given_none = {"documents": [None], "metadata": [None], "vectors": [None]}
+    ways = ({}, given, given_none)
+    combinations = [
+        {name: ways[how][name] for name, how in zip(given, hows, strict=True) if how}
+        for hows in itertools.product(range(3), repeat=3)
+    ]
+    n = len(combinations)
+    for notes in (one, many):
+        notes.upsert(range(n), vectors(n), texts(n), metadata(n))
+        notes.flush()
+    for row, columns in enumerate(combinations):
+        assert one.upsert([row], **columns) == 0
+        many.upsert([row, "other"], **{name: 2 * list(some) for name, some in columns.items()})
+    many.delete(["other"])
+    assert everything(one) == everything(many)
     for notes in (one, many):
         assert held(notes) == expected(notes)
         assert notes.verify(deep=True).ok

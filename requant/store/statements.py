@@ -45,6 +45,7 @@ class HotSql:
     next_key: str
     take_turn: str
     write_one: str  # the turn, and an item if it is new, in one statement
+    replace_one: str  # an item that is stored, with its vector and the log
     begin_run: str
     forget_runs: str
     run_at: str
@@ -193,6 +194,7 @@ _SQLITE = HotSql(
     ),
     **_turns("?"),
     write_one="",
+    replace_one="",
     lists_of="SELECT value, keys FROM requant_values WHERE field_id = ? AND part = ? AND value IN",
     add_values=("INSERT INTO requant_values (field_id, part, value, keys) VALUES (?, ?, ?, ?)"),
     put_values=("UPDATE requant_values SET keys = ? WHERE field_id = ? AND part = ? AND value = ?"),
@@ -261,6 +263,19 @@ _POSTGRES = HotSql(
     ),
     **_turns("%s"),
     write_one=_write_one(_turns("%s")["take_turn"]),
+    replace_one=(
+        "WITH item AS (UPDATE requant_items SET "
+        "document = CASE WHEN %s::boolean THEN %s::text ELSE document END, "
+        "metadata = CASE WHEN %s::boolean THEN %s::text ELSE metadata END "
+        "WHERE collection_id = %s AND ext_id = %s RETURNING key), floats AS ("
+        "INSERT INTO requant_vectors (key, vec, crc) SELECT item.key, given.vec, given.crc FROM "
+        "item CROSS JOIN (SELECT %s::bytea AS vec, %s::bigint AS crc) AS given "
+        "WHERE given.vec IS NOT NULL "
+        "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc), logged AS ("
+        "INSERT INTO requant_changes (collection_id, seq, key) "
+        "SELECT %s::bigint, %s::bigint, item.key FROM item WHERE %s::boolean) "
+        "SELECT key FROM item"
+    ),
     lists_of=(
         "SELECT value, keys FROM requant_values WHERE field_id = %s AND part = %s "
         "AND value = ANY(%s)"

@@ -64,8 +64,11 @@ class ItemWriter:
         Columns that were not given stay as they are. Of ids that are stored already, "skip" leaves
         everything as it is; "error" raises DuplicateIdError, before anything is written.
         """
-        if len(rows) == 1 and self._add_one(rows):
-            return 1
+        if len(rows) == 1:
+            if self._add_one(rows):
+                return 1
+            if on_conflict == "replace" and self._replace_one(rows):
+                return 0
         existing = self._existing(rows.ids)
         if existing and on_conflict == "error":
             raise already_stored(rows.ids, existing)
@@ -158,10 +161,7 @@ class ItemWriter:
 
     def _add_one(self, rows: Rows) -> bool:
         """Add an item if it is new, and say so."""
-        vec = crc = None
-        if rows.vectors is not None and (rows.present is None or rows.present[0]):
-            vec = rows.vectors.astype(VECTOR_DTYPE, copy=False).tobytes()
-            crc = zlib.crc32(vec)
+        vec, crc = _one_vector(rows)
         if self._sql.write_one:
             added = self._in_one_statement(rows, vec, crc)
         else:
@@ -183,6 +183,27 @@ class ItemWriter:
         *turn, reserved, key = found or (0, None)
         self._have(self._turns.taken(self.connection, self._cursor, asked, turn, reserved))
         return key is not None
+
+    def _replace_one(self, rows: Rows) -> bool:
+        """Replace an item in one statement, and say so, where there is such a statement for it."""
+        vec, crc = _one_vector(rows)
+        given = [column is not None for column in (rows.documents, rows.metadata)]
+        taken_away = rows.vectors is not None and vec is None
+        if not self._sql.replace_one or self._fields.kept or taken_away or not any(given):
+            return False
+        document = rows.documents[0] if rows.documents is not None else None
+        metadata = rows.metadata[0] if rows.metadata is not None else None
+        turn, log = self._turn, self._turn.logging and vec is not None
+        at = (self._collection, rows.ids[0])
+        columns = (given[0], document, given[1], metadata, *at, vec, crc)
+        parameters = (*columns, self._collection, turn.seq, log)
+        if self._cursor.execute(self._sql.replace_one, parameters).fetchone() is None:
+            return False  # it was removed while we waited for our turn
+        if turn.reserved:
+            self._cursor.execute(self._sql.next_key, (turn.next_key, self._collection))
+        if log:
+            self._change_log.bound(self.connection, turn.seq, turn.next_key)
+        return True
 
     def _existing(self, ids: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -288,6 +309,14 @@ def already_stored(ids: Sequence[str], known: Mapping[str, int]) -> DuplicateIdE
         f"row {row}: id {text[:80]!r} is already stored: use upsert to replace it, or "
         'on_conflict="skip" to leave it as it is'
     )
+
+
+def _one_vector(rows: Rows) -> tuple[bytes, int] | tuple[None, None]:
+    """Return the vector of a single row, and its checksum."""
+    if rows.vectors is None or (rows.present is not None and not rows.present[0]):
+        return None, None
+    vec = rows.vectors.astype(VECTOR_DTYPE, copy=False).tobytes()
+    return vec, zlib.crc32(vec)
 
 
 def _vector_parameters(

@@ -39,6 +39,11 @@ class Upkeep:
         self._finders = [Finder(field) for field in fields]
         self._parts: dict[tuple[int, int], _Part] = {}
 
+    @property
+    def kept(self) -> bool:
+        """Whether the collection has any indexed field."""
+        return bool(self._finders)
+
     def add(self, first: int, texts: Iterable[str | None]) -> None:
         """New items have these metadata; their keys go on from `first`."""
         if not self._finders:
