@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -113,8 +114,8 @@ class Store:
 
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
-        self.gate.check()
         if connection is not None:
+            self.gate.check()
             check_connection(connection, self.engine.url)
             with savepoint(connection, first):
                 yield connection
@@ -200,13 +201,9 @@ class Store:
         with self.gate.entered(), self.errors("read"), self._connection() as connection:
             yield connection
 
-    @contextmanager
-    def errors(self, action: str) -> Iterator[None]:
+    def errors(self, action: str) -> AbstractContextManager[None]:
         """Turn what SQLAlchemy and the driver raise into StoreError that names the action."""
-        try:
-            yield
-        except self._snapshots.failures as error:
-            raise store_error(action, error) from error
+        return _Errors(self._snapshots.failures, action)
 
     def close(self) -> None:
         """Let nobody in any more, and close the connections of an engine that requant opened."""
@@ -292,6 +289,28 @@ class Store:
             insert = insert.values(name="schema", value=version)
             known = insert.on_conflict_do_update(index_elements=["name"], set_={"value": version})
             connection.execute(known)
+
+
+class _Errors:
+    """A context that raises StoreError in place of what a database raises."""
+
+    __slots__ = ("_action", "_failures")
+
+    def __init__(self, failures: tuple[type[Exception], ...], action: str) -> None:
+        self._failures = failures
+        self._action = action
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and isinstance(error, self._failures):
+            raise store_error(self._action, error) from error
 
 
 def open_store(engine: sa.Engine, *, owned: bool, durable: bool = False) -> Store:
