@@ -81,10 +81,11 @@ def test_all_ways_to_write_many_write_the_same(any_db, monkeypatch, lent):
     monkeypatch.setattr(inside.COPY_ITEMS, 7)
     found = []
     for way in ("copy", "rows"):
-        notes = make(any_db, way, index_fields=["word"])
+        notes = make(any_db, way, index_fields=["word", "n"])
         with monkeypatch.context() as patched:
             if way == "rows":
                 patched.setattr(inside.COPIES, lambda _connection: False)
+                patched.setattr(inside.COPIES_VALUES, lambda _connection: False)
             if lent:
                 with any_db.engine.begin() as connection:
                     write_all(notes, connection)

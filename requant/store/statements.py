@@ -57,6 +57,7 @@ class HotSql:
     # PostgreSQL, psycopg 3: see `requant.store.contents.loading`.
     copy_items: str = ""
     copy_vectors: str = ""
+    copy_values: str = ""
     put_items: str = ""
     put_vectors: str = ""
 
@@ -291,6 +292,7 @@ _POSTGRES = HotSql(
         "FROM STDIN (FORMAT BINARY)"
     ),
     copy_vectors="COPY requant_vectors (key, vec, crc) FROM STDIN (FORMAT BINARY)",
+    copy_values="COPY requant_values (field_id, part, value, keys) FROM STDIN (FORMAT BINARY)",
     put_items=(
         "UPDATE requant_items AS i SET "
         "document = CASE WHEN %b THEN given.document ELSE i.document END, "

@@ -9,7 +9,7 @@ each thread holds, `checkpoints` keeps SQLite's log short, `in_use` keeps others
 from __future__ import annotations
 
 from requant.store.connections.checkpoints import keep_log_short
-from requant.store.connections.drivers import copies, raw_of
+from requant.store.connections.drivers import LEAST_COPIED, copies, copy_rows, raw_of
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling
 from requant.store.connections.in_use import refuse_own_file
@@ -18,6 +18,7 @@ from requant.store.connections.opening import check_durable, check_engine, engin
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
+    "LEAST_COPIED",
     "Gate",
     "Held",
     "Taken",
@@ -26,6 +27,7 @@ __all__ = [
     "check_engine",
     "check_transaction",
     "copies",
+    "copy_rows",
     "engine_of",
     "keep_log_short",
     "parents",

@@ -13,8 +13,8 @@ from requant.errors import DuplicateIdError, UnknownIdError
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch, merged
 from requant.quantizers.arrays import Float32s
-from requant.store.connections import check_transaction, copies, raw_of
-from requant.store.contents.loading import LEAST, copy_items, copy_vectors, put_items, put_vectors
+from requant.store.connections import LEAST_COPIED, check_transaction, copies, raw_of
+from requant.store.contents.loading import copy_items, copy_vectors, put_items, put_vectors
 from requant.store.fields import Memory, Upkeep
 from requant.store.history import ChangeLog, Turn, Turns
 from requant.store.reader import VECTOR_DTYPE
@@ -279,7 +279,7 @@ class ItemWriter:
         self._log([key for key, _ in old])
 
     def _copies(self, rows: Sequence[Any]) -> bool:
-        return len(rows) >= LEAST and copies(self.connection)
+        return len(rows) >= LEAST_COPIED and copies(self.connection)
 
     def _delete(self, table: sa.Table, keys: Sequence[int]) -> int:
         removed = 0

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.quantizers.arrays import Float32s
+from requant.store.connections import copy_rows
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.statements import HotSql
 
-# Fewer are written row by row: a COPY costs as much as some inserts.
-LEAST = 8
 # What is made at a time, and what an array of vectors has at most, in bytes.
 _BYTES = 1 << 19
 _ITEMS = 1000
@@ -29,10 +28,7 @@ _END = b"\xff\xff"
 
 def copy_items(cursor: Any, sql: HotSql, rows: Iterable[tuple[Any, ...]]) -> None:
     """Add items, rows as `insert_item` takes them."""
-    with cursor.copy(sql.copy_items) as copy:
-        copy.set_types(_ITEM_TYPES)
-        for row in rows:
-            copy.write_row(row)
+    copy_rows(cursor, sql.copy_items, _ITEM_TYPES, rows)
 
 
 def copy_vectors(cursor: Any, sql: HotSql, keys: Sequence[int], floats: Float32s) -> None:
