@@ -114,8 +114,8 @@ class Store:
 
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
+        self.gate.check()
         if connection is not None:
-            self.gate.check()
             check_connection(connection, self.engine.url)
             with savepoint(connection, first):
                 yield connection
