@@ -286,8 +286,8 @@ def test_ids_are_looked_up_by_index_whatever_the_plan(any_db):
     existing = hot_sql("postgresql").existing.replace("%s", "$1", 1).replace("%s", "$2", 1)
     with any_db.engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
-        connection.exec_driver_sql(f"PREPARE ours (text[], bigint) AS {existing}")
-        plan = connection.exec_driver_sql("EXPLAIN EXECUTE ours ('{a,b}', 1)").scalars().all()
+        connection.exec_driver_sql(f"PREPARE ours (text, bigint) AS {existing}")
+        plan = connection.exec_driver_sql("EXPLAIN EXECUTE ours ('[]', 1)").scalars().all()
     (condition,) = [line for line in plan if "Cond" in line]
     assert "collection_id =" in condition
     assert "ext_id =" in condition

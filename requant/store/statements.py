@@ -118,7 +118,8 @@ def _write_one(take_turn: str) -> str:
     return _WRITE_ONE.replace("<turn>", reserving)
 
 
-def _json_texts(texts: Sequence[str]) -> str:
+def json_texts(texts: Sequence[str]) -> str:
+    """Return texts as JSON, which is how `existing` takes them in both databases."""
     return json.dumps(texts, ensure_ascii=False)
 
 
@@ -126,7 +127,7 @@ _SQLITE = HotSql(
     name="sqlite",
     # str() of a list of integers is JSON, and twice as fast as json.dumps.
     keys=str,
-    texts=_json_texts,
+    texts=json_texts,
     state=(
         "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END "
         "FROM requant_collections WHERE id = ?"
@@ -237,9 +238,11 @@ _POSTGRES = HotSql(
         "LEFT JOIN requant_vectors AS v ON v.key = i.key WHERE i.key >= %s AND i.key < %s "
         "ORDER BY i.key LIMIT %s"
     ),
-    # Id by id: with ANY, a plan that was made while the table was small reads all of it.
+    # Id by id: with ANY, a plan that was made while the table was small reads all of it. As JSON,
+    # which is made ten times as fast as an array.
     existing=(
-        "SELECT i.ext_id, i.key FROM unnest(%s::text[]) AS given(ext_id) CROSS JOIN LATERAL ("
+        "SELECT i.ext_id, i.key "
+        "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
         "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
         "AND stored.ext_id = given.ext_id LIMIT 1) AS i"
     ),
