@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -131,20 +132,25 @@ class Store:
 
     @contextmanager
     def writing(
-        self, lent: Lent | None = None, *, turn: int | None = None
+        self,
+        lent: Lent | None = None,
+        *,
+        turn: int | None = None,
+        first: Callable[[sa.Connection], None] | None = None,
     ) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction: the caller's own, or one that commits at the end.
 
         The first statement must write, so that the transaction waits for its turn before it reads;
-        `turn` is the collection whose turn that is. What fails on the caller's connection is taken
-        back, and nothing else of the caller's transaction.
+        `turn` is the collection whose turn that is, and `first` takes it, if it is given: a turn
+        that leads to nothing does no harm. What fails on the caller's connection is taken back, and
+        nothing else of the caller's transaction.
 
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
         self.gate.check()
         if lent is not None:
             connection = self.connection_of(lent)
-            with savepoint(connection):
+            with savepoint(connection, first):
                 yield connection
             self._held.note_write(connection, turn)
             return
@@ -161,6 +167,8 @@ class Store:
             own.begin(),
         ):
             try:
+                if first is not None:
+                    first(own)
                 yield own
             except BaseException as error:
                 give_up_if_interrupted(own, error)
@@ -226,13 +234,9 @@ class Store:
         with self.gate.entered(), self.errors("read"), self._connection() as connection:
             yield connection
 
-    @contextmanager
-    def errors(self, action: str) -> Iterator[None]:
+    def errors(self, action: str) -> AbstractContextManager[None]:
         """Turn what SQLAlchemy and the driver raise into StoreError that names the action."""
-        try:
-            yield
-        except self._snapshots.failures as error:
-            raise store_error(action, error) from error
+        return _Errors(self._snapshots.failures, action)
 
     def close(self) -> None:
         """Let nobody in any more, and close the connections of an engine that requant opened."""
@@ -290,6 +294,28 @@ class Store:
             (mode,) = raw.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreError(f"{self.engine.url!r} has no write-ahead log: its journal is {mode}")
+
+
+class _Errors:
+    """A context that raises StoreError in place of what a database raises."""
+
+    __slots__ = ("_action", "_failures")
+
+    def __init__(self, failures: tuple[type[Exception], ...], action: str) -> None:
+        self._failures = failures
+        self._action = action
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and isinstance(error, self._failures):
+            raise store_error(self._action, error) from error
 
 
 def open_store(

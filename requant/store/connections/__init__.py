@@ -11,7 +11,13 @@ from __future__ import annotations
 
 from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
-from requant.store.connections.drivers import raw_of, worded
+from requant.store.connections.drivers import (
+    LEAST_COPIED,
+    copies,
+    copy_rows,
+    raw_of,
+    worded,
+)
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling, working_for
 from requant.store.connections.in_use import refuse_own_file
@@ -32,6 +38,7 @@ from requant.store.connections.same import Same
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
+    "LEAST_COPIED",
     "Gate",
     "Held",
     "Lent",
@@ -41,6 +48,8 @@ __all__ = [
     "check_durable",
     "check_engine",
     "check_transaction",
+    "copies",
+    "copy_rows",
     "engine_of",
     "keep_log_short",
     "parents",

@@ -11,10 +11,10 @@ from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch
 from requant.store.connections import Lent
+from requant.store.contents.items import ItemWriter, already_stored
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import ChangeLog, Turns
-from requant.store.items import ItemWriter, already_stored
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
 
@@ -34,8 +34,10 @@ class ContentsWriter:
         self, rows: Rows, connection: Lent | None, on_conflict: OnConflict = "replace"
     ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
-        with self._writing(connection) as open_connection:
-            return self._writer(open_connection).upsert(rows, on_conflict)
+        # One item, and its turn, are one statement where the database has such.
+        reserve = None if len(rows) == 1 and self._store.sql.write_one else len(rows)
+        with self._writing(connection, reserve) as writer:
+            return writer.upsert(rows, on_conflict)
 
     def update(
         self,
@@ -44,23 +46,22 @@ class ContentsWriter:
         connection: Lent | None,
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
-        with self._writing(connection) as open_connection:
-            return self._writer(open_connection).update(rows, patches)
+        with self._writing(connection) as writer:
+            return writer.update(rows, patches)
 
     def update_where(self, condition: Filter, patch: Patch, connection: Lent | None) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
-            keys = self._store.reader_of(open_connection).matching(first, end, condition)
+        with self._writing(connection) as writer:
+            keys = self._store.reader_of(writer.connection).matching(first, end, condition)
             writer.merge(keys.tolist(), patch)
             return len(keys)
 
     def clear(self, connection: Lent | None) -> int:
         """Remove every item and return how many there were."""
-        with self._writing(connection) as open_connection:
-            removed = self._writer(open_connection).clear()
-            catalog.forget_origins(open_connection, self._store, self._owner)
+        with self._writing(connection) as writer:
+            removed = writer.clear()
+            catalog.forget_origins(writer.connection, self._store, self._owner)
             return removed
 
     def to_be_written(self, rows: Rows, connection: Lent | None, on_conflict: OnConflict) -> Rows:
@@ -80,16 +81,14 @@ class ContentsWriter:
 
     def delete(self, ids: Sequence[str], connection: Lent | None) -> int:
         """Remove items by id and return how many there were."""
-        with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
+        with self._writing(connection) as writer:
             return writer.delete(writer.keys_of(ids))
 
     def delete_where(self, condition: Filter, connection: Lent | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
-            reader = self._store.reader_of(open_connection)
+        with self._writing(connection) as writer:
+            reader = self._store.reader_of(writer.connection)
             return writer.delete(reader.matching(first, end, condition).tolist())
 
     def index_field(self, name: str, kind: str | None, progress: Progress | None) -> None:
@@ -101,21 +100,17 @@ class ContentsWriter:
         unindex_field(self._store, self._owner, check_field(name, None))
 
     @contextmanager
-    def _writing(self, connection: Lent | None) -> Iterator[sa.Connection]:
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
-            yield open_connection
+    def _writing(self, connection: Lent | None, reserve: int | None = 0) -> Iterator[ItemWriter]:
+        """Yield what writes, in its turn, with so many keys reserved; None: it is to take it."""
+        store, owner = self._store, self._owner
+        writer = ItemWriter(
+            store.tables, store.sql, owner, self._turns, self._change_log, store.fields
+        )
+
+        def first(open_connection: sa.Connection) -> None:
+            writer.begin(open_connection, reserve)
+
+        with store.writing(connection, turn=owner.id, first=first):
+            yield writer
         if connection is None:  # else the caller's transaction is still open
             self._wrote()
-
-    def _writer(self, connection: sa.Connection) -> ItemWriter:
-        store, owner = self._store, self._owner
-        return ItemWriter(
-            connection,
-            store.tables,
-            store.sql,
-            owner.id,
-            owner.name,
-            self._turns,
-            self._change_log,
-            store.fields,
-        )
