@@ -10,6 +10,7 @@ from __future__ import annotations
 from requant.store.connections import (
     Lent,
     as_connection,
+    checked,
     engine_of,
     refuse_own_file,
     working_for,
@@ -72,6 +73,7 @@ __all__ = [
     "build_tables",
     "catalog",
     "check_fields",
+    "checked",
     "engine_of",
     "field_infos",
     "id_of",
