@@ -59,6 +59,7 @@ class AsyncDatabase(DatabaseVerbs):
 
         Again is harmless. Cancelled, it raises CancelledError when all is closed.
         """
+        self._caller.threads.shut()
         await whole(self._close())
 
     async def __aenter__(self) -> AsyncDatabase:
