@@ -1,13 +1,14 @@
 """The event loop goes on while a call runs; loops, closing, and processes."""
 
 import asyncio
+import os
 import threading
 import time
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from requant.errors import StoreError
+from requant.errors import ForkedError, StoreError
 from requant.integration.sqlalchemy import aio
 from requant.integration.sqlalchemy.aio.streams import MOST
 from requant.integration.sqlalchemy.aio.threads import SIZES
@@ -217,8 +218,6 @@ def test_a_loop_that_ends_in_the_midst_of_a_write_leaves_it_whole(sqlite, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_goes_on_with_threads_of_its_own(sqlite, tmp_path):
-    import os
-
     async def begin():
         db = await aio.open(sqlite, folder=tmp_path / "indexes")
         notes = await db.create_collection("notes", 8)
@@ -240,3 +239,46 @@ def test_a_forked_child_goes_on_with_threads_of_its_own(sqlite, tmp_path):
     asyncio.run(notes.upsert(["c"], vectors(1)))
     assert asyncio.run(notes.ids()) == ["a", "b", "c"]
     asyncio.run(db.close())
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_is_refused_where_its_parent_has_connections_or_iterators(sqlite, tmp_path):
+    async def main():
+        async with opened(sqlite, tmp_path) as (engine, _, notes):
+            await notes.upsert(range(20), vectors(20))
+            items = notes.iter(batch=2)
+            await anext(items)
+            async with AsyncSession(engine) as session:
+                await notes.count(connection=session)
+            child = os.fork()  # aiosqlite's connection is in the pool
+            if child == 0:
+                asyncio._set_running_loop(None)
+                code = 1
+                try:
+                    asyncio.run(_refused(sqlite, notes, items))
+                    code = 0
+                finally:
+                    os._exit(code)
+            assert os.waitpid(child, 0)[1] == 0
+            assert len([item async for item in items]) == 19
+            assert await notes.upsert(["b"], vectors(1)) == 1
+
+    asyncio.run(main())
+
+
+async def _refused(url, notes, items):
+    engine = create_async_engine(url)
+    async with AsyncSession(engine) as session:
+        for call in (
+            lambda: notes.upsert(["a"], vectors(1)),
+            lambda: notes.upsert(["a"], vectors(1), connection=session),
+            lambda: notes.search(vectors(1)[0]),
+            lambda: _to_the_end(items),
+        ):
+            with pytest.raises(ForkedError):
+                await asyncio.wait_for(call(), 60)
+
+
+async def _to_the_end(items):
+    async for _ in items:
+        pass
