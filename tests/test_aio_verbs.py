@@ -20,7 +20,7 @@ TWINS = {Collection: aio.AsyncCollection, Database: aio.AsyncDatabase}
 PROPERTIES = {"name", "dim", "metric", "closed", "read_only", "engine"}
 # What each has that the other has not.
 WITHIN = {"selected", "follow", "is_at", "let_go"}
-OWN = {"sync_collection", "sync_database"}
+OWN = {"sync_collection", "sync_database", "sees"}
 MEMBERS = [
     (kind, name)
     for kind in TWINS

@@ -20,10 +20,10 @@ from requant.integration.sqlalchemy.aio.calls import Call
 
 try:
     from greenlet import getcurrent
-except ImportError as error:
+except ImportError:
     raise PackageMissingError(
         "requant.integration.sqlalchemy.aio needs greenlet: pip install 'requant[async]'"
-    ) from error
+    ) from None
 
 T = TypeVar("T")
 

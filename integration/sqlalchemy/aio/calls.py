@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from requant.errors import StoreError
 from requant.indexes import Progress
 
 T = TypeVar("T")
 # Rows of an asynchronous iterator that are fetched by one trip to the event loop.
 _ROWS = 256
+_PATIENCE = 10.0
 
 
 class InterruptedCallError(Exception):
@@ -28,8 +30,8 @@ class Call:
         self, loop: asyncio.AbstractEventLoop, connection: sa.Connection | None = None
     ) -> None:
         """Work for a coroutine on `loop`."""
-        self.loop = loop
-        self.connection = connection
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.connection: sa.Connection | None = connection
         # A statement of SQLite runs to its end in a thread of aiosqlite's, whoever gives it up.
         self._gives_up = connection is not None and connection.dialect.name != "sqlite"
         self._cancelled = threading.Event()
@@ -60,6 +62,9 @@ class Call:
         awaiting = self._awaiting(awaited, gives_up)
         future = asyncio.run_coroutine_threadsafe(awaiting, self.loop)
         try:
+            while not concurrent.futures.wait([future], _PATIENCE).done:
+                if not self.loop.is_running():  # nobody would ever wake this thread
+                    raise StoreError("the event loop was stopped in the midst of a call")
             return future.result()
         except concurrent.futures.CancelledError:
             # As where there is no thread: an error of asyncio, which drivers and SQLAlchemy know.

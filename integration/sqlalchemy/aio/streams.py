@@ -28,7 +28,7 @@ class Streams:
 
     def __init__(self, threads: Threads) -> None:
         """Work with these threads, and with those that the streams start."""
-        self.threads = threads
+        self.threads: Threads = threads
         self._open: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
 
     def open(self, make: Callable[[], Iterator[T]], size: int) -> Stream[T]:
