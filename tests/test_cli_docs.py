@@ -37,7 +37,7 @@ def test_every_command_of_the_issue_is_there():
         "requant index attach", "requant migrate", "requant rollback", "requant shadow",
         "requant export", "requant backup", "requant restore", "requant get", "requant count",
         "requant distinct", "requant update", "requant delete", "requant drop", "requant fields",
-        "requant fields list", "requant fields add", "requant fields remove",
+        "requant fields list", "requant fields add", "requant fields remove", "requant upgrade",
     }  # fmt: skip
 
 

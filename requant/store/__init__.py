@@ -12,7 +12,9 @@ from requant.store.connections import (
     as_connection,
     checked,
     engine_of,
+    refuse_absent,
     refuse_own_file,
+    savepoint,
     working_for,
 )
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
@@ -34,11 +36,21 @@ from requant.store.records import (
     locations,
     migrations,
 )
-from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
+from requant.store.schema import (
+    PREFIX,
+    SCHEMA_VERSION,
+    CollectionRow,
+    Tables,
+    build_tables,
+    folder_beside,
+    key_range,
+)
 from requant.store.selection import Page, Selection
+from requant.store.setup import place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
+    "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
     "CollectionRow",
@@ -76,6 +88,7 @@ __all__ = [
     "checked",
     "engine_of",
     "field_infos",
+    "folder_beside",
     "id_of",
     "identity",
     "item_of",
@@ -85,6 +98,10 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "place",
+    "refuse_absent",
     "refuse_own_file",
+    "savepoint",
+    "upgrade",
     "working_for",
 ]

@@ -14,9 +14,9 @@ from requant.store.connections import (
     Gate,
     Held,
     Lent,
+    Same,
     Taken,
     as_connection,
-    check_connection,
     check_durable,
     keep_log_short,
     parents,
@@ -27,7 +27,8 @@ from requant.store.connections import (
 )
 from requant.store.fields import Memory
 from requant.store.reader import Reader
-from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
+from requant.store.schema import Tables, build_tables
+from requant.store.setup import check_translated, place, prepare
 from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, store_error
 from requant.store.statements import HotSql, hot_sql
@@ -37,8 +38,6 @@ _DURABLY = (
     "SELECT set_config('synchronous_commit', 'on', true) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
-_CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
-_OLDER_SCHEMAS = ("1", "2", "3", "4")  # those that lack nothing but tables and columns
 
 
 class Store:
@@ -46,18 +45,33 @@ class Store:
 
     read_only: ClassVar[bool] = False
 
-    def __init__(self, engine: sa.Engine, *, owned: bool, durable: bool = False) -> None:
-        """Create the tables in `engine` where they are missing; `owned` engines are disposed of."""
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        owned: bool,
+        durable: bool = False,
+        tables: Tables | None = None,
+        create: bool = True,
+    ) -> None:
+        """Use `tables` in `engine`, which are made where they are missing if `create`.
+
+        Engines that are `owned` are disposed of.
+        """
         self.engine = engine
-        self.sql: HotSql = hot_sql(engine.dialect.name)
-        self.tables: Tables = build_tables()
+        wanted = tables if tables is not None else build_tables()
+        self._wanted, self._create = wanted.schema, create
+        self.tables: Tables = _placed(engine, wanted)
+        self.sql: HotSql = hot_sql(engine.dialect.name, self.tables)
         self.fields: Memory = Memory(self.tables)
+        self.given_ids = 0  # the highest of a collection that was made on a lent connection
         self._owned = owned
         self._held = Held()
         self._local = threading.local()  # `patience`, where it is not the driver's own
         self._own = self._with_our_isolation(engine)
         beside = engine if owned else sibling(engine)
         self._beside = self._with_our_isolation(beside)
+        self._same = Same(engine, beside)
         self._snapshots = Snapshots(
             engine, beside, self._held, self.sql, self.tables, self.fields, keep=owned
         )
@@ -93,7 +107,8 @@ class Store:
     def connection_of(self, lent: Lent) -> sa.Connection:
         """Return the connection that a caller lends; raises InputError unless it is to this one."""
         connection = as_connection(lent)
-        check_connection(connection, self.engine.url)
+        self._same.check(connection)
+        check_translated(connection, self._wanted, self.tables.schema)
         return connection
 
     def reading_further(self) -> AbstractContextManager[Reader]:
@@ -257,19 +272,7 @@ class Store:
     def _prepare(self) -> None:
         if self.sql.name == "sqlite" and not self._owned:
             self._write_ahead()
-        meta = self.tables.meta
-        schema = sa.select(meta.c.value).where(meta.c.name == "schema")
-        if not sa.inspect(self.engine).has_table(meta.name):
-            self._create()
-        with self.engine.connect() as connection:
-            found = connection.execute(schema).scalar()
-        if found in (None, *_OLDER_SCHEMAS):  # None: an application made the tables with its own
-            self._create()
-        elif found != str(SCHEMA_VERSION):
-            raise StoreError(
-                f"{self.engine.url!r} has schema {found}, this requant reads {SCHEMA_VERSION}: "
-                "upgrade requant"
-            )
+        prepare(self._own, self.tables, create=self._create)
 
     def _write_ahead(self) -> None:
         """Turn an application's file to the write-ahead log: else a search could not publish."""
@@ -279,24 +282,15 @@ class Store:
         if mode != "wal":
             raise StoreError(f"{self.engine.url!r} has no write-ahead log: its journal is {mode}")
 
-    def _create(self) -> None:
-        """Create all missing tables or none, though several processes may try at the same time."""
-        with self._own.begin() as connection:
-            raw: Any = connection.connection.driver_connection
-            if self.sql.name != "sqlite":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
-            elif not raw.in_transaction:
-                raw.execute("BEGIN IMMEDIATE")
-            self.tables.metadata.create_all(connection)
-            add_missing_columns(self.tables, connection)
-            insert = insert_into(self.engine, self.tables.meta)
-            version = str(SCHEMA_VERSION)
-            insert = insert.values(name="schema", value=version)
-            known = insert.on_conflict_do_update(index_elements=["name"], set_={"value": version})
-            connection.execute(known)
 
-
-def open_store(engine: sa.Engine, *, owned: bool, durable: bool = False) -> Store:
+def open_store(
+    engine: sa.Engine,
+    *,
+    owned: bool,
+    durable: bool = False,
+    tables: Tables | None = None,
+    create: bool = True,
+) -> Store:
     """Open the store in `engine`, which is disposed of if that fails and it is `owned`.
 
     Raises:
@@ -304,11 +298,18 @@ def open_store(engine: sa.Engine, *, owned: bool, durable: bool = False) -> Stor
         UnsupportedError: neither SQLite nor PostgreSQL.
     """
     try:
-        return Store(engine, owned=owned, durable=durable)
+        return Store(engine, owned=owned, durable=durable, tables=tables, create=create)
     except BaseException:
         if owned:
             engine.dispose()
         raise
+
+
+def _placed(engine: sa.Engine, wanted: Tables) -> Tables:
+    try:
+        return place(engine, wanted)
+    except sa.exc.SQLAlchemyError as error:
+        raise store_error(f"open {engine.url!r}", error) from error
 
 
 def _try_to_lock(raw: Any) -> None:

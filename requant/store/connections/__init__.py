@@ -1,9 +1,10 @@
 """How the store comes by its connections: engines opened or refused, and what callers lend.
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
-a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
-SQLite's log short, `drivers` gives those of asyncio one face with the others, `in_use` keeps others
-off SQLite's files, and `forks` keeps a forked child from harming its parent, and itself.
+a call within a savepoint, `same` asks which database it is to, `held` and `taken` know what each
+thread holds, `checkpoints` keeps SQLite's log short, `drivers` gives those of asyncio one face with
+the others, `in_use` keeps others off SQLite's files, and `forks` keeps a forked child from harming
+its parent, and itself.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ from requant.store.connections.in_use import refuse_own_file
 from requant.store.connections.lent import (
     Lent,
     as_connection,
-    check_connection,
     check_transaction,
     savepoint,
 )
-from requant.store.connections.opening import check_durable, check_engine, engine_of
+from requant.store.connections.opening import (
+    check_durable,
+    check_engine,
+    engine_of,
+    refuse_absent,
+)
+from requant.store.connections.same import Same
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
     "Gate",
     "Held",
     "Lent",
+    "Same",
     "Taken",
     "as_connection",
-    "check_connection",
     "check_durable",
     "check_engine",
     "check_transaction",
@@ -38,6 +44,7 @@ __all__ = [
     "keep_log_short",
     "parents",
     "raw_of",
+    "refuse_absent",
     "refuse_own_file",
     "savepoint",
     "sibling",
