@@ -101,10 +101,32 @@ def test_what_cannot_be_opened_is_refused_by_name(tmp_path, monkeypatch):
     run(work)
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-def test_engines_that_see_different_tables_are_refused(driver, tmp_path, request):
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_engines_of_different_databases_are_refused(driver, tmp_path, request):
     url = async_url(driver, tmp_path, request)
-    _execute(url.replace(driver, "psycopg"), "CREATE SCHEMA tenant")
+    if driver == "aiosqlite":
+        other = f"sqlite:///{tmp_path / 'other.db'}"
+    else:
+        sync = url.replace(f"+{driver}", "+psycopg")
+        _execute(sync, "CREATE DATABASE other")
+        other = sync.replace("/postgres?", "/other?")
+
+    async def work():
+        engine, beside = create_async_engine(url), sa.create_engine(other)
+        with pytest.raises(InputError, match="pass sync_engine="):
+            await aio.open(engine, sync_engine=beside, folder=tmp_path / "indexes")
+        beside.dispose()
+        await engine.dispose()
+
+    run(work)
+    if driver != "aiosqlite":
+        _execute(sync, "DROP DATABASE other")
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_a_search_path_of_the_asynchronous_engine_leads_nowhere_else(driver, tmp_path, request):
+    url = async_url(driver, tmp_path, request)
+    _execute(url.replace(f"+{driver}", "+psycopg"), "CREATE SCHEMA tenant")
     where = {
         "asyncpg": {"server_settings": {"search_path": "tenant"}},
         "psycopg": {"options": "-c search_path=tenant"},
@@ -112,27 +134,30 @@ def test_engines_that_see_different_tables_are_refused(driver, tmp_path, request
 
     async def work():
         engine = create_async_engine(url, connect_args=where[driver])
-        with pytest.raises(InputError, match="pass sync_engine="):
-            await aio.open(engine, folder=tmp_path / "indexes")
-        await engine.dispose()
-        options = {"options": "-c search_path=tenant"}
-        beside = sa.create_engine(url.replace(driver, "psycopg"), connect_args=options)
-        async with await aio.open(engine, sync_engine=beside, folder=tmp_path / "mine") as db:
+        async with await aio.open(engine, folder=tmp_path / "indexes") as db:
             notes = await db.create_collection("notes", 8)
             async with AsyncSession(engine) as session:
                 await notes.upsert(["a"], vectors(1), connection=session)
                 await session.commit()
             assert await notes.ids() == ["a"]
+        options = {"options": "-c search_path=tenant"}
+        beside = sa.create_engine(url.replace(f"+{driver}", "+psycopg"), connect_args=options)
+        async with await aio.open(engine, sync_engine=beside, folder=tmp_path / "mine") as db:
+            notes = await db.create_collection("notes", 8, exist_ok=True)
+            async with AsyncSession(engine) as session:
+                await notes.upsert(["b"], vectors(1), connection=session)
+                await session.commit()
+            assert await notes.ids() == ["b"]
         beside.dispose()
         await engine.dispose()
 
     run(work)
-    _execute(url.replace(driver, "psycopg"), "DROP SCHEMA tenant CASCADE")
+    _execute(url.replace(f"+{driver}", "+psycopg"), "DROP SCHEMA tenant CASCADE")
 
 
 def _execute(url, statement):
     engine = sa.create_engine(url)
-    with engine.begin() as connection:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text(statement))
     engine.dispose()
 
