@@ -17,7 +17,17 @@ from requant.store.connections import (
     savepoint,
     working_for,
 )
-from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
+from requant.store.contents import (
+    Contents,
+    ContentsWriter,
+    Extent,
+    Page,
+    Part,
+    Selection,
+    ValueCount,
+    keys_among,
+    settled,
+)
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
 from requant.store.read_only import open_read_only
@@ -45,7 +55,6 @@ from requant.store.schema import (
     folder_beside,
     key_range,
 )
-from requant.store.selection import Page, Selection
 from requant.store.setup import place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
@@ -93,6 +102,7 @@ __all__ = [
     "identity",
     "item_of",
     "key_range",
+    "keys_among",
     "ledger",
     "locations",
     "migrations",
@@ -102,6 +112,7 @@ __all__ = [
     "refuse_absent",
     "refuse_own_file",
     "savepoint",
+    "settled",
     "upgrade",
     "working_for",
 ]

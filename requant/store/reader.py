@@ -58,10 +58,11 @@ class Reader:
         than one statement sees to it that nothing was written meanwhile.
         """
         self._memory = memory
-        self._lent = lent
-        self._connection = connection
+        self.lent: bool = lent
+        self._open = connection
         self._cursor = self._driver_cursor = cursor
         self._sql = sql
+        self.tables: Tables = tables
         self._items = tables.items
         self._vectors = tables.vectors
 
@@ -74,7 +75,7 @@ class Reader:
 
     def go_on_as(self, other: Reader) -> Any:
         """Read by the connection of another reader from now on; returns its cursor."""
-        self._connection, self._driver_cursor = other.source()
+        self._open, self._driver_cursor = other._open, other._driver_cursor
         self._cursor = self._driver_cursor
         return self._cursor
 
@@ -82,9 +83,27 @@ class Reader:
         """Return the connection that is read by, and the driver's cursor on it."""
         return self._connection, self._driver_cursor
 
+    @property
+    def _connection(self) -> sa.Connection:
+        """The connection, whose snapshot has begun."""
+        if isinstance(self._cursor, Untried):
+            self._cursor.begin()
+        return self._open
+
     def go_on(self) -> None:
         """Read by the driver's cursor from now on: its connection lives."""
         self._cursor = self._driver_cursor
+
+    def hold_still(self, collection: int) -> bool:
+        """Keep others from writing to a collection, if nobody is just now; PostgreSQL alone.
+
+        Where it is refused, what was done since the last savepoint is to be taken back.
+        """
+        try:
+            self._cursor.execute(f"{self._sql.state} FOR SHARE NOWAIT", (collection,))
+        except self._connection.dialect.loaded_dbapi.OperationalError:
+            return False
+        return True
 
     def begin(self) -> None:
         """Begin a snapshot where the driver does not do so by itself."""
@@ -174,8 +193,9 @@ class Reader:
 
     def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
         """Yield what a statement selects, `size` rows at a time and never more in memory."""
-        # A caller's own: what commits each statement by itself has no cursor on the server.
-        alone = self._sql.name == "postgresql" and raw_of(self._connection).autocommit
+        raw = raw_of(self._connection)
+        # What commits each statement by itself has no cursor on the server.
+        alone = self._sql.name == "postgresql" and raw.autocommit and not _in_transaction(raw)
         options = {} if alone else {"stream_results": True, "yield_per": size}
         with self._connection.execute(statement, execution_options=options) as result:
             yield from result.partitions(size)
@@ -200,22 +220,22 @@ class Reader:
         parameters = (collection, *after, before_key, limit)
         return list(self._cursor.execute(self._sql.log, parameters).fetchall())
 
-    def items(self, keys: Sequence[int]) -> dict[int, Item]:
+    def items(self, keys: list[int]) -> dict[int, Item]:
         """Return the items of `keys` by key, without vectors."""
         rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
         return {row[0]: item_of(0, *row) for row in rows}
 
-    def raw_items(self, keys: Sequence[int]) -> dict[int, RawItem]:
+    def raw_items(self, keys: list[int]) -> dict[int, RawItem]:
         """Return the items of `keys` by key, as they are stored: `item_of` makes items of them."""
         rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
         return {row[0]: row for row in rows}
 
-    def metadata(self, keys: Sequence[int]) -> dict[int, dict[str, Any] | None]:
+    def metadata(self, keys: list[int]) -> dict[int, dict[str, Any] | None]:
         """Return the metadata of `keys` by key."""
         rows = self._cursor.execute(self._sql.metadata, (self._sql.keys(keys),))
         return {key: parse_metadata(text) for key, text in rows}
 
-    def ids(self, keys: Sequence[int]) -> dict[int, Id]:
+    def ids(self, keys: list[int]) -> dict[int, Id]:
         """Return the ids of `keys` by key."""
         rows = self._cursor.execute(self._sql.ids, (self._sql.keys(keys),))
         return {key: id_of(ext_id, kind) for key, ext_id, kind in rows}
@@ -285,7 +305,7 @@ class Reader:
         state = self.state_at(collection)
         told = None if state is None else self._source().counted(collection, state, path, count)
         # Where each statement sees what others have committed meanwhile, all saw the same.
-        return told if not self._lent or self.state_at(collection) == state else None
+        return told if not self.lent or self.state_at(collection) == state else None
 
     def fields(self, collection: int, number: int | None) -> tuple[Field, ...]:
         """Return the indexed fields of a collection whose definitions have this number."""
@@ -293,7 +313,7 @@ class Reader:
 
     def _source(self) -> Source:
         c = self._connection
-        return Source(c, self._cursor, self._sql, self._items, self._memory, self._lent)
+        return Source(c, self._cursor, self._sql, self._items, self._memory, self.lent)
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Any]:
         """Return the rows of a statement; not the first one of a snapshot, which may be retried."""
@@ -329,6 +349,12 @@ class Reader:
         parameter = self._sql.keys(keys.tolist())
         rows = self._cursor.execute(self._sql.vectors, (parameter,)).fetchall()
         return _matrix(rows, dim)
+
+
+def _in_transaction(raw: Any) -> bool:
+    """Whether psycopg's connection has a transaction, as one that was begun by a statement."""
+    info = getattr(raw, "info", None)
+    return info is not None and bool(info.transaction_status)
 
 
 def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:

@@ -6,12 +6,16 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import sqlalchemy as sa
 
 from requant.errors import StoreError
 from requant.indexes import Progress
+
+if TYPE_CHECKING:
+    from requant.integration.sqlalchemy.aio.search_options import AsyncSearchOptions
+    from requant.search import SearchOptions
 
 T = TypeVar("T")
 # Rows of an asynchronous iterator that are fetched by one trip to the event loop.
@@ -83,6 +87,13 @@ class Call:
             return await awaited
         finally:
             self._waiting = None
+
+    def lending(self, options: AsyncSearchOptions) -> SearchOptions:
+        """Return options of a search for the sync collection."""
+        given: dict[str, Any] = {**options}
+        if "connection" in given:
+            given["connection"] = self.connection
+        return cast("SearchOptions", given)
 
     def watch(self, progress: Progress | None) -> Progress:
         """Return what is called with (done, total), and ends a call that was cancelled."""

@@ -2,13 +2,14 @@
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
 a call within a savepoint, `same` asks which database it is to, `held` and `taken` know what each
-thread holds, `checkpoints` keeps SQLite's log short, `drivers` gives those of asyncio one face with
-the others, `in_use` keeps others off SQLite's files, and `forks` keeps a forked child from harming
-its parent, and itself.
+thread holds, `unawaited` ends reads in PostgreSQL, `checkpoints` keeps SQLite's log short,
+`drivers` gives those of asyncio one face with the others, `in_use` keeps others off SQLite's files,
+and `forks` keeps a forked child from harming its parent, and itself.
 """
 
 from __future__ import annotations
 
+from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import checked, raw_of, worded
 from requant.store.connections.forks import Gate, parents
@@ -18,6 +19,7 @@ from requant.store.connections.lent import (
     Lent,
     as_connection,
     check_transaction,
+    plain_cursor,
     savepoint,
 )
 from requant.store.connections.opening import (
@@ -43,12 +45,14 @@ __all__ = [
     "engine_of",
     "keep_log_short",
     "parents",
+    "plain_cursor",
     "raw_of",
     "refuse_absent",
     "refuse_own_file",
     "savepoint",
     "sibling",
     "taken_of",
+    "unawaited",
     "worded",
     "working_for",
 ]

@@ -22,6 +22,9 @@ _IN_ERROR = 3  # what PostgreSQL's drivers call a transaction that has failed
 # What `connection=` takes. Whoever has a session has imported SQLAlchemy's ORM; we need not.
 Lent: TypeAlias = Union[sa.Connection, "Session", "scoped_session[Any]"]
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
+
 
 def as_connection(given: Lent) -> sa.Connection:
     """Return the connection that a caller lends: itself, or the one of a session's transaction.
@@ -55,6 +58,20 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
             point.rollback()
         raise
     point.commit()
+
+
+def plain_cursor(connection: sa.Connection) -> Any:
+    """Return a cursor of the driver whose rows are tuples, whatever the application has chosen."""
+    raw = raw_of(connection)
+    if connection.dialect.is_async:
+        return raw.cursor()
+    if connection.dialect.name != "sqlite":
+        from psycopg.rows import tuple_row
+
+        return raw.cursor(binary=True, row_factory=tuple_row)
+    cursor = raw.cursor()
+    cursor.row_factory = None
+    return cursor
 
 
 def check_transaction(connection: sa.Connection) -> None:
