@@ -283,7 +283,9 @@ def test_ids_are_looked_up_by_index_whatever_the_plan(any_db):
     if any_db.engine.dialect.name == "sqlite":
         pytest.skip("SQLite has one way to go")
     any_db.create_collection("notes", DIM)
-    existing = hot_sql("postgresql").existing.replace("%s", "$1", 1).replace("%s", "$2", 1)
+    existing = (
+        hot_sql("postgresql", build_tables()).existing.replace("%s", "$1", 1).replace("%s", "$2", 1)
+    )
     with any_db.engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
         connection.exec_driver_sql(f"PREPARE ours (text, bigint) AS {existing}")

@@ -119,9 +119,9 @@ def _turns(mark: str) -> dict[str, Any]:
 
 
 def _array(keys: list[int]) -> str:
-    """Return an array as PostgreSQL writes it: a driver takes ten times as long for a list.
+    """Return an array as PostgreSQL writes it: psycopg takes ten times as long for a list.
 
-    Statements take it as `%s::text::bigint[]`, since asyncpg would want a list for an array.
+    Statements say that it is a text: asyncpg asks the server what a parameter is.
     """
     return f"{{{str(keys)[1:-1]}}}"
 

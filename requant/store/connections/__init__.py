@@ -13,6 +13,7 @@ from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import (
     LEAST_COPIED,
+    checked,
     copies,
     copy_rows,
     raw_of,
@@ -48,6 +49,7 @@ __all__ = [
     "check_durable",
     "check_engine",
     "check_transaction",
+    "checked",
     "copies",
     "copy_rows",
     "engine_of",
