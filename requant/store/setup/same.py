@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError
-from requant.store.connections.lent import plain_cursor
+from requant.store.connections import plain_cursor
 
 # On a connection of the driver: which database it is to.
 _KEY = "requant_database"
