@@ -15,7 +15,6 @@ from requant.store.connections import (
     Gate,
     Held,
     Lent,
-    Same,
     Taken,
     as_connection,
     check_durable,
@@ -29,7 +28,7 @@ from requant.store.connections import (
 from requant.store.fields import Memory
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
-from requant.store.setup import check_translated, place, prepare
+from requant.store.setup import Same, check_translated, place, prepare
 from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, store_error
 from requant.store.statements import HotSql, hot_sql

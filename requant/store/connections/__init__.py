@@ -1,7 +1,7 @@
 """How the store comes by its connections: engines opened or refused, and what callers lend.
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
-a call within a savepoint, `same` asks which database it is to, `held` and `taken` know what each
+a call within a savepoint, `held` and `taken` know what each
 thread holds, `unawaited` ends reads in PostgreSQL, `checkpoints` keeps SQLite's log short,
 `drivers` gives those of asyncio one face with the others, `in_use` keeps others off SQLite's files,
 and `forks` keeps a forked child from harming its parent, and itself.
@@ -35,7 +35,6 @@ from requant.store.connections.opening import (
     engine_of,
     refuse_absent,
 )
-from requant.store.connections.same import Same
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "Gate",
     "Held",
     "Lent",
-    "Same",
     "Taken",
     "as_connection",
     "check_durable",
