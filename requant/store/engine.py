@@ -16,6 +16,7 @@ from requant.store.connections import (
     Taken,
     check_connection,
     check_durable,
+    handled_now,
     keep_log_short,
     parents,
     savepoint,
@@ -26,7 +27,7 @@ from requant.store.fields import Memory
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
 from requant.store.snapshots import BusyError as BusyError
-from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, store_error
+from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, translated
 from requant.store.statements import HotSql, hot_sql
 
 # What waits for more than this server's disk stays as it is.
@@ -195,11 +196,15 @@ class Store:
 
     @contextmanager
     def errors(self, action: str) -> Iterator[None]:
-        """Turn what SQLAlchemy and the driver raise into StoreError that names the action."""
+        """Turn what SQLAlchemy and the driver raise into StoreError that names the action.
+
+        Not where they were stopped by Ctrl-C, which is raised then.
+        """
+        handled = handled_now()
         try:
             yield
         except self._snapshots.failures as error:
-            raise store_error(action, error) from error
+            raise translated(action, error, handled) from error
 
     def close(self) -> None:
         """Let nobody in any more, and close the connections of an engine that requant opened."""

@@ -2,8 +2,8 @@
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
 a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
-SQLite's log short, `in_use` keeps others off its files, and `forks` keeps a forked child from
-harming its parent, and itself.
+SQLite's log short, `in_use` keeps others off its files, `interrupted` knows Ctrl-C in a driver's
+error, and `forks` keeps a forked child from harming its parent, and itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling
 from requant.store.connections.in_use import refuse_own_file
+from requant.store.connections.interrupted import handled_now, interruption
 from requant.store.connections.lent import check_connection, check_transaction, savepoint
 from requant.store.connections.opening import check_durable, check_engine, engine_of
 from requant.store.connections.taken import Taken, taken_of
@@ -25,6 +26,8 @@ __all__ = [
     "check_engine",
     "check_transaction",
     "engine_of",
+    "handled_now",
+    "interruption",
     "keep_log_short",
     "parents",
     "refuse_own_file",

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError
+from requant.store.connections.interrupted import handled_now, interruption
 from requant.store.connections.opening import check_engine, refuse_async
 
 
@@ -32,14 +33,18 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
 
     Raises InputError where every statement commits by itself.
     """
+    handled = handled_now()
     _begin(connection)
     point = connection.begin_nested()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         # Where the database has ended the whole transaction, the point is gone with it.
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             point.rollback()
+        stopped = interruption(error, handled)
+        if stopped is not None and stopped is not error:
+            raise stopped from error
         raise
     point.commit()
 
