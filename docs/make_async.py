@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -96,7 +97,7 @@ def _formatted(text: str) -> str:
     check = ["check", "--fix", "-q", "--select", "I,F401"]
     for command in (check, ["format", "-q"]):
         done = subprocess.run(
-            ["ruff", *command, "--stdin-filename", str(AIO / "x.py"), "-"],
+            [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(AIO / "x.py"), "-"],
             input=text, capture_output=True, text=True, check=True, cwd=ROOT,
         )  # fmt: skip
         text = done.stdout

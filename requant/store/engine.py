@@ -26,11 +26,18 @@ from requant.store.connections import (
     taken_of,
 )
 from requant.store.fields import Memory
+from requant.store.interrupted import handled_now
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
 from requant.store.setup import Same, check_translated, place, prepare
 from requant.store.snapshots import BusyError as BusyError
-from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, store_error
+from requant.store.snapshots import (
+    Reading,
+    Snapshots,
+    give_up_if_interrupted,
+    store_error,
+    translated,
+)
 from requant.store.statements import HotSql, hot_sql
 
 # What waits for more than this server's disk stays as it is.
@@ -234,7 +241,10 @@ class Store:
             yield connection
 
     def errors(self, action: str) -> AbstractContextManager[None]:
-        """Turn what SQLAlchemy and the driver raise into StoreError that names the action."""
+        """Turn what SQLAlchemy and the driver raise into StoreError that names the action.
+
+        Not where they were stopped by Ctrl-C, which is raised then.
+        """
         return _Errors(self._snapshots.failures, action)
 
     def close(self) -> None:
@@ -298,14 +308,15 @@ class Store:
 class _Errors:
     """A context that raises StoreError in place of what a database raises."""
 
-    __slots__ = ("_action", "_failures")
+    __slots__ = ("_action", "_failures", "_handled")
 
     def __init__(self, failures: tuple[type[Exception], ...], action: str) -> None:
         self._failures = failures
         self._action = action
+        self._handled: BaseException | None = None
 
     def __enter__(self) -> None:
-        pass
+        self._handled = handled_now()
 
     def __exit__(
         self,
@@ -314,7 +325,7 @@ class _Errors:
         trace: TracebackType | None,
     ) -> None:
         if error is not None and isinstance(error, self._failures):
-            raise store_error(self._action, error) from error
+            raise translated(self._action, error, self._handled) from error
 
 
 def open_store(

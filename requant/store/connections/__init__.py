@@ -1,10 +1,10 @@
 """How the store comes by its connections: engines opened or refused, and what callers lend.
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
-a call within a savepoint, `held` and `taken` know what each
-thread holds, `unawaited` ends reads in PostgreSQL, `checkpoints` keeps SQLite's log short,
-`drivers` gives those of asyncio one face with the others, `in_use` keeps others off SQLite's files,
-and `forks` keeps a forked child from harming its parent, and itself.
+a call within a savepoint, `held` and `taken` know what each thread holds, `unawaited` ends reads in
+PostgreSQL, `checkpoints` keeps SQLite's log short, `drivers` gives those of asyncio one face with
+the others, `in_use` keeps others off SQLite's files, and `forks` keeps a forked child from harming
+its parent, and itself.
 """
 
 from __future__ import annotations
