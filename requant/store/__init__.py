@@ -11,6 +11,13 @@ from requant.store.connections import engine_of, refuse_own_file
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
+from requant.store.history import (
+    Deleting,
+    postgresql_clear,
+    postgresql_deletes,
+    postgresql_variables,
+    sqlite_deletes,
+)
 from requant.store.read_only import open_read_only
 from requant.store.reader import Id, Item, RawItem, Reader, id_of, item_of
 from requant.store.records import (
@@ -38,6 +45,7 @@ __all__ = [
     "CollectionState",
     "Contents",
     "ContentsWriter",
+    "Deleting",
     "Extent",
     "FieldInfo",
     "Generation",
@@ -75,5 +83,9 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "postgresql_clear",
+    "postgresql_deletes",
+    "postgresql_variables",
     "refuse_own_file",
+    "sqlite_deletes",
 ]
