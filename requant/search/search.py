@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
 from requant.scores import normalise, score
-from requant.search.request import Found, Request
-from requant.search.scan import merged, nearest, nothing
+from requant.search.request import Asked, Found, Request
+from requant.search.scan import keep_vectors, merged, nearest, nothing
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -95,6 +95,8 @@ class Search:
             return self._exact(request.queries, self._all_of(self._loaded))
         if count >= self._size:  # nothing would be left out
             return self._exact(request.queries, self._batches(self._allowed))
+        if 2 * len(self._changed) >= self._size:  # which has to be read in any case
+            return self._all_read(self._loaded)
         block = self._queries_at_once(self._loaded, count)
         results: list[Found] = []
         for start in range(0, len(request.queries), block):
@@ -121,17 +123,21 @@ class Search:
     def _block(self, loaded: Loaded, queries: Float32s, count: int) -> list[Found]:
         prepared = normalise(queries) if self._owner.metric == "cosine" else queries
         encoded = loaded.quantizer.encode_query(prepared, loaded.backend.spec.metric)
-        asked = _Asked(queries, prepared, encoded)
-        if self._request.condition is not None or self._request.keys is not None:
+        asked = Asked(queries, prepared, encoded)
+        if not self._lets_all or len(self._changed):
             return self._filtered(loaded, asked, count)
         rows, _ = self._first_pass(loaded, asked, count, count)
         wanted = min(self._request.k, self._size)
         return self._completed(queries, self._rescored(queries, rows), wanted, None)
 
-    def _filtered(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
-        """Filter the candidates, of more and more if few pass; then search among what passes."""
+    def _filtered(self, loaded: Loaded, asked: Asked, count: int) -> list[Found]:
+        """Filter the candidates, of more and more if few pass; then search among what passes.
+
+        What was changed since the index has followed does not pass: it is scored beside.
+        """
         results: dict[int, Found] = {}
-        pending, stretched = np.arange(len(asked.queries)), self._stretched(loaded, count)
+        stretched = min(self._size, self._stretched(loaded, count) + self._spare(count))
+        pending = np.arange(len(asked.queries))
         while len(pending) and stretched < min(self._size, STRETCH * count + 1):
             part = asked.take(pending)
             rows, survivors = self._first_pass(loaded, part, stretched, count)
@@ -160,17 +166,23 @@ class Search:
             return self._size if matching.unsure <= UNSURE else count
         return min(self._size, math.ceil(count / share * SPARE))
 
-    def _among_allowed(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
+    def _spare(self, count: int) -> int:
+        """Return how many candidates what was changed since may take the places of."""
+        changed = len(self._changed)
+        return min(changed, count + math.ceil(2 * count * changed / self._size))
+
+    def _among_allowed(self, loaded: Loaded, asked: Asked, count: int) -> list[Found]:
         allowed = self._allowed
-        assert allowed is not None
-        if len(allowed) <= FEW or not loaded.takes_key_sets:
+        if allowed is not None and len(self._changed):
+            allowed = np.setdiff1d(allowed, self._changed, assume_unique=True)
+        if allowed is None or len(allowed) <= FEW or not loaded.takes_key_sets:
             return self._exact(asked.queries, self._batches(allowed))
         rows, _ = self._first_pass(loaded, asked, count, count, among=allowed)
         results = self._rescored(asked.queries, rows)
         return self._completed(asked.queries, results, self._request.k, allowed)
 
     def _first_pass(
-        self, loaded: Loaded, asked: _Asked, ask: int, keep: int, among: Keys | None = None
+        self, loaded: Loaded, asked: Asked, ask: int, keep: int, among: Keys | None = None
     ) -> tuple[list[Keys], NDArray[np.intp]]:
         """Ask the engine for `ask` candidates a query; return at most `keep` that meet the filter.
 
@@ -203,7 +215,11 @@ class Search:
         """
         first, end = key_range(self._owner.id)
         there: NDArray[np.bool_] = (keys >= first) & (keys < end)
-        if among is not None or self._lets_all:
+        if among is not None:
+            return there
+        if len(self._changed):
+            there &= ~np.isin(keys, self._changed)
+        if self._lets_all:
             return there
         there[there] = self._met(keys[there])
         return there
@@ -258,7 +274,7 @@ class Search:
                 scores = self._scores(query, vectors, at)
                 results[i] = merged(results[i], row, scores, self._request.k)
             if self._seen is not None:
-                _keep(self._seen, results, found, vectors)
+                keep_vectors(self._seen, results, found, vectors)
         return results
 
     def _scores(self, query: Float32s, vectors: Float32s, at: NDArray[np.intp] | None) -> Float32s:
@@ -289,16 +305,34 @@ class Search:
     ) -> list[Found]:
         """Add what the index does not know of yet: somebody else writes to it, or it is behind."""
         begun = time.perf_counter()
-        changed = self._reader.changed(self._owner.id, mark.seq, mark.key)
+        changed = self._batches(self._changed) if len(self._changed) else ()
         new = loaded.nearby.batches(self._reader, self._owner, self._state, mark.key)
-        fresh = self._exact(self._request.queries, self._passed(chain(self._batches(changed), new)))
+        fresh = self._exact(self._request.queries, self._passed(chain(changed, new)))
         both = []
         for known, found in zip(results, fresh, strict=True):
             new_ones = ~np.isin(found[0], known[0])
             both.append(merged(known, found[0][new_ones], found[1][new_ones], self._request.k))
         if not loaded.nearby.moved:  # which is not done again
-            loaded.seconds_unfollowed = time.perf_counter() - begun
+            self._note_seconds(loaded, begun)
         return both
+
+    def _all_read(self, loaded: Loaded) -> list[Found]:
+        begun = time.perf_counter()
+        results = self._exact(self._request.queries, self._batches(self._allowed))
+        self._note_seconds(loaded, begun)
+        return results
+
+    def _note_seconds(self, loaded: Loaded, begun: float) -> None:
+        """Let whoever follows know what it would spare searches."""
+        if not self._reader.lent:
+            loaded.seconds_unfollowed = time.perf_counter() - begun
+
+    @cached_property
+    def _changed(self) -> Keys:
+        """The keys, in order, of what the index holds otherwise than the snapshot does."""
+        if self._mark is None or self._mark.seq >= self._state.seq:
+            return np.empty(0, np.int64)
+        return self._reader.changed(self._owner.id, self._mark.seq, self._mark.key)
 
     def _all_of(self, loaded: Loaded) -> Iterator[Batch]:
         """Yield everything that passes, by way of what is in memory."""
@@ -357,25 +391,3 @@ class Search:
         wish = math.ceil(self._request.k * (asked or loaded.quantizer.oversample))
         wish = max(wish, self._request.k, 0 if asked else MIN_CANDIDATES)
         return min(wish, self._size)  # engines allot memory for all that is asked
-
-
-class _Asked(NamedTuple):
-    """Queries as given, as the quantizer takes them, and encoded."""
-
-    queries: Float32s
-    prepared: Float32s
-    encoded: Codes
-
-    def take(self, at: NDArray[np.intp]) -> _Asked:
-        return _Asked(self.queries[at], self.prepared[at], self.encoded[at])
-
-
-def _keep(seen: dict[int, Float32s], results: list[Found], found: Keys, vectors: Float32s) -> None:
-    """Keep those of `vectors`, which belong to the sorted keys `found`, that are results."""
-    if not len(found):
-        return
-    for keys, _ in results:
-        at = np.searchsorted(found[:-1], keys)
-        for key, row in zip(keys.tolist(), at.tolist(), strict=True):
-            if found[row] == key:
-                seen[key] = vectors[row].copy()  # and not all of them

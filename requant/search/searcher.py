@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -19,7 +20,17 @@ from requant.search.choosing import reranked
 from requant.search.options import Question, SearchOptions, question
 from requant.search.results import Batch, Hit, batch_of, hits
 from requant.search.shadow import Shadow
-from requant.store import CollectionRow, Id, RawItem, Reader, Store, id_of, ledger
+from requant.store import (
+    CollectionRow,
+    CollectionState,
+    Id,
+    RawItem,
+    Reader,
+    Store,
+    id_of,
+    ledger,
+    settled,
+)
 
 T = TypeVar("T")
 _Names = dict[int, Id]
@@ -137,6 +148,8 @@ class Searcher:
         the snapshot's: the search is then done again, in the end without the index. So it is where
         an index fails that was removed, or that can be opened or made again.
         """
+        if question.connection is not None:
+            return self._answer_within(question, join)
         for _ in range(_TRIES):
             with self._store.reading() as reader:
                 seq, loaded, found = self._found(reader, question)
@@ -152,6 +165,38 @@ class Searcher:
             _, _, found = self._found(reader, question._replace(exact=True))
             assert found is not None  # no index was asked
             return join(reader, found)
+
+    def _answer_within(self, question: Question, join: Callable[[Reader, Answer], T]) -> T:
+        """Search within a caller's transaction, by its connection alone.
+
+        Indexes know what is committed, and are asked as far as that has led to what the transaction
+        sees; the rest is read from the store, and nobody else learns of it.
+        """
+        with self._store.reading(question.connection) as reader:
+
+            def read(state: CollectionState) -> T:
+                return self._within(reader, state, question, join)
+
+            return settled(reader, self._owner, read)
+
+    def _within(
+        self,
+        reader: Reader,
+        state: CollectionState,
+        question: Question,
+        join: Callable[[Reader, Answer], T],
+    ) -> T:
+        owner, index, loaded = self._owner, question.index_name, None
+        if index is not None or not question.exact:
+            loaded = self._indexes.as_it_is(reader, state, index)  # or raises: there is none
+        if loaded is not None and not question.exact:
+            with suppress(EngineError, CorruptIndexError):  # whoever may open it again is told
+                found = answered(reader, owner, state, loaded, question, self.condition)
+                answer = join(reader, found)
+                # Where the state is another by now, it is read again in any case.
+                if not loaded.may_be_ahead_of(state.seq) or reader.state_of(owner) != state:
+                    return answer
+        return join(reader, answered(reader, owner, state, None, question, self.condition))
 
     def _found(
         self, reader: Reader, question: Question

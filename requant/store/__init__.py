@@ -8,7 +8,17 @@ each.
 from __future__ import annotations
 
 from requant.store.connections import engine_of, refuse_own_file
-from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
+from requant.store.contents import (
+    Contents,
+    ContentsWriter,
+    Extent,
+    Page,
+    Part,
+    Selection,
+    ValueCount,
+    keys_among,
+    settled,
+)
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
 from requant.store.history import (
@@ -35,7 +45,6 @@ from requant.store.records import (
     migrations,
 )
 from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
-from requant.store.selection import Page, Selection
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
@@ -78,6 +87,7 @@ __all__ = [
     "identity",
     "item_of",
     "key_range",
+    "keys_among",
     "ledger",
     "locations",
     "migrations",
@@ -87,5 +97,6 @@ __all__ = [
     "postgresql_deletes",
     "postgresql_variables",
     "refuse_own_file",
+    "settled",
     "sqlite_deletes",
 ]

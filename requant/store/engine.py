@@ -18,6 +18,7 @@ from requant.store.connections import (
     check_durable,
     keep_log_short,
     parents,
+    plain_cursor,
     savepoint,
     sibling,
     taken_of,
@@ -79,13 +80,22 @@ class Store:
         if connection is None:
             return Reading(self._snapshots, self.gate)
         self.gate.check()
-        return nullcontext(self.reader_of(connection))
+        return self._lent(connection)
 
     def reader_of(self, connection: sa.Connection) -> Reader:
         """Return a reader within the transaction of `connection`."""
         check_connection(connection, self.engine.url)
-        raw: Any = connection.connection.driver_connection
-        return Reader(connection, raw.cursor(), self.sql, self.tables, self.fields, lent=True)
+        cursor = plain_cursor(connection)
+        return Reader(connection, cursor, self.sql, self.tables, self.fields, lent=True)
+
+    @contextmanager
+    def _lent(self, connection: sa.Connection) -> Iterator[Reader]:
+        reader, here = self.reader_of(connection), self._held.here()
+        here.append(reader)  # what has to read further does so by it, too
+        try:
+            yield reader
+        finally:
+            here.remove(reader)
 
     def reading_further(self) -> AbstractContextManager[Reader]:
         """Lend the reader that this thread reads by already, or one of a new snapshot."""

@@ -12,7 +12,12 @@ from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling
 from requant.store.connections.in_use import refuse_own_file
-from requant.store.connections.lent import check_connection, check_transaction, savepoint
+from requant.store.connections.lent import (
+    check_connection,
+    check_transaction,
+    plain_cursor,
+    savepoint,
+)
 from requant.store.connections.opening import check_durable, check_engine, engine_of
 from requant.store.connections.taken import Taken, taken_of
 
@@ -27,6 +32,7 @@ __all__ = [
     "engine_of",
     "keep_log_short",
     "parents",
+    "plain_cursor",
     "refuse_own_file",
     "savepoint",
     "sibling",
