@@ -122,7 +122,8 @@ def _out_of_lists(deleting: Deleting, key: str) -> list[str]:
     found = (
         f"CASE WHEN {first} % 2 THEN {first} / 2 ELSE "
         f"(SELECT a.column1 * 32 + b.column1 FROM {thirty_two} AS a, {thirty_two} AS b "
-        f"WHERE a.column1 * 64 < length(keys) AND substr(keys, (a.column1 * 32 + b.column1) * 2 + 1, 2) = {pair}) END"
+        f"WHERE a.column1 * 64 < length(keys) "
+        f"AND substr(keys, (a.column1 * 32 + b.column1) * 2 + 1, 2) = {pair}) END"
     )
     return [
         f"UPDATE {values} SET keys = CAST(substr(keys, 1, {byte}) "
