@@ -29,6 +29,7 @@ class Flush:
     known: dict[Mapped, dict[str, Float32s]] = field(default_factory=dict)
     rows: dict[_Where, Rows] = field(default_factory=dict)
     objects: list[tuple[Mapped, Any]] = field(default_factory=list)
+    changed: set[int] = field(default_factory=set)  # before the database made a value of it
 
     def of(self, mapped: Mapped, connection: sa.Connection) -> Rows:
         """Return what was written of a class through a connection."""
@@ -51,6 +52,8 @@ class Flushes:
             self._ask(asked, instance, new=True)
         for instance in session.dirty:
             self._ask(asked, instance, new=False)
+            if any(mapped.is_changed(instance) for mapped in self._of(type(instance))):
+                flush.changed.add(id(instance))
         for mapped, rows in asked.items():
             flush.known[mapped] = embedded(mapped, rows)
 
@@ -82,13 +85,16 @@ class Flushes:
         """Note a row that has changed; this is told of rows that have not, too."""
         for mapped, flush in self._here(mapper, target):
             state, key = sa.inspect(target), mapped.key_of(target)
+            if state.key is None:  # it takes the row of one that was deleted
+                self.after_insert(mapper, connection, target)
+                return
             rows, before = flush.of(mapped, connection), state.key[1][0]
             found = held(state, mapped.name)
             if found is not None and found.unsaved:
                 rows.given[key] = Given(found.vector)
             if key != before:
                 rows.moved[before] = key
-            elif mapped.is_changed(target):
+            elif id(target) in flush.changed or mapped.is_changed(target):
                 rows.changed.add(key)
             flush.objects.append((mapped, target))
 

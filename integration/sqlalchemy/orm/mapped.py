@@ -67,9 +67,11 @@ class Mapped:
 
     def is_changed(self, instance: Any) -> bool:
         """Whether a write of this object may change what is kept of it."""
-        attrs = sa.inspect(instance).attrs
-        changed = any(attrs[name].history.has_changes() for name in self.columns)
-        return changed or self.made_by_database
+        state = sa.inspect(instance)
+        return self.made_by_database or any(
+            name not in state.dict or state.attrs[name].history.has_changes()
+            for name in self.columns
+        )
 
     def select(self) -> sa.Select[Any]:
         """Select the primary key, the document and the metadata of rows."""
