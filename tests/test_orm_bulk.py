@@ -73,7 +73,8 @@ def test_inserts_of_every_form(app, Article, model):
         assert texts.all() == [(one["text"], "en") for one in many]
         session.execute(
             sa.insert(Article).from_select(
-                ["text", "lang"], sa.select(Article.text, sa.literal("de")).where(Article.id >= 100)
+                ["body_of_it", "lang"],
+                sa.select(Article.text, sa.literal("de")).where(Article.id.in_([100, 101])),
             )
         )
         session.commit()
