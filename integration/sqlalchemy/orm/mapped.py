@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -91,21 +92,18 @@ class Mapped:
 
 def connection_of(session: Any, mapper: Mapper[Any]) -> sa.Connection:
     """Return the connection of a session's transaction; raises InputError where there is none."""
-    if not callable(getattr(session, "connection", None)) or not hasattr(session, "get_bind"):
+    connect = getattr(session, "connection", None)
+    if not callable(connect) or not hasattr(session, "get_bind") or iscoroutinefunction(connect):
         raise InputError(
-            f"a Session is needed, not {type(session).__name__}; asearch takes an AsyncSession"
+            f"a Session is needed, not {type(session).__name__}; asearch takes an AsyncSession, "
+            "and all else await session.run_sync(...)"
         )
     try:
-        connection = session.connection(bind_arguments={"mapper": mapper})
+        connection: sa.Connection = connect(bind_arguments={"mapper": mapper})
     except sa.exc.SQLAlchemyError as error:
         if isinstance(error, sa.exc.DBAPIError):
             raise
         raise InputError(f"the session cannot be used: {error}") from error
-    if not isinstance(connection, sa.Connection):
-        raise InputError(
-            f"a Session is needed, not {type(session).__name__}: use asearch, or "
-            "await session.run_sync(...)"
-        )
     return connection
 
 
@@ -142,8 +140,11 @@ def _primary_key(home: Mapper[Any], title: str) -> tuple[str, type[Key]]:
             f"{title}: the primary key of {home.class_.__name__} is composite ({names}), an id is "
             "one value: give the class a primary key of one column and make these unique"
         )
+    stored = columns[0].type
+    if isinstance(stored, sa.types.TypeDecorator):
+        stored = stored.impl_instance
     try:
-        kind = columns[0].type.python_type
+        kind = stored.python_type
     except NotImplementedError:
         kind = type(None)
     if kind not in _KINDS:
