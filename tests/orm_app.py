@@ -38,8 +38,12 @@ def vector_of(text: str) -> np.ndarray:
 class Application:
     """An engine with requant beside the application's own tables."""
 
-    def __init__(self, url, folder):
+    def __init__(self, url, folder, begins=False):
         self.engine = sa.create_engine(url)
+        if begins and self.engine.dialect.name == "sqlite":
+            # Its driver begins at the first write, so that a savepoint before that would commit.
+            sa.event.listen(self.engine, "connect", _begin_nothing)
+            sa.event.listen(self.engine, "begin", _begin)
         self.db = requant.open(self.engine, folder=folder)
         self.sessions = sessionmaker(self.engine)
         self.bindings = []
@@ -57,14 +61,24 @@ class Application:
         self.engine.dispose()
 
 
+def _begin_nothing(connection, _record):
+    connection.isolation_level = None
+
+
+def _begin(connection):
+    connection.exec_driver_sql("BEGIN")
+
+
 @contextmanager
-def application(request: pytest.FixtureRequest, tmp_path) -> Iterator[Application]:
+def application(
+    request: pytest.FixtureRequest, tmp_path, begins: bool = False
+) -> Iterator[Application]:
     """Open one in SQLite or PostgreSQL, as `request.param` says."""
     if request.param == "postgresql":
         url = request.getfixturevalue("empty_postgres")
     else:
         url = f"sqlite:///{tmp_path / 'application.db'}"
-    opened = Application(url, tmp_path / "indexes")
+    opened = Application(url, tmp_path / "indexes", begins)
     try:
         yield opened
     finally:

@@ -76,7 +76,17 @@ class Mapped:
 
     def select(self) -> sa.Select[Any]:
         """Select the primary key, the document and the metadata of rows."""
-        return sa.select(self.key, *(getattr(self.cls, name) for name in self.columns))
+        return self.rows(self.key, *(getattr(self.cls, name) for name in self.columns))
+
+    def rows(self, *columns: Any) -> sa.Select[Any]:
+        """Select of the rows that are kept here.
+
+        A class whose subclasses have tables of their own selects these, too: their keys are others.
+        """
+        home, statement = self.home, sa.select(*columns)
+        if home.concrete and home.with_polymorphic and home.polymorphic_on is not None:
+            return statement.where(home.polymorphic_on == home.polymorphic_identity)
+        return statement
 
     def item(self, row: Any) -> tuple[str | None, dict[str, Any]]:
         """Return the document and the metadata of a row that `select` has read."""

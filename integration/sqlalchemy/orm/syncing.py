@@ -105,7 +105,7 @@ def _without_rows(mapped: Mapped, connection: sa.Connection, batch: int) -> Iter
     while ids:
         keys = {mapped.as_key(one): one for one in ids}
         known = [key for key in keys if key is not None]
-        rows = connection.execute(sa.select(mapped.key).where(mapped.key.in_(known)))
+        rows = connection.execute(mapped.rows(mapped.key).where(mapped.key.in_(known)))
         there = {row[0] for row in rows}
         gone = [one for one in ids if mapped.as_key(one) not in there]
         if gone:

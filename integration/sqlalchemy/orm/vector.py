@@ -103,7 +103,7 @@ class Vector(property):  # as which pydantic, and with it SQLModel, leaves it al
             except RequantError as error:
                 raise about(mapped.row_name(instance), error) from error
         held.hold(state, self.name, vector, given=True, unsaved=True)
-        if state.persistent:
+        if state.key is not None:
             flag_dirty(instance)
 
     def __delete__(self, instance: Any) -> None:
