@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
 from requant.batches import write_batches
@@ -56,6 +55,7 @@ from requant.store import (
     FieldInfo,
     Id,
     Item,
+    Lent,
     Origin,
     Part,
     Selection,
@@ -145,7 +145,7 @@ class Collection:
         *,
         on_conflict: OnConflict = "replace",
         duplicates: Duplicates = "error",
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Store items, replacing what their ids had; all of them or, on an error, none.
 
@@ -159,8 +159,9 @@ class Collection:
             on_conflict: what becomes of an id that is stored already: "replace" its columns,
                 "skip" it, or raise an "error".
             duplicates: of an id that occurs twice in the batch: an "error", or the "last" counts.
-            connection: an open SQLAlchemy connection to the same database; its transaction then
-                decides whether the items come to stay, and what its driver raises is not wrapped.
+            connection: an open SQLAlchemy connection to the same database, or a Session; its
+                transaction then decides whether the items come to stay, and what its driver raises
+                is not wrapped.
 
         A column that is not given stays as it was; None in one that is given takes away what the
         item had. `7` and `"7"` are one id, and it comes back as it was first given.
@@ -194,7 +195,7 @@ class Collection:
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         *,
         duplicates: Duplicates = "error",
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Store new items, as `upsert(on_conflict="error")` does.
 
@@ -214,7 +215,7 @@ class Collection:
         on_conflict: OnConflict = "replace",
         duplicates: Duplicates = "error",
         progress: Progress | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Embed texts and store them as documents with their vectors, as `upsert` does.
 
@@ -253,7 +254,7 @@ class Collection:
         on_conflict: OnConflict = "replace",
         duplicates: Duplicates = "error",
         progress: Progress | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Store what an iterator yields, a batch at a time, however much it is.
 
@@ -304,7 +305,7 @@ class Collection:
         duplicates: Duplicates = "error",
         batch: int = 1024,
         progress: Progress | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Store the rows of a table, a batch at a time, however many they are.
 
@@ -365,7 +366,7 @@ class Collection:
         metadata: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
         documents: Sequence[str | None] | None = None,
         vectors: Vectors | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Change items that are stored, and return how many; all of them or, on an error, none.
 
@@ -419,7 +420,7 @@ class Collection:
         ids: Iterable[Id] | None = None,
         *,
         where: Mapping[str, Any] | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Remove items by id or by filter, and return how many there were.
 
@@ -436,7 +437,7 @@ class Collection:
             return self._writer.delete(texts, connection)
         return self._writer.delete_where(condition, connection)
 
-    def clear(self, *, connection: sa.Connection | None = None) -> int:
+    def clear(self, *, connection: Lent | None = None) -> int:
         """Remove every item, and return how many there were; indexes stay, and are empty.
 
         Every process that has the collection open goes on with it. `connection` is as in `upsert`.
@@ -460,7 +461,7 @@ class Collection:
         limit: int | None = None,
         after: Item | Id | None = None,
         vectors: bool = False,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> list[Item]:
         """Return the items that exist: of `ids` in the order asked, else in that of insertion.
 
@@ -499,7 +500,7 @@ class Collection:
         *,
         limit: int | None = None,
         after: Item | Id | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> list[Id]:
         """Return ids in the order of insertion; the arguments are those of `get`.
 
@@ -517,7 +518,7 @@ class Collection:
         self,
         where: Mapping[str, Any] | None = None,
         *,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Return how many items a filter lets through, counted in the database.
 
@@ -538,7 +539,7 @@ class Collection:
         where: Mapping[str, Any] | None = None,
         *,
         limit: int | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> list[ValueCount]:
         """Count the items that have each value of a field, the most frequent first.
 
@@ -572,7 +573,7 @@ class Collection:
         field: str,
         where: Mapping[str, Any] | None = None,
         *,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> Extent:
         """Return the least and the greatest value of a field, and which types of JSON it has.
 
@@ -594,7 +595,7 @@ class Collection:
         path, condition = field_path(field), searcher.condition(where)
         return self._contents.extent(path, values, kinds, condition, connection)
 
-    def vectors(self, ids: Iterable[Id], *, connection: sa.Connection | None = None) -> Float32s:
+    def vectors(self, ids: Iterable[Id], *, connection: Lent | None = None) -> Float32s:
         """Return `(n, d) float32` in the order asked, exactly the floats that were given.
 
         `connection` is as in `get`.
@@ -610,7 +611,7 @@ class Collection:
         *,
         where: Mapping[str, Any] | None = None,
         vectors: bool = True,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> Iterator[Item]:
         """Yield every item with its vector, in the order of insertion, from one snapshot.
 
@@ -1069,7 +1070,7 @@ class Collection:
         Raises InputError where that is another database.
         """
         self.ids(limit=1, connection=connection)
-        return Deleting(connection.dialect, self._store.tables, self.name)
+        return Deleting(self._store.tables, self.name)
 
     def published(self) -> list[PublishedIndex]:
         """Return what each index is, and what it recorded when it was last published."""

@@ -15,7 +15,7 @@ from requant.inputs import check_ids
 from requant.quantizers.arrays import Float32s
 from requant.search.choosing import Groups, Reranker, check_reranker
 from requant.search.request import MAX_K, Request
-from requant.store import Id
+from requant.store import Id, Lent
 
 MAX_EFFORT = 1_000_000
 MAX_GROUPS = 10_000  # a filter names the groups that are full
@@ -40,7 +40,7 @@ class SearchOptions(TypedDict, total=False):
     effort: int | None
     exact: bool
     index: str | None
-    connection: sa.Connection | None
+    connection: Lent | None
 
 
 class Question(NamedTuple):
@@ -60,7 +60,7 @@ class Question(NamedTuple):
     mmr: float | None = None
     rerank: Any = None
     text: str | None = None
-    connection: sa.Connection | None = None  # in whose transaction it is answered
+    connection: Lent | None = None  # in whose transaction it is answered
 
     @property
     def most(self) -> int:
@@ -98,7 +98,7 @@ def question(
     effort: int | None = None,
     exact: bool = False,
     index: str | None = None,
-    connection: sa.Connection | None = None,
+    connection: Lent | None = None,
 ) -> Question:
     """Return the question that `SearchOptions` make of a query; raises InputError, FilterError.
 

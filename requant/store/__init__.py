@@ -7,7 +7,14 @@ each.
 
 from __future__ import annotations
 
-from requant.store.connections import engine_of, refuse_own_file
+from requant.store.connections import (
+    Lent,
+    as_connection,
+    engine_of,
+    refuse_absent,
+    refuse_own_file,
+    working_for,
+)
 from requant.store.contents import (
     Contents,
     ContentsWriter,
@@ -44,10 +51,19 @@ from requant.store.records import (
     locations,
     migrations,
 )
-from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
+from requant.store.schema import (
+    PREFIX,
+    SCHEMA_VERSION,
+    CollectionRow,
+    Tables,
+    build_tables,
+    key_range,
+)
 from requant.store.states import CollectionState, Head, Seen, Watermark
+from requant.store.upgrading import upgrade
 
 __all__ = [
+    "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
     "CollectionRow",
@@ -64,6 +80,7 @@ __all__ = [
     "IndexConfig",
     "IndexRow",
     "Item",
+    "Lent",
     "Matching",
     "MigrationRow",
     "Origin",
@@ -78,6 +95,7 @@ __all__ = [
     "Tables",
     "ValueCount",
     "Watermark",
+    "as_connection",
     "build_tables",
     "catalog",
     "check_fields",
@@ -96,7 +114,10 @@ __all__ = [
     "postgresql_clear",
     "postgresql_deletes",
     "postgresql_variables",
+    "refuse_absent",
     "refuse_own_file",
     "settled",
     "sqlite_deletes",
+    "upgrade",
+    "working_for",
 ]

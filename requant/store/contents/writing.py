@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch
+from requant.store.connections import Lent
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import ChangeLog, Turns
@@ -30,7 +31,7 @@ class ContentsWriter:
         self._wrote = wrote
 
     def write(
-        self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict = "replace"
+        self, rows: Rows, connection: Lent | None, on_conflict: OnConflict = "replace"
     ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
         with self._writing(connection) as open_connection:
@@ -40,15 +41,13 @@ class ContentsWriter:
         self,
         rows: Rows,
         patches: Patch | list[Patch | None] | None,
-        connection: sa.Connection | None,
+        connection: Lent | None,
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
         with self._writing(connection) as open_connection:
             return self._writer(open_connection).update(rows, patches)
 
-    def update_where(
-        self, condition: Filter, patch: Patch, connection: sa.Connection | None
-    ) -> int:
+    def update_where(self, condition: Filter, patch: Patch, connection: Lent | None) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
         with self._writing(connection) as open_connection:
@@ -57,16 +56,14 @@ class ContentsWriter:
             writer.merge(keys.tolist(), patch)
             return len(keys)
 
-    def clear(self, connection: sa.Connection | None) -> int:
+    def clear(self, connection: Lent | None) -> int:
         """Remove every item and return how many there were."""
         with self._writing(connection) as open_connection:
             removed = self._writer(open_connection).clear()
             catalog.forget_origins(open_connection, self._store, self._owner)
             return removed
 
-    def to_be_written(
-        self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict
-    ) -> Rows:
+    def to_be_written(self, rows: Rows, connection: Lent | None, on_conflict: OnConflict) -> Rows:
         """Return what a `write` just now would write; raises DuplicateIdError as it would.
 
         Others may store some of it before it is written, which then decides once more.
@@ -81,13 +78,13 @@ class ContentsWriter:
             raise already_stored(rows.ids, known)
         return rows.take([row for row, text in enumerate(rows.ids) if text not in known])
 
-    def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
+    def delete(self, ids: Sequence[str], connection: Lent | None) -> int:
         """Remove items by id and return how many there were."""
         with self._writing(connection) as open_connection:
             writer = self._writer(open_connection)
             return writer.delete(writer.keys_of(ids))
 
-    def delete_where(self, condition: Filter, connection: sa.Connection | None) -> int:
+    def delete_where(self, condition: Filter, connection: Lent | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
         with self._writing(connection) as open_connection:
@@ -104,7 +101,7 @@ class ContentsWriter:
         unindex_field(self._store, self._owner, check_field(name, None))
 
     @contextmanager
-    def _writing(self, connection: sa.Connection | None) -> Iterator[sa.Connection]:
+    def _writing(self, connection: Lent | None) -> Iterator[sa.Connection]:
         with self._store.writing(connection, turn=self._owner.id) as open_connection:
             yield open_connection
         if connection is None:  # else the caller's transaction is still open
