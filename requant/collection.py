@@ -1064,7 +1064,7 @@ class Collection:
         """
         return self._contents.selected(self._searcher.condition(where))
 
-    def deleting(self, connection: sa.Connection) -> Deleting:
+    def deleting(self, connection: Lent) -> Deleting:
         """Return the SQL that removes items, for a trigger in the database of `connection`.
 
         Raises InputError where that is another database.
