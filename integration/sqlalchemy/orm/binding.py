@@ -119,7 +119,9 @@ class Binding:
         if listening:
             return
         for event in ("after_insert", "after_update", "after_delete", "expire"):
-            self._listen(home.class_, event, getattr(self._flushes, event), propagate=True)
+            self._listen(
+                home.class_, event, getattr(self._flushes, event), propagate=True, raw=True
+            )
 
     def _listen(self, target: Any, name: str, function: Callable[..., Any], **options: Any) -> None:
         sa.event.listen(target, name, function, **options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.orm import InstanceState, Mapper, Session
 
 from requant.collection import Collection
 from requant.errors import InputError
@@ -42,14 +42,15 @@ class Mapped:
         made = (column for name in self.columns for column in home.column_attrs[name].columns)
         self.made_by_database = any(map(_is_made_by_database, made))
 
-    def key_of(self, instance: Any) -> Any:
+    def key_of(self, state: InstanceState[Any]) -> Any:
         """Return the primary key of an object; None while it has none."""
-        return self.home.primary_key_from_instance(instance)[0]
+        if self.key_name in state.dict:
+            return state.dict[self.key_name]
+        return None if state.key is None else state.key[1][0]  # expired, and not changed since
 
-    def row_name(self, instance: Any) -> str:
+    def row_name(self, state: InstanceState[Any]) -> str:
         """Name the row of an object."""
-        key = sa.inspect(instance).dict.get(self.key_name)
-        name = type(instance).__name__
+        key, name = self.key_of(state), state.class_.__name__
         return f"{name}({key!r}).{self.name}" if key is not None else f"a new {name}.{self.name}"
 
     def named(self, key: Any) -> str:
@@ -66,9 +67,8 @@ class Mapped:
             return None
         return key if str(key) == str(item) else None
 
-    def is_changed(self, instance: Any) -> bool:
+    def is_changed(self, state: InstanceState[Any]) -> bool:
         """Whether a write of this object may change what is kept of it."""
-        state = sa.inspect(instance)
         return self.made_by_database or any(
             name not in state.dict or state.attrs[name].history.has_changes()
             for name in self.columns

@@ -52,7 +52,7 @@ def search(asked: Asked, session: Session, options: Sequence[Any]) -> list[Match
             rows: Any = session.scalars(
                 asked.mapped.rows(asked.cls).where(key.in_(part)).options(*options)
             )
-            found.update((asked.mapped.key_of(one), one) for one in rows.unique())
+            found.update((getattr(one, asked.mapped.key_name), one) for one in rows.unique())
         return set(found)
 
     return [Match(found[key], score) for key, score in _nearest(asked, session, existing)]

@@ -16,7 +16,7 @@ from requant.integration.sqlalchemy.orm.mapped import Mapped
 from requant.quantizers.arrays import Float32s
 
 # Rows that are read at a time: their keys are parameters of one statement.
-_AT_ONCE = 500
+_AT_ONCE = 1000
 
 
 class Given(NamedTuple):
