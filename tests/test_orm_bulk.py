@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from requant.errors import UnsupportedError
+from requant.errors import InputError, UnsupportedError
 from requant.integration.sqlalchemy import Vector
 from tests.orm_app import DIM, Embedder, application, embedded, stored, vector_of
 
@@ -198,3 +198,55 @@ def test_sync_makes_vectors_for_what_has_none(app, Article):
     assert stored(collection) == {
         1: embedded("one", {"lang": "en"}), 2: ("two", {"lang": "en"}, [1, 2, 3, 4])
     }  # fmt: skip
+
+
+def test_sync_overwrites_nothing_that_is_written_meanwhile(app, Article):
+    with app.sessions.begin() as session:
+        session.add_all([Article(id=1, text="one"), Article(id=2, text="two")])
+    Article.embedding.collection.delete([2])
+    between = []
+
+    def meanwhile(_connection, _cursor, statement, _parameters, _context, _many):
+        if "requant_items" in statement and not between:
+            between.append(statement)
+            with app.sessions.begin() as other:  # after the rows were read, before the items are
+                other.get(Article, 1).text = "newer"
+
+    with app.sessions.begin() as session:
+        session.connection()
+        sa.event.listen(app.engine, "before_cursor_execute", meanwhile)
+        try:
+            assert Article.embedding.sync(session) == (1, 0)
+        finally:
+            sa.event.remove(app.engine, "before_cursor_execute", meanwhile)
+    assert between
+    assert right(app, Article) == [1, 2]
+
+
+def test_a_key_that_comes_back_otherwise_is_refused(app):
+    class Base(DeclarativeBase):
+        pass
+
+    padded = app.engine.dialect.name == "postgresql"
+    kind = sa.CHAR(8) if padded else sa.String(collation="NOCASE")
+
+    class Word(Base):
+        __tablename__ = "words"
+        id: Mapped[str] = mapped_column(kind, primary_key=True)
+        body: Mapped[str]
+        embedding = Vector(DIM, document="body", embed=Embedder())
+
+    app.bind(Base)
+    with app.sessions() as session:
+        if not padded:
+            session.add(Word(id="A", body="one"))
+            session.commit()
+        statement = insert_into(app, Word).values(id="a", body="two")
+        with pytest.raises(InputError, match=r"Word\('.+'\)\.embedding: the database gives"):
+            session.execute(
+                statement.on_conflict_do_update(index_elements=["id"], set_={"body": "two"})
+                if padded
+                else sa.update(Word),
+                [{"id": "a", "body": "two"}],
+            )
+        session.rollback()

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapper, Session, configure_mappers
 
+from requant.collection import Collection
 from requant.database import Database
-from requant.errors import InputError
+from requant.errors import InputError, UnknownCollectionError
 from requant.integration.sqlalchemy.orm.bulk import Bulk
 from requant.integration.sqlalchemy.orm.listeners import Flushes
 from requant.integration.sqlalchemy.orm.mapped import Mapped
@@ -110,7 +111,7 @@ class Binding:
                 f"{name!r}: ids of one would be those of the other; give each a collection= of "
                 "its own"
             )
-        collection = self._db.create_collection(name, vector.dim, vector.metric, exist_ok=True)
+        collection = _collection(self._db, name, vector)
         mapped = Mapped(vector, home, collection)
         vector.homes[home] = mapped
         listening = any(one.home is home for one in self._mapped)
@@ -126,6 +127,17 @@ class Binding:
     def _listen(self, target: Any, name: str, function: Callable[..., Any], **options: Any) -> None:
         sa.event.listen(target, name, function, **options)
         self._listening.append((target, name, function))
+
+
+def _collection(db: Database, name: str, vector: Vector) -> Collection:
+    """Return the collection of a Vector; created, or refused for what it is, if need be."""
+    try:
+        found = db.collection(name)
+    except UnknownCollectionError:
+        found = None
+    if found is not None and (found.dim, found.metric) == (vector.dim, vector.metric):
+        return found  # nothing is written where all is there
+    return db.create_collection(name, vector.dim, vector.metric, exist_ok=True)
 
 
 def _chosen(models: Any) -> Callable[[], list[Mapper[Any]]]:
