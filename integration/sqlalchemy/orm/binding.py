@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapper, Session, configure_mappers
 
 from requant.collection import Collection
 from requant.database import Database
-from requant.errors import InputError, UnknownCollectionError
+from requant.errors import (
+    CorruptIndexError,
+    EngineError,
+    EngineMissingError,
+    InputError,
+    UnknownCollectionError,
+)
 from requant.integration.sqlalchemy.orm.bulk import Bulk
 from requant.integration.sqlalchemy.orm.listeners import Flushes
 from requant.integration.sqlalchemy.orm.mapped import Mapped
@@ -136,6 +144,11 @@ def _collection(db: Database, name: str, vector: Vector) -> Collection:
     except UnknownCollectionError:
         found = None
     if found is not None and (found.dim, found.metric) == (vector.dim, vector.metric):
+        if found.published():
+            # A session's searches use an index that is open, and open none: they have no
+            # connection for it. Without it they are exact, and whoever searches plainly is told.
+            with suppress(EngineError, EngineMissingError, CorruptIndexError):
+                found.search(np.ones(found.dim), 1)
         return found  # nothing is written where all is there
     return db.create_collection(name, vector.dim, vector.metric, exist_ok=True)
 
