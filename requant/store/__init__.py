@@ -13,6 +13,7 @@ from requant.store.connections import (
     engine_of,
     refuse_absent,
     refuse_own_file,
+    savepoint,
     working_for,
 )
 from requant.store.contents import (
@@ -57,10 +58,11 @@ from requant.store.schema import (
     CollectionRow,
     Tables,
     build_tables,
+    folder_beside,
     key_range,
 )
+from requant.store.setup import place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
-from requant.store.upgrading import upgrade
 
 __all__ = [
     "PREFIX",
@@ -101,6 +103,7 @@ __all__ = [
     "check_fields",
     "engine_of",
     "field_infos",
+    "folder_beside",
     "id_of",
     "identity",
     "item_of",
@@ -111,11 +114,13 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "place",
     "postgresql_clear",
     "postgresql_deletes",
     "postgresql_variables",
     "refuse_absent",
     "refuse_own_file",
+    "savepoint",
     "settled",
     "sqlite_deletes",
     "upgrade",
