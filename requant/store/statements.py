@@ -91,7 +91,10 @@ def _turns(mark: str) -> dict[str, Any]:
 
 
 def _array(keys: list[int]) -> str:
-    """Return an array as PostgreSQL writes it: the driver takes ten times as long for a list."""
+    """Return an array as PostgreSQL writes it: psycopg takes ten times as long for a list.
+
+    Statements say that it is a text: asyncpg asks the server what a parameter is.
+    """
     return f"{{{str(keys)[1:-1]}}}"
 
 
@@ -180,7 +183,7 @@ _POSTGRES = HotSql(
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
-    vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s) ORDER BY key",
+    vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key",
     scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "
@@ -195,10 +198,11 @@ _POSTGRES = HotSql(
         "AND (seq, key) > (%s, %s) AND key < %s ORDER BY seq, key LIMIT %s"
     ),
     items=(
-        "SELECT key, ext_id, id_kind, document, metadata FROM requant_items WHERE key = ANY(%s)"
+        "SELECT key, ext_id, id_kind, document, metadata FROM requant_items "
+        "WHERE key = ANY(%s::text::bigint[])"
     ),
-    metadata="SELECT key, metadata FROM requant_items WHERE key = ANY(%s)",
-    ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s)",
+    metadata="SELECT key, metadata FROM requant_items WHERE key = ANY(%s::text::bigint[])",
+    ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s::text::bigint[])",
     items_with_vectors=(
         "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata, v.vec FROM requant_items AS i "
         "LEFT JOIN requant_vectors AS v ON v.key = i.key WHERE i.key >= %s AND i.key < %s "

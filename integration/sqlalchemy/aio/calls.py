@@ -6,15 +6,25 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import sqlalchemy as sa
 
+from requant.errors import StoreError
 from requant.indexes import Progress
+
+if TYPE_CHECKING:
+    from requant.integration.sqlalchemy.aio.search_options import AsyncSearchOptions
+    from requant.search import SearchOptions
 
 T = TypeVar("T")
 # Rows of an asynchronous iterator that are fetched by one trip to the event loop.
 _ROWS = 256
+_PATIENCE = 10.0
+
+
+class InterruptedCallError(Exception):
+    """Ends a call that was cancelled, between two statements: only the call is taken back."""
 
 
 class Call:
@@ -24,33 +34,49 @@ class Call:
         self, loop: asyncio.AbstractEventLoop, connection: sa.Connection | None = None
     ) -> None:
         """Work for a coroutine on `loop`."""
-        self._loop = loop
-        self.connection = connection
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.connection: sa.Connection | None = connection
+        # A statement of SQLite runs to its end in a thread of aiosqlite's, whoever gives it up.
+        self._gives_up = connection is not None and connection.dialect.name != "sqlite"
         self._cancelled = threading.Event()
-        # Both are touched on the loop alone.
-        self._waiting: asyncio.Task[Any] | None = None
+        self._waiting: asyncio.Task[Any] | None = None  # known on the loop alone
         self._told = False
 
     def cancel(self) -> None:
         """Let the thread end soon: at its next step, or where it waits for the loop now or next.
 
-        Only once: what it awaits after that is what takes back what was done. Called on the loop.
+        It is told once: what it awaits after that takes back what was done. Called on the loop.
         """
         self._cancelled.set()
         if self._waiting is not None and not self._told:
             self._told = True
             self._waiting.cancel()
 
-    def wait(self, awaited: Awaitable[T]) -> T:
-        """Return in a thread what is awaited on the loop; raises CancelledError once cancelled."""
-        future = asyncio.run_coroutine_threadsafe(self._awaiting(awaited), self._loop)
+    def wait(self, statement: Awaitable[T]) -> T:
+        """Return in a thread what is awaited on the loop; raises CancelledError if given up."""
+        return self._wait(statement, self._gives_up)
+
+    def may_go_on(self) -> None:
+        """Raise InterruptedCallError, once, if the call was cancelled: asked between statements."""
+        if self._cancelled.is_set() and not self._told:
+            self._told = True
+            raise InterruptedCallError
+
+    def _wait(self, awaited: Awaitable[T], gives_up: bool) -> T:
+        awaiting = self._awaiting(awaited, gives_up)
+        future = asyncio.run_coroutine_threadsafe(awaiting, self.loop)
         try:
+            while not concurrent.futures.wait([future], _PATIENCE).done:
+                if not self.loop.is_running():  # nobody would ever wake this thread
+                    raise StoreError("the event loop was stopped in the midst of a call")
             return future.result()
         except concurrent.futures.CancelledError:
             # As where there is no thread: an error of asyncio, which drivers and SQLAlchemy know.
             raise asyncio.CancelledError from None
 
-    async def _awaiting(self, awaited: Awaitable[T]) -> T:
+    async def _awaiting(self, awaited: Awaitable[T], gives_up: bool) -> T:
+        if not gives_up:
+            return await awaited
         if self._cancelled.is_set() and not self._told:
             self._told = True
             if asyncio.iscoroutine(awaited):
@@ -61,6 +87,13 @@ class Call:
             return await awaited
         finally:
             self._waiting = None
+
+    def lending(self, options: AsyncSearchOptions) -> SearchOptions:
+        """Return options of a search for the sync collection."""
+        given: dict[str, Any] = {**options}
+        if "connection" in given:
+            given["connection"] = self.connection
+        return cast("SearchOptions", given)
 
     def watch(self, progress: Progress | None) -> Progress:
         """Return what is called with (done, total), and ends a call that was cancelled."""
@@ -82,7 +115,7 @@ class Call:
     def _fetched(self, rows: AsyncIterator[T]) -> Iterator[T]:
         error: BaseException | None = None
         while error is None:
-            some, error = self.wait(_some(rows))
+            some, error = self._wait(_some(rows), gives_up=True)
             yield from some
         if not isinstance(error, StopAsyncIteration):
             raise error

@@ -38,6 +38,7 @@ class DatabaseVerbs:
         *,
         exist_ok: bool = False,
         index_fields: Iterable[str] = (),
+        connection: AsyncLent | None = None,
     ) -> AsyncCollection:
         """Add a collection of vectors of `dim` dimensions.
 
@@ -46,9 +47,14 @@ class DatabaseVerbs:
         return self._stand_for(
             await self._call(
                 "writes",
-                None,
+                connection,
                 lambda call: self._sync.create_collection(
-                    name, dim, metric, exist_ok=exist_ok, index_fields=index_fields
+                    name,
+                    dim,
+                    metric,
+                    exist_ok=exist_ok,
+                    index_fields=index_fields,
+                    connection=call.connection,
                 ),
             )
         )

@@ -18,6 +18,7 @@ from requant.errors import InputError, PackageMissingError, StoreError, Unsuppor
 from requant.integration.sqlalchemy.aio.calls import Call
 from requant.integration.sqlalchemy.aio.database import AsyncDatabase
 from requant.integration.sqlalchemy.aio.threads import Threads, whole
+from requant.store import Tables
 
 # What stands in a URL for asyncpg or for SQLAlchemy's adaption of it, and means nothing to psycopg.
 _OF_ASYNCPG = (
@@ -41,6 +42,8 @@ async def open(
     durable: bool = False,
     trust: Sequence[str] = (),
     read_only: bool = False,
+    tables: Tables | None = None,
+    create: bool = True,
 ) -> AsyncDatabase:
     """Open a database for coroutines, and create it if it is not there.
 
@@ -70,13 +73,15 @@ async def open(
             durable=durable,
             trust=trust,
             read_only=read_only,
+            tables=tables,
+            create=create,
         )
 
     database = await _opened(begin, made=beside is not target and sync_engine is None)
     opened = AsyncDatabase(database, engine)
     try:
         if engine is not None:
-            await _check_same(engine, database)
+            await _check_same(engine, opened)
     except BaseException:
         await opened.close()
         raise
@@ -152,10 +157,11 @@ def _of_psycopg(url: sa.URL) -> sa.URL:
     return url.set(drivername="postgresql+psycopg", query=query)
 
 
-async def _check_same(engine: AsyncEngine, database: Database) -> None:
+async def _check_same(engine: AsyncEngine, opened: AsyncDatabase) -> None:
     """Refuse two engines that see different tables: what one writes, the other would not find."""
+    database = opened.sync_database
     async with engine.connect() as connection:
-        if await connection.run_sync(database.is_at):
+        if await opened.sees(connection):
             return
     raise InputError(
         f"the AsyncEngine of {engine.url!r} does not see the tables that requant has opened at "

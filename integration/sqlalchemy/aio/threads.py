@@ -57,15 +57,20 @@ class Threads:
         if self._closed:
             raise StoreError(f"{self._name} is closed: open it again with aio.open")
 
+    def shut(self) -> None:
+        """Let nobody in any more."""
+        self._closed = True
+
     async def close(self, last: Callable[[], None]) -> None:
         """Let nobody in any more, wait for those that are in, and do the `last` in a thread."""
-        self._closed = True
+        self.shut()
         for future in list(self._running):
             await ended(asyncio.wrap_future(future))
         try:
             await asyncio.wrap_future(self._lane("writes").submit(last))
         finally:
-            for lane in self._lanes.values():
+            lanes, self._lanes = self._lanes, {}
+            for lane in lanes.values():
                 lane.shutdown(wait=False)
 
     def _submit(self, lane: Lane | ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
-from requant.store.connections.drivers import raw_of, worded
+from requant.store.connections.drivers import checked, raw_of, worded
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling, working_for
 from requant.store.connections.in_use import refuse_own_file
@@ -41,6 +41,7 @@ __all__ = [
     "check_durable",
     "check_engine",
     "check_transaction",
+    "checked",
     "engine_of",
     "keep_log_short",
     "parents",
