@@ -1,6 +1,6 @@
 """requant inside an application that uses SQLAlchemy: its models, its sessions, its transactions.
 
-Nothing is imported before it is asked for; see docs/sqlalchemy.md.
+Nothing is imported before it is asked for; see docs/sqlalchemy.md and docs/sqlalchemy-tables.md.
 """
 
 from __future__ import annotations
@@ -9,6 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from requant.integration.sqlalchemy.orm import (
+        Binding,
+        Match,
+        Vector,
+        bind,
+        follow_deletes,
+        unfollow_deletes,
+    )
     from requant.integration.sqlalchemy.schema import (
         Tables,
         add_tables,
@@ -17,17 +25,30 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Binding",
+    "Match",
     "Tables",
+    "Vector",
     "add_tables",
+    "bind",
+    "follow_deletes",
     "include_object",
+    "unfollow_deletes",
     "upgrade",
 ]
 
+_ORM = "requant.integration.sqlalchemy.orm"
 _SCHEMA = "requant.integration.sqlalchemy.schema"
 _WHERE = {
+    "Binding": _ORM,
+    "Match": _ORM,
     "Tables": _SCHEMA,
+    "Vector": _ORM,
     "add_tables": _SCHEMA,
+    "bind": _ORM,
+    "follow_deletes": _ORM,
     "include_object": _SCHEMA,
+    "unfollow_deletes": _ORM,
     "upgrade": _SCHEMA,
 }
 

@@ -22,7 +22,7 @@ from requant.store.schema import CollectionRow
 from requant.store.statements import HotSql
 
 # So many writes back runs are remembered. Who stands further behind is taken for lost, in silence.
-_REMEMBERED = 10_000
+REMEMBERED = 10_000
 # Old ones are looked for at the first run that is begun, and once in so many.
 _LOOK_EVERY = 64
 
@@ -91,5 +91,5 @@ class Turns:
         number = self._owner.id
         cursor.execute(self._sql.begin_run, (number, seq, run))
         if self._begun % _LOOK_EVERY == 0:
-            cursor.execute(self._sql.forget_runs, (number, number, seq - _REMEMBERED))
+            cursor.execute(self._sql.forget_runs, (number, number, seq - REMEMBERED))
         self._begun += 1
