@@ -26,6 +26,7 @@ from requant.indexes.following.newest import Newest
 from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location.bond import Bond
 from requant.indexes.screening import ScreenedRows as ScreenedRows
+from requant.metrics import Meter
 from requant.scores import normalise as normalise
 from requant.search import Search
 from requant.store import (
@@ -387,3 +388,8 @@ def vector_reads(monkeypatch: Any) -> list[int]:
 
     monkeypatch.setattr(Reader, "_fetched", counting)
     return read
+
+
+def reading(meter: Meter) -> AbstractContextManager[Any]:
+    """Add up what was measured, for as long as the block lasts."""
+    return meter._lock

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.indexes import Batch, Loaded, ready
+from requant.metrics import Operation
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
@@ -68,10 +69,12 @@ class Search:
         loaded: Loaded | None,
         request: Request,
         seen: dict[int, Float32s] | None = None,
+        operation: Operation | None = None,
     ) -> None:
         """Search with the index `loaded`, or exactly if it is None.
 
-        The stored vectors of results are left in `seen`, by key, as far as they come by.
+        The stored vectors of results are left in `seen`, by key, as far as they come by. What it
+        takes is added to `operation`.
         """
         self._reader = reader
         self._owner = owner
@@ -79,6 +82,7 @@ class Search:
         self._loaded = loaded
         self._request = request
         self._seen = seen
+        self._operation = operation or Operation(None, "search", owner.name)
         # Read once: another thread may be writing to the index.
         self._size = loaded.size if loaded is not None else 0
         self._mark = loaded.watermark if loaded is not None else None
@@ -177,6 +181,7 @@ class Search:
         The second result is how many met it.
         """
         refines = self._refines(loaded) and self._kept(keep) < keep
+        begun = time.perf_counter()
         answer = loaded.backend.search(
             asked.encoded,
             min(ask, self._size),
@@ -184,6 +189,8 @@ class Search:
             effort=self._request.effort,
             codes=refines,
         )
+        self._operation.took("first_pass", begun)
+        self._operation.count("candidates", answer.keys.size)
         passing = self._passing(answer.keys, among)
         survivors = passing.sum(axis=1)
         rows, all_of_them = [], slice(keep)
@@ -205,7 +212,9 @@ class Search:
         there: NDArray[np.bool_] = (keys >= first) & (keys < end)
         if among is not None or self._lets_all:
             return there
+        begun = time.perf_counter()
         there[there] = self._met(keys[there])
+        self._operation.took("filter", begun)
         return there
 
     @property
@@ -248,7 +257,10 @@ class Search:
         results = [nothing()] * len(rows)
         for start in range(0, len(unique), step):
             part = unique[start : start + step]
+            begun = time.perf_counter()
             found, vectors = self._reader.vectors(part, self._owner.dim)
+            begun = self._operation.took("fetch", begun)
+            self._operation.count("fetched", len(found))
             for i, (query, row) in enumerate(zip(queries, rows, strict=True)):
                 # An item deleted after the engine answered, or not yet in this snapshot, has no
                 # floats.
@@ -257,6 +269,7 @@ class Search:
                 at = None if len(rows) == 1 else np.searchsorted(found, row)
                 scores = self._scores(query, vectors, at)
                 results[i] = merged(results[i], row, scores, self._request.k)
+            self._operation.took("rescore", begun)
             if self._seen is not None:
                 _keep(self._seen, results, found, vectors)
         return results
@@ -314,7 +327,15 @@ class Search:
 
     def _exact(self, queries: Float32s, batches: Iterable[Batch]) -> list[Found]:
         """Score every vector of `batches`."""
-        return nearest(queries, batches, self._request.k)
+        begun = time.perf_counter()
+        found = nearest(queries, self._counted(batches), self._request.k)
+        self._operation.took("scan", begun)
+        return found
+
+    def _counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._operation.count("scanned", len(batch.keys))
+            yield batch
 
     def _batches(self, allowed: Keys | None) -> Iterator[Batch]:
         first, _ = key_range(self._owner.id)
@@ -332,9 +353,13 @@ class Search:
         chosen, matching = self._request.keys, self._matching
         if matching is None:
             return chosen
+        begun = time.perf_counter()
         if chosen is not None:
-            return matching.among(chosen)
-        return matching.keys(*key_range(self._owner.id))
+            allowed = matching.among(chosen)
+        else:
+            allowed = matching.keys(*key_range(self._owner.id))
+        self._operation.took("filter", begun)
+        return allowed
 
     @cached_property
     def _matching(self) -> Matching | None:

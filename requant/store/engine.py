@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
 from requant.errors import StoreError
+from requant.metrics import Meters
 from requant.store.connections import (
     Gate,
     Held,
@@ -49,6 +51,7 @@ class Store:
         self.sql: HotSql = hot_sql(engine.dialect.name)
         self.tables: Tables = build_tables()
         self.fields: Memory = Memory(self.tables)
+        self.meters: Meters = Meters()
         self._owned = owned
         self._held = Held()
         self._local = threading.local()  # `patience`, where it is not the driver's own
@@ -201,6 +204,14 @@ class Store:
         except self._snapshots.failures as error:
             raise store_error(action, error) from error
 
+    @property
+    def log_bytes(self) -> int | None:
+        """The size of SQLite's write-ahead log, None for another database."""
+        if self.sql.name != "sqlite":
+            return None
+        log = Path(f"{self.engine.url.database}-wal")
+        return log.stat().st_size if log.exists() else 0
+
     def close(self) -> None:
         """Let nobody in any more, and close the connections of an engine that requant opened."""
         self.gate.close()
@@ -241,6 +252,7 @@ class Store:
     def _forget(self) -> None:
         """Let go in a child of what is its parent's, unclosed."""
         self._snapshots.forget()
+        self.meters.begin_anew()
         if not self._owned:
             parents.append(self._beside.pool)
             self._beside.dispose(close=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from requant.adapters import own_files, registry
@@ -10,13 +9,13 @@ from requant.adapters.protocol import IndexSpec
 from requant.errors import (
     CorruptIndexError,
     EngineError,
-    IndexWarning,
     LocationTakenError,
     RequantError,
 )
 from requant.indexes.location import notes
 from requant.indexes.location.workspace import Workspace
 from requant.indexes.spec import trial_spec
+from requant.metrics import warn
 from requant.store import IndexRow, locations
 
 
@@ -35,11 +34,11 @@ def remove(workspace: Workspace, place: locations.LocationRow) -> None:
     try:
         where = workspace.address_of(place.index, place.config, place.name)
     except CorruptIndexError as error:  # nothing that we made: it is forgotten, and left alone
-        warnings.warn(f"nothing is removed: {error}", IndexWarning, stacklevel=2)
+        warn("indexes", f"nothing is removed: {error}")
         locations.remove(workspace.store, place.index, place.name)
         return
     except EngineError as error:
-        warnings.warn(f"nothing is removed: {error}", IndexWarning, stacklevel=2)
+        warn("indexes", f"nothing is removed: {error}")
         return
     try:
         if not place.ours:
@@ -52,7 +51,7 @@ def remove(workspace: Workspace, place: locations.LocationRow) -> None:
         pass  # somebody else's stands there now
     except RequantError as error:
         text = f"{where} cannot be removed ({error}); tried again when an index there is dropped"
-        warnings.warn(text, IndexWarning, stacklevel=2)
+        warn("indexes", text)
         return
     locations.remove(workspace.store, place.index, place.name)
 
@@ -73,5 +72,5 @@ def _check_ours(
     if problem is not None:
         if workspace.identity.knows(note.database):  # nobody else may think of removing it
             text = f"{where} is left as it is: {problem}; if nobody uses it, remove it yourself"
-            warnings.warn(text, IndexWarning, stacklevel=2)
+            warn("indexes", text)
         raise LocationTakenError(problem)

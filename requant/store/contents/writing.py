@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
+from requant.metrics import Operation
 from requant.patches import Patch
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
@@ -33,8 +34,9 @@ class ContentsWriter:
         self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict = "replace"
     ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
-        with self._writing(connection) as open_connection:
-            return self._writer(open_connection).upsert(rows, on_conflict)
+        with self._writing(connection, "upsert") as (open_connection, operation):
+            operation.count("rows_written", len(rows))
+            return self._writer(open_connection, operation).upsert(rows, on_conflict)
 
     def update(
         self,
@@ -43,24 +45,27 @@ class ContentsWriter:
         connection: sa.Connection | None,
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
-        with self._writing(connection) as open_connection:
-            return self._writer(open_connection).update(rows, patches)
+        with self._writing(connection, "update") as (open_connection, operation):
+            operation.count("rows_written", len(rows))
+            return self._writer(open_connection, operation).update(rows, patches)
 
     def update_where(
         self, condition: Filter, patch: Patch, connection: sa.Connection | None
     ) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
+        with self._writing(connection, "update") as (open_connection, operation):
+            writer = self._writer(open_connection, operation)
             keys = self._store.reader_of(open_connection).matching(first, end, condition)
             writer.merge(keys.tolist(), patch)
+            operation.count("rows_written", len(keys))
             return len(keys)
 
     def clear(self, connection: sa.Connection | None) -> int:
         """Remove every item and return how many there were."""
-        with self._writing(connection) as open_connection:
-            removed = self._writer(open_connection).clear()
+        with self._writing(connection, "clear") as (open_connection, operation):
+            removed = self._writer(open_connection, operation).clear()
+            operation.count("rows_removed", removed)
             catalog.forget_origins(open_connection, self._store, self._owner)
             return removed
 
@@ -83,17 +88,21 @@ class ContentsWriter:
 
     def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
         """Remove items by id and return how many there were."""
-        with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
-            return writer.delete(writer.keys_of(ids))
+        with self._writing(connection, "delete") as (open_connection, operation):
+            writer = self._writer(open_connection, operation)
+            removed = writer.delete(writer.keys_of(ids))
+            operation.count("rows_removed", removed)
+            return removed
 
     def delete_where(self, condition: Filter, connection: sa.Connection | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection) as open_connection:
-            writer = self._writer(open_connection)
+        with self._writing(connection, "delete") as (open_connection, operation):
+            writer = self._writer(open_connection, operation)
             reader = self._store.reader_of(open_connection)
-            return writer.delete(reader.matching(first, end, condition).tolist())
+            removed = writer.delete(reader.matching(first, end, condition).tolist())
+            operation.count("rows_removed", removed)
+            return removed
 
     def index_field(self, name: str, kind: str | None, progress: Progress | None) -> None:
         """Index a field; see `requant.store.fields`."""
@@ -104,15 +113,21 @@ class ContentsWriter:
         unindex_field(self._store, self._owner, check_field(name, None))
 
     @contextmanager
-    def _writing(self, connection: sa.Connection | None) -> Iterator[sa.Connection]:
-        with self._store.writing(connection, turn=self._owner.id) as open_connection:
-            yield open_connection
+    def _writing(
+        self, connection: sa.Connection | None, name: str
+    ) -> Iterator[tuple[sa.Connection, Operation]]:
+        meter = self._store.meters.of(self._owner.name)
+        with (
+            meter.operation("write", name=name) as operation,
+            self._store.writing(connection, turn=self._owner.id) as open_connection,
+        ):
+            yield open_connection, operation
         if connection is None:  # else the caller's transaction is still open
             self._wrote()
 
-    def _writer(self, connection: sa.Connection) -> ItemWriter:
+    def _writer(self, connection: sa.Connection, operation: Operation) -> ItemWriter:
         store, owner = self._store, self._owner
-        return ItemWriter(
+        writer = ItemWriter(
             connection,
             store.tables,
             store.sql,
@@ -122,3 +137,5 @@ class ContentsWriter:
             self._change_log,
             store.fields,
         )
+        operation.took("write_wait", operation.begun)
+        return writer
