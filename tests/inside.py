@@ -199,9 +199,9 @@ def before_following(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever an index is about to be brought up to date."""
     follow = requant.indexes.following.index.follow_some
 
-    def acting(*arguments: Any) -> None:
+    def acting(*arguments: Any) -> Any:
         act()
-        follow(*arguments)
+        return follow(*arguments)
 
     monkeypatch.setattr(requant.indexes.following.index, "follow_some", acting)
 

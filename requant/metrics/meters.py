@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import fields
 from threading import Lock
@@ -81,8 +81,9 @@ class Meter:
         self._collection = collection
         self._ended: deque[Operation | _Count] = deque()
         self._lock = Lock()
-        self._times: dict[tuple[str, str], _Sum] = {}
-        self._counts: dict[tuple[str, str], int] = {}
+        # By index and name; no index stands for the collection.
+        self._times: defaultdict[str, defaultdict[str, _Sum]] = defaultdict(_no_times)
+        self._counts: defaultdict[str, defaultdict[str, int]] = defaultdict(_no_counts)
 
     def operation(self, kind: Kind, *, name: str = "", index: str = "") -> Operation:
         """Return an operation that is added here when it ends."""
@@ -120,10 +121,13 @@ class Meter:
         """Return the sums."""
         with self._lock:
             self._add_up()
-            found = {key: one.read() for key, one in self._times.items()} | self._counts
-        names = sorted({index for index, _ in found if index})
-        indexes = {name: IndexMetrics(**_of(IndexMetrics, found, name)) for name in names}
-        return CollectionMetrics(**_of(CollectionMetrics, found, ""), indexes=indexes)
+            times, counts = self._times, self._counts
+            indexes = {
+                name: IndexMetrics(**_of(IndexMetrics, times[name], counts[name]))
+                for name in sorted({*times, *counts} - {""})
+            }
+            found = _of(CollectionMetrics, times[""], counts[""])
+        return CollectionMetrics(**found, indexes=indexes)
 
     def _add_up(self) -> None:
         while self._ended:
@@ -137,25 +141,20 @@ class Meter:
         own = "" if one.kind in ("search", "write") else one.index
         for what, number in one.counts.items():
             self._count(own, what, number)
-            if one.index != own and what in _OF_INDEX:
+            if what in _OF_INDEX and one.index != own:
                 self._count(one.index, what, number)
         if one.error is not None:
             self._count(own, _FAILED[one.kind], 1)
             return
-        self._time(own, _TIMES.get(one.kind, one.kind), one.seconds)
+        sums = self._times[own]
+        sums[_TIMES.get(one.kind, one.kind)].add(one.seconds)
         for stage, seconds in one.stages.items():
-            self._time(own, stage, seconds)
-            if one.index != own and stage in _OF_INDEX:
-                self._time(one.index, stage, seconds)
+            sums[stage].add(seconds)
+            if stage in _OF_INDEX and one.index != own:
+                self._times[one.index][stage].add(seconds)
 
     def _count(self, index: str, what: str, number: int) -> None:
-        self._counts[index, what] = self._counts.get((index, what), 0) + number
-
-    def _time(self, index: str, what: str, seconds: float) -> None:
-        known = self._times.get((index, what))
-        if known is None:
-            known = self._times[index, what] = _Sum()
-        known.add(seconds)
+        self._counts[index][what] += number
 
 
 class _Sum:
@@ -168,13 +167,23 @@ class _Sum:
     def add(self, seconds: float) -> None:
         self._count += 1
         self._total += seconds
-        self._max = max(self._max, seconds)
+        if seconds > self._max:
+            self._max = seconds
         self._buckets[bisect_left(BOUNDS, seconds)] += 1
 
     def read(self) -> Timing:
         return Timing(self._count, self._total, self._max, tuple(self._buckets))
 
 
-def _of(kind: type[Any], found: dict[tuple[str, str], Any], index: str) -> dict[str, Any]:
+def _no_times() -> defaultdict[str, _Sum]:
+    return defaultdict(_Sum)
+
+
+def _no_counts() -> defaultdict[str, int]:
+    return defaultdict(int)
+
+
+def _of(kind: type[Any], times: dict[str, _Sum], counts: dict[str, int]) -> dict[str, Any]:
     names = {one.name for one in fields(kind)}
-    return {what: value for (own, what), value in found.items() if own == index and what in names}
+    found = {what: one.read() for what, one in times.items()} | counts
+    return {what: value for what, value in found.items() if what in names}

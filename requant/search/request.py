@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from requant.adapters.protocol import Keys
 from requant.filters import Filter
-from requant.quantizers.arrays import Float32s
+from requant.quantizers.arrays import Codes, Float32s
 
 Found = tuple[Keys, Float32s]
 
@@ -25,3 +28,15 @@ class Request(NamedTuple):
     effort: int | None = None
     condition: Filter | None = None
     keys: Keys | None = None
+
+
+class Asked(NamedTuple):
+    """Queries as given, as the quantizer takes them, and encoded."""
+
+    queries: Float32s
+    prepared: Float32s
+    encoded: Codes
+
+    def take(self, at: NDArray[np.intp]) -> Asked:
+        """Return some of them."""
+        return Asked(self.queries[at], self.prepared[at], self.encoded[at])

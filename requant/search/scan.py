@@ -44,3 +44,14 @@ def merged(result: Found, keys: Keys, scores: Float32s, k: int) -> Found:
         keys, scores = keys[at], scores[at]
     keys, scores = best(keys, scores, k)
     return best(np.concatenate([known_keys, keys]), np.concatenate([known, scores]), k)
+
+
+def keep(seen: dict[int, Float32s], results: list[Found], found: Keys, vectors: Float32s) -> None:
+    """Keep those of `vectors`, which belong to the sorted keys `found`, that are results."""
+    if not len(found):
+        return
+    for keys, _ in results:
+        at = np.searchsorted(found[:-1], keys)
+        for key, row in zip(keys.tolist(), at.tolist(), strict=True):
+            if found[row] == key:
+                seen[key] = vectors[row].copy()  # and not all of them

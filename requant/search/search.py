@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import chain
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
 from requant.scores import normalise, score
-from requant.search.request import Found, Request
-from requant.search.scan import merged, nearest, nothing
+from requant.search.request import Asked, Found, Request
+from requant.search.scan import keep, merged, nearest, nothing
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -125,14 +125,14 @@ class Search:
     def _block(self, loaded: Loaded, queries: Float32s, count: int) -> list[Found]:
         prepared = normalise(queries) if self._owner.metric == "cosine" else queries
         encoded = loaded.quantizer.encode_query(prepared, loaded.backend.spec.metric)
-        asked = _Asked(queries, prepared, encoded)
+        asked = Asked(queries, prepared, encoded)
         if self._request.condition is not None or self._request.keys is not None:
             return self._filtered(loaded, asked, count)
         rows, _ = self._first_pass(loaded, asked, count, count)
         wanted = min(self._request.k, self._size)
         return self._completed(queries, self._rescored(queries, rows), wanted, None)
 
-    def _filtered(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
+    def _filtered(self, loaded: Loaded, asked: Asked, count: int) -> list[Found]:
         """Filter the candidates, of more and more if few pass; then search among what passes."""
         results: dict[int, Found] = {}
         pending, stretched = np.arange(len(asked.queries)), self._stretched(loaded, count)
@@ -164,7 +164,7 @@ class Search:
             return self._size if matching.unsure <= UNSURE else count
         return min(self._size, math.ceil(count / share * SPARE))
 
-    def _among_allowed(self, loaded: Loaded, asked: _Asked, count: int) -> list[Found]:
+    def _among_allowed(self, loaded: Loaded, asked: Asked, count: int) -> list[Found]:
         allowed = self._allowed
         assert allowed is not None
         if len(allowed) <= FEW or not loaded.takes_key_sets:
@@ -174,7 +174,7 @@ class Search:
         return self._completed(asked.queries, results, self._request.k, allowed)
 
     def _first_pass(
-        self, loaded: Loaded, asked: _Asked, ask: int, keep: int, among: Keys | None = None
+        self, loaded: Loaded, asked: Asked, ask: int, keep: int, among: Keys | None = None
     ) -> tuple[list[Keys], NDArray[np.intp]]:
         """Ask the engine for `ask` candidates a query; return at most `keep` that meet the filter.
 
@@ -271,7 +271,7 @@ class Search:
                 results[i] = merged(results[i], row, scores, self._request.k)
             self._operation.took("rescore", begun)
             if self._seen is not None:
-                _keep(self._seen, results, found, vectors)
+                keep(self._seen, results, found, vectors)
         return results
 
     def _scores(self, query: Float32s, vectors: Float32s, at: NDArray[np.intp] | None) -> Float32s:
@@ -382,25 +382,3 @@ class Search:
         wish = math.ceil(self._request.k * (asked or loaded.quantizer.oversample))
         wish = max(wish, self._request.k, 0 if asked else MIN_CANDIDATES)
         return min(wish, self._size)  # engines allot memory for all that is asked
-
-
-class _Asked(NamedTuple):
-    """Queries as given, as the quantizer takes them, and encoded."""
-
-    queries: Float32s
-    prepared: Float32s
-    encoded: Codes
-
-    def take(self, at: NDArray[np.intp]) -> _Asked:
-        return _Asked(self.queries[at], self.prepared[at], self.encoded[at])
-
-
-def _keep(seen: dict[int, Float32s], results: list[Found], found: Keys, vectors: Float32s) -> None:
-    """Keep those of `vectors`, which belong to the sorted keys `found`, that are results."""
-    if not len(found):
-        return
-    for keys, _ in results:
-        at = np.searchsorted(found[:-1], keys)
-        for key, row in zip(keys.tolist(), at.tolist(), strict=True):
-            if found[row] == key:
-                seen[key] = vectors[row].copy()  # and not all of them
