@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import ArrayLike
 
 from requant.batches import write_batches
@@ -55,6 +54,7 @@ from requant.store import (
     FieldInfo,
     Id,
     Item,
+    Lent,
     Origin,
     Part,
     Selection,
@@ -144,7 +144,7 @@ class Collection:
         *,
         on_conflict: OnConflict = "replace",
         duplicates: Duplicates = "error",
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Store items, replacing what their ids had; all of them or, on an error, none.
 
@@ -158,8 +158,9 @@ class Collection:
             on_conflict: what becomes of an id that is stored already: "replace" its columns,
                 "skip" it, or raise an "error".
             duplicates: of an id that occurs twice in the batch: an "error", or the "last" counts.
-            connection: an open SQLAlchemy connection to the same database; its transaction then
-                decides whether the items come to stay, and what its driver raises is not wrapped.
+            connection: an open SQLAlchemy connection to the same database, or a Session; its
+                transaction then decides whether the items come to stay, and what its driver raises
+                is not wrapped.
 
         A column that is not given stays as it was; None in one that is given takes away what the
         item had. `7` and `"7"` are one id, and it comes back as it was first given.
@@ -193,7 +194,7 @@ class Collection:
         metadata: Sequence[Mapping[str, Any] | None] | None = None,
         *,
         duplicates: Duplicates = "error",
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Store new items, as `upsert(on_conflict="error")` does.
 
@@ -213,7 +214,7 @@ class Collection:
         on_conflict: OnConflict = "replace",
         duplicates: Duplicates = "error",
         progress: Progress | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Embed texts and store them as documents with their vectors, as `upsert` does.
 
@@ -252,7 +253,7 @@ class Collection:
         on_conflict: OnConflict = "replace",
         duplicates: Duplicates = "error",
         progress: Progress | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Store what an iterator yields, a batch at a time, however much it is.
 
@@ -303,7 +304,7 @@ class Collection:
         duplicates: Duplicates = "error",
         batch: int = 1024,
         progress: Progress | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Store the rows of a table, a batch at a time, however many they are.
 
@@ -364,7 +365,7 @@ class Collection:
         metadata: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
         documents: Sequence[str | None] | None = None,
         vectors: Vectors | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Change items that are stored, and return how many; all of them or, on an error, none.
 
@@ -418,7 +419,7 @@ class Collection:
         ids: Iterable[Id] | None = None,
         *,
         where: Mapping[str, Any] | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Remove items by id or by filter, and return how many there were.
 
@@ -435,7 +436,7 @@ class Collection:
             return self._writer.delete(texts, connection)
         return self._writer.delete_where(condition, connection)
 
-    def clear(self, *, connection: sa.Connection | None = None) -> int:
+    def clear(self, *, connection: Lent | None = None) -> int:
         """Remove every item, and return how many there were; indexes stay, and are empty.
 
         Every process that has the collection open goes on with it. `connection` is as in `upsert`.
@@ -459,7 +460,7 @@ class Collection:
         limit: int | None = None,
         after: Item | Id | None = None,
         vectors: bool = False,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> list[Item]:
         """Return the items that exist: of `ids` in the order asked, else in that of insertion.
 
@@ -498,7 +499,7 @@ class Collection:
         *,
         limit: int | None = None,
         after: Item | Id | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> list[Id]:
         """Return ids in the order of insertion; the arguments are those of `get`.
 
@@ -516,7 +517,7 @@ class Collection:
         self,
         where: Mapping[str, Any] | None = None,
         *,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> int:
         """Return how many items a filter lets through, counted in the database.
 
@@ -537,7 +538,7 @@ class Collection:
         where: Mapping[str, Any] | None = None,
         *,
         limit: int | None = None,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> list[ValueCount]:
         """Count the items that have each value of a field, the most frequent first.
 
@@ -571,7 +572,7 @@ class Collection:
         field: str,
         where: Mapping[str, Any] | None = None,
         *,
-        connection: sa.Connection | None = None,
+        connection: Lent | None = None,
     ) -> Extent:
         """Return the least and the greatest value of a field, and which types of JSON it has.
 

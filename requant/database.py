@@ -227,6 +227,13 @@ class Database:
         """Show where the store is."""
         return f"<Database {self._store.engine.url!r}>"
 
+    # Within
+
+    def is_at(self, connection: sa.Connection) -> bool:
+        """Whether a connection of another engine, within run_sync perhaps, sees this database."""
+        self._store.gate.check()
+        return identity.sees(self._store, connection)
+
     def _shares(self) -> list[Iterator[None]]:
         return [collection.follow() for collection in list(self._open.values())]
 

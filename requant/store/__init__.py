@@ -7,7 +7,13 @@ each.
 
 from __future__ import annotations
 
-from requant.store.connections import engine_of, refuse_own_file
+from requant.store.connections import (
+    Lent,
+    as_connection,
+    engine_of,
+    refuse_own_file,
+    working_for,
+)
 from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
@@ -47,6 +53,7 @@ __all__ = [
     "IndexConfig",
     "IndexRow",
     "Item",
+    "Lent",
     "Matching",
     "MigrationRow",
     "Origin",
@@ -61,6 +68,7 @@ __all__ = [
     "Tables",
     "ValueCount",
     "Watermark",
+    "as_connection",
     "build_tables",
     "catalog",
     "check_fields",
@@ -76,4 +84,5 @@ __all__ = [
     "open_read_only",
     "open_store",
     "refuse_own_file",
+    "working_for",
 ]

@@ -15,11 +15,14 @@ from requant.metrics import Meters
 from requant.store.connections import (
     Gate,
     Held,
+    Lent,
     Taken,
+    as_connection,
     check_connection,
     check_durable,
     keep_log_short,
     parents,
+    raw_of,
     savepoint,
     sibling,
     taken_of,
@@ -74,7 +77,7 @@ class Store:
                 with engine.connect() as connection:
                     self.gate.watch(connection)
 
-    def reading(self, connection: sa.Connection | None = None) -> AbstractContextManager[Reader]:
+    def reading(self, connection: Lent | None = None) -> AbstractContextManager[Reader]:
         """Lend a reader of one snapshot: nothing that others commit meanwhile is seen.
 
         With the caller's own connection it reads within the caller's transaction instead.
@@ -84,11 +87,17 @@ class Store:
         self.gate.check()
         return nullcontext(self.reader_of(connection))
 
-    def reader_of(self, connection: sa.Connection) -> Reader:
-        """Return a reader within the transaction of `connection`."""
+    def reader_of(self, lent: Lent) -> Reader:
+        """Return a reader within the transaction of a connection or session."""
+        connection = self.connection_of(lent)
+        cursor = raw_of(connection).cursor()
+        return Reader(connection, cursor, self.sql, self.tables, self.fields, lent=True)
+
+    def connection_of(self, lent: Lent) -> sa.Connection:
+        """Return the connection that a caller lends; raises InputError unless it is to this one."""
+        connection = as_connection(lent)
         check_connection(connection, self.engine.url)
-        raw: Any = connection.connection.driver_connection
-        return Reader(connection, raw.cursor(), self.sql, self.tables, self.fields, lent=True)
+        return connection
 
     def reading_further(self) -> AbstractContextManager[Reader]:
         """Lend the reader that this thread reads by already, or one of a new snapshot."""
@@ -101,7 +110,7 @@ class Store:
 
     @contextmanager
     def writing(
-        self, connection: sa.Connection | None = None, *, turn: int | None = None
+        self, lent: Lent | None = None, *, turn: int | None = None
     ) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction: the caller's own, or one that commits at the end.
 
@@ -112,8 +121,8 @@ class Store:
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
         self.gate.check()
-        if connection is not None:
-            check_connection(connection, self.engine.url)
+        if lent is not None:
+            connection = self.connection_of(lent)
             with savepoint(connection):
                 yield connection
             self._held.note_write(connection, turn)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from requant.errors import DuplicateIdError, UnknownIdError
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch, merged
+from requant.store.connections import raw_of, worded
 from requant.store.fields import Memory, Upkeep
 from requant.store.history import ChangeLog, Turns
 from requant.store.reader import VECTOR_DTYPE
@@ -140,7 +141,8 @@ class ItemWriter:
         found: dict[str, int] = {}
         for start in range(0, len(ids), 10_000):
             parameters = (self._sql.texts(ids[start : start + 10_000]), self._collection)
-            result = self._connection.exec_driver_sql(self._sql.existing, parameters)
+            statement = worded(self._sql.existing, self._connection)
+            result = self._connection.exec_driver_sql(statement, parameters)
             found.update((text, key) for text, key in result)
         return found
 
@@ -211,9 +213,7 @@ class ItemWriter:
 
     def _many(self, statement: str, parameters: Iterator[tuple[Any, ...]]) -> None:
         # Through the driver, which takes an iterator: Core would cost four times as much a row.
-        raw = self._connection.connection.driver_connection
-        assert raw is not None
-        cursor = raw.cursor()
+        cursor = raw_of(self._connection).cursor()
         try:
             cursor.executemany(statement, parameters)
         finally:

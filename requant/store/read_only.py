@@ -13,7 +13,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from requant.errors import InputError, ReadOnlyError, StoreError
-from requant.store.connections import engine_of
+from requant.store.connections import Lent, engine_of
 from requant.store.engine import Store
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION
@@ -31,7 +31,7 @@ class ReadOnlyStore(Store):
         self._still = still
         super().__init__(engine, owned=owned)
 
-    def reading(self, connection: sa.Connection | None = None) -> AbstractContextManager[Reader]:
+    def reading(self, connection: Lent | None = None) -> AbstractContextManager[Reader]:
         """Lend a reader of one snapshot, as `Store` does."""
         lent = super().reading(connection)
         return lent if self._still is None else self._still.during(lent)
@@ -42,9 +42,7 @@ class ReadOnlyStore(Store):
             f"{self.engine.url!r} was opened with read_only=True: open it without, to write"
         )
 
-    def writing(
-        self, connection: sa.Connection | None = None, *, turn: int | None = None
-    ) -> NoReturn:
+    def writing(self, lent: Lent | None = None, *, turn: int | None = None) -> NoReturn:
         """Raise ReadOnlyError."""
         self.check_writable()
 

@@ -15,6 +15,7 @@ from requant.errors import CorruptDataError, UnknownCollectionError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
+from requant.store.connections import raw_of
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql
@@ -173,9 +174,8 @@ class Reader:
 
     def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
         """Yield what a statement selects, `size` rows at a time and never more in memory."""
-        raw: Any = self._connection.connection.driver_connection
         # A caller's own: what commits each statement by itself has no cursor on the server.
-        alone = self._sql.name == "postgresql" and raw.autocommit
+        alone = self._sql.name == "postgresql" and raw_of(self._connection).autocommit
         options = {} if alone else {"stream_results": True, "yield_per": size}
         with self._connection.execute(statement, execution_options=options) as result:
             yield from result.partitions(size)

@@ -2,24 +2,33 @@
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
 a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
-SQLite's log short, `in_use` keeps others off its files, and `forks` keeps a forked child from
-harming its parent, and itself.
+SQLite's log short, `drivers` gives those of asyncio one face with the others, `in_use` keeps others
+off SQLite's files, and `forks` keeps a forked child from harming its parent, and itself.
 """
 
 from __future__ import annotations
 
 from requant.store.connections.checkpoints import keep_log_short
+from requant.store.connections.drivers import raw_of, worded
 from requant.store.connections.forks import Gate, parents
-from requant.store.connections.held import Held, sibling
+from requant.store.connections.held import Held, sibling, working_for
 from requant.store.connections.in_use import refuse_own_file
-from requant.store.connections.lent import check_connection, check_transaction, savepoint
+from requant.store.connections.lent import (
+    Lent,
+    as_connection,
+    check_connection,
+    check_transaction,
+    savepoint,
+)
 from requant.store.connections.opening import check_durable, check_engine, engine_of
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
     "Gate",
     "Held",
+    "Lent",
     "Taken",
+    "as_connection",
     "check_connection",
     "check_durable",
     "check_engine",
@@ -27,8 +36,11 @@ __all__ = [
     "engine_of",
     "keep_log_short",
     "parents",
+    "raw_of",
     "refuse_own_file",
     "savepoint",
     "sibling",
     "taken_of",
+    "worded",
+    "working_for",
 ]

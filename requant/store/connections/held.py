@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +21,18 @@ from requant.errors import StoreError
 
 # On a caller's connection: the transaction in which we wrote last, and to which collections.
 _WROTE = "_requant_wrote"
+# What a task of asyncio has lent, while a thread works for it; the thread itself has lent nothing.
+_OF_TASK: ContextVar[tuple[sa.Connection, ...] | None] = ContextVar("requant_task", default=None)
+
+
+@contextmanager
+def working_for(lent: Iterable[sa.Connection]) -> Iterator[None]:
+    """Let what this thread does count as done by a task that has lent these connections before."""
+    token = _OF_TASK.set(tuple(lent))
+    try:
+        yield
+    finally:
+        _OF_TASK.reset(token)
 
 
 class Held:
@@ -42,7 +57,8 @@ class Held:
         if known is None or known[0] is not transaction:
             known = (transaction, set[int | None]())
             setattr(connection, _WROTE, known)
-            self._lent().add(connection)
+            if _OF_TASK.get() is None:
+                self._lent().add(connection)
         known[1].add(collection)
 
     def refuse_to_wait_for_itself(self, collection: int | None) -> None:
@@ -50,11 +66,10 @@ class Held:
 
         That is, one to `collection`, or to any if it is None: SQLite has one turn for all.
         """
-        if not hasattr(self._local, "lent"):
-            return
-        for connection in list(self._lent()):
-            transaction, collections = getattr(connection, _WROTE)
-            still = not connection.closed and connection.get_transaction() is transaction
+        for connection in self._lent_before():
+            transaction, collections = getattr(connection, _WROTE, (None, ()))
+            open_one = None if connection.closed else connection.get_transaction()
+            still = open_one is not None and open_one is transaction
             if still and (collection is None or collection in collections):
                 raise self.itself()
 
@@ -62,9 +77,16 @@ class Held:
     def itself() -> StoreError:
         """Return the error of a thread that would wait for a transaction of its own."""
         return StoreError(
-            "this thread has written in a transaction of its own that is still open, and would "
-            "wait for itself: pass that connection as connection= here as well, or commit first"
+            "this thread or task has written in a transaction of its own that is still open, and "
+            "would wait for itself: pass its connection as connection= here as well, or commit "
+            "first"
         )
+
+    def _lent_before(self) -> list[sa.Connection]:
+        of_task = _OF_TASK.get()
+        if of_task is not None:
+            return list(of_task)
+        return list(self._lent()) if hasattr(self._local, "lent") else []
 
     def _lent(self) -> weakref.WeakSet[sa.Connection]:
         try:

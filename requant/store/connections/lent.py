@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import sqlalchemy as sa
 
-from requant.errors import InputError
-from requant.store.connections.opening import check_engine, refuse_async
+from requant.errors import InputError, UnsupportedError
+from requant.store.connections.drivers import raw_of
+from requant.store.connections.opening import INSTEAD, check_engine, refuse_async
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
+
+_IN_ERROR = 3  # what PostgreSQL's drivers call a transaction that has failed
+
+# What `connection=` takes. Whoever has a session has imported SQLAlchemy's ORM; we need not.
+Lent: TypeAlias = Union[sa.Connection, "Session", "scoped_session[Any]"]
 
 
-def check_connection(connection: object, ours: sa.URL) -> None:
-    """Refuse what is no synchronous connection to this database.
+def as_connection(given: Lent) -> sa.Connection:
+    """Return the connection that a caller lends: itself, or the one of a session's transaction.
 
-    Raises InputError; UnsupportedError for an asynchronous one, or a driver that is not known.
+    A session begins its transaction if it has none, and flushes nothing.
+
+    Raises:
+        InputError: neither of these, or it is closed or its transaction has failed.
+        UnsupportedError: asynchronous, or a driver of PostgreSQL other than psycopg.
     """
-    refuse_async(connection)
-    if not isinstance(connection, sa.Connection):
-        raise InputError(f"connection= takes a sqlalchemy.Connection, {_cure(connection)}")
+    refuse_async(given)
+    connection = given if isinstance(given, sa.Connection) else _of_session(given)
     check_engine(connection)
+    _check_alive(connection)
+    return connection
+
+
+def check_connection(connection: sa.Connection, ours: sa.URL) -> None:
+    """Refuse what is no connection to this database; raises InputError."""
     _check_same(ours, connection.engine.url)
 
 
@@ -46,7 +65,7 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
 
 def check_transaction(connection: sa.Connection) -> None:
     """Refuse to go on where every statement commits by itself: a write could be torn."""
-    raw: Any = connection.connection.driver_connection
+    raw = raw_of(connection)
     begun = raw.in_transaction if connection.dialect.name == "sqlite" else not raw.autocommit
     if not begun:
         raise InputError(
@@ -58,7 +77,7 @@ def check_transaction(connection: sa.Connection) -> None:
 def _begin(connection: sa.Connection) -> None:
     if not connection.in_transaction():
         connection.begin()
-    raw: Any = connection.connection.driver_connection
+    raw = raw_of(connection)
     if connection.dialect.name == "sqlite" and not raw.in_transaction:
         by_itself = getattr(raw, "autocommit", None) is True  # a choice since Python 3.12
         if raw.isolation_level is not None and not by_itself:
@@ -68,12 +87,58 @@ def _begin(connection: sa.Connection) -> None:
     check_transaction(connection)
 
 
+def _of_session(given: object) -> sa.Connection:
+    """Return the connection of a session's transaction; raises InputError that says why not."""
+    if not _is_session(given):
+        raise InputError(f"connection= takes a sqlalchemy.Connection or a Session, {_cure(given)}")
+    session: Any = given
+    name = type(given).__name__
+    try:
+        connection: sa.Connection = session.connection()
+    except sa.exc.MissingGreenlet as error:
+        raise UnsupportedError(
+            f"this {name} is that of an AsyncSession, and used outside of run_sync. {INSTEAD}"
+        ) from error
+    except sa.exc.UnboundExecutionError as error:
+        raise InputError(
+            f"connection=: this {name} is bound to no engine, or to several by class; pass "
+            "session.connection(bind_arguments={'bind': engine}) of the one that requant is in"
+        ) from error
+    except (sa.exc.InvalidRequestError, sa.exc.PendingRollbackError) as error:
+        raise InputError(
+            f"connection=: this {name} is closed, or its transaction has ended or failed: "
+            f"{error} (session.rollback(), or a new session, makes it usable)"
+        ) from error
+    refuse_async(connection)
+    return connection
+
+
+def _is_session(given: object) -> bool:
+    orm = sys.modules.get("sqlalchemy.orm")
+    return orm is not None and isinstance(given, orm.Session | orm.scoped_session)
+
+
 def _cure(given: object) -> str:
     if isinstance(given, sa.Engine):
         return "not an engine: `with engine.begin() as connection:` gives one"
-    if callable(getattr(given, "get_bind", None)):
-        return f"not a {type(given).__name__}: pass session.connection(), whose transaction it is"
-    return f"not {type(given).__name__}: engine.connect() or session.connection() gives one"
+    if callable(given) and type(given).__name__.endswith("sessionmaker"):
+        return "not a sessionmaker: call it, `with sessions() as session:` gives one"
+    return f"not {type(given).__name__}: engine.connect() gives one"
+
+
+def _check_alive(connection: sa.Connection) -> None:
+    """Refuse a connection on which no statement can be executed; raises InputError."""
+    if connection.closed:
+        raise InputError("connection= is closed: lend one that is open")
+    transaction = connection.get_nested_transaction() or connection.get_transaction()
+    if transaction is not None and (connection.invalidated or not transaction.is_active):
+        raise InputError("connection=: its transaction has ended or failed: roll it back first")
+    info = getattr(connection.connection.driver_connection, "info", None)
+    if info is not None and info.transaction_status == _IN_ERROR:
+        raise InputError(
+            "connection=: a statement failed before, and PostgreSQL refuses any other until the "
+            "transaction, or a savepoint in it, is rolled back"
+        )
 
 
 def _check_same(ours: sa.URL, theirs: sa.URL) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError, UnsupportedError
+from requant.store.connections.drivers import ASYNC_DRIVERS, awaits
 
 # 16 KB pages hold ten 384-dimensional vectors with 7 % overhead; 4 KB pages waste a third.
 _PRAGMAS = (
@@ -26,10 +27,11 @@ _BUSY_SECONDS = 60.0
 _NO_LIMIT = -1  # kept readers must not use up the connections of writers
 _FULL = 2  # what PRAGMA synchronous calls the level at which a commit survives a power failure
 _ASYNC_MODULE = "sqlalchemy.ext.asyncio"
-_INSTEAD = (
+INSTEAD = (
     "requant is synchronous: open the database by its path, by a URL of a synchronous driver "
     "(sqlite:///..., postgresql+psycopg://...) or with a create_engine() of such a URL, and from a "
-    "coroutine call `await asyncio.to_thread(notes.upsert, ...)`"
+    "coroutine call `await asyncio.to_thread(notes.upsert, ...)`, or open it by "
+    "requant.integration.sqlalchemy.aio, whose connection= takes an AsyncSession"
 )
 
 
@@ -44,7 +46,7 @@ def engine_of(
         StoreError: no such folder, or no driver for the URL.
     """
     if is_async(target):
-        raise UnsupportedError(f"{type(target).__name__} cannot be used. {_INSTEAD}")
+        raise UnsupportedError(f"{type(target).__name__} cannot be used. {INSTEAD}")
     if isinstance(target, sa.Engine):
         check_engine(target)
         _refuse_memory(target.url)
@@ -69,16 +71,26 @@ def is_async(target: object) -> bool:
 
 def check_engine(engine: sa.Engine | sa.Connection) -> None:
     """Refuse what would lose writes or fail at the first of them; raises UnsupportedError."""
-    _check_dialect(engine.dialect)
+    dialect = engine.dialect
+    if not (isinstance(engine, sa.Connection) and dialect.is_async and awaits()):
+        _check_dialect(dialect)
+    elif (dialect.name, dialect.driver) not in ASYNC_DRIVERS:
+        known = " and ".join(sorted({driver for _, driver in ASYNC_DRIVERS}))
+        raise UnsupportedError(
+            f"of the asynchronous drivers requant knows {known}, not {dialect.driver}"
+        )
 
 
 def refuse_async(target: object) -> None:
-    """Refuse what is asynchronous; raises UnsupportedError that says what to use."""
-    if is_async(target):
+    """Refuse what is asynchronous, and no connection within run_sync.
+
+    Raises UnsupportedError that says what to use.
+    """
+    if is_async(target) and not (isinstance(target, sa.Connection) and awaits()):
         dialect = getattr(target, "dialect", None)
         name = type(target).__name__
         driver = f"the driver {dialect.driver} below this {name}" if dialect is not None else name
-        raise UnsupportedError(f"{driver} is asynchronous. {_INSTEAD}")
+        raise UnsupportedError(f"{driver} is asynchronous. {INSTEAD}")
 
 
 def check_durable(engine: sa.Engine) -> None:
@@ -100,7 +112,7 @@ def check_durable(engine: sa.Engine) -> None:
 
 def _check_dialect(dialect: sa.Dialect) -> None:
     if dialect.is_async:
-        raise UnsupportedError(f"the driver {dialect.driver} is asynchronous. {_INSTEAD}")
+        raise UnsupportedError(f"the driver {dialect.driver} is asynchronous. {INSTEAD}")
     if dialect.name == "postgresql" and dialect.driver != "psycopg":
         raise UnsupportedError(
             f"requant talks to PostgreSQL through psycopg, not {dialect.driver}: use a URL that "

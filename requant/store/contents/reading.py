@@ -13,6 +13,7 @@ from requant.errors import InputError, StoreError, UnknownIdError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
+from requant.store.connections import Lent
 from requant.store.contents.paging import Part, check_limit
 from requant.store.contents.values import Extent, ValueCount, count_values, extent
 from requant.store.engine import Store
@@ -43,7 +44,7 @@ class Contents:
             return reader.count(self._owner.id)
 
     def get(
-        self, ids: Sequence[str] | None, part: Part, connection: sa.Connection | None, vectors: bool
+        self, ids: Sequence[str] | None, part: Part, connection: Lent | None, vectors: bool
     ) -> list[Item]:
         """Return items: those of `ids` that exist, in the order asked, or in that of insertion."""
         owner, tables = self._owner, self._store.tables
@@ -58,7 +59,7 @@ class Contents:
 
         return self._read(read, connection)
 
-    def ids(self, part: Part, connection: sa.Connection | None) -> list[Id]:
+    def ids(self, part: Part, connection: Lent | None) -> list[Id]:
         """Return the ids of items in the order of insertion."""
         items = self._store.tables.items
 
@@ -71,7 +72,7 @@ class Contents:
 
         return self._read(read, connection)
 
-    def count(self, condition: Filter | None, connection: sa.Connection | None) -> int:
+    def count(self, condition: Filter | None, connection: Lent | None) -> int:
         """Return how many items meet `condition`."""
 
         def read(reader: Reader) -> int:
@@ -88,7 +89,7 @@ class Contents:
         values: sa.Select[Any],
         condition: Filter | None,
         limit: int | None,
-        connection: sa.Connection | None,
+        connection: Lent | None,
     ) -> list[ValueCount]:
         """Count the items that have each value of the field at `path`.
 
@@ -112,7 +113,7 @@ class Contents:
         values: sa.Select[Any],
         kinds: sa.Select[Any],
         condition: Filter | None,
-        connection: sa.Connection | None,
+        connection: Lent | None,
     ) -> Extent:
         """Return from what to what the field at `path` reaches; both statements look at items."""
 
@@ -174,7 +175,7 @@ class Contents:
         with self._store.reading() as reader:
             yield Selection(reader, self._owner, condition)
 
-    def _read(self, read: Callable[[Reader], T], connection: sa.Connection | None) -> T:
+    def _read(self, read: Callable[[Reader], T], connection: Lent | None) -> T:
         """Return what `read` finds in one state of the collection.
 
         In a transaction of the caller's own each statement may see what others have committed

@@ -11,6 +11,7 @@ from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
 from requant.metrics import Operation
 from requant.patches import Patch
+from requant.store.connections import Lent
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import ChangeLog, Turns
@@ -31,7 +32,7 @@ class ContentsWriter:
         self._wrote = wrote
 
     def write(
-        self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict = "replace"
+        self, rows: Rows, connection: Lent | None, on_conflict: OnConflict = "replace"
     ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
         with self._writing(connection, "upsert") as (open_connection, operation):
@@ -42,16 +43,14 @@ class ContentsWriter:
         self,
         rows: Rows,
         patches: Patch | list[Patch | None] | None,
-        connection: sa.Connection | None,
+        connection: Lent | None,
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
         with self._writing(connection, "update") as (open_connection, operation):
             operation.count("rows_written", len(rows))
             return self._writer(open_connection, operation).update(rows, patches)
 
-    def update_where(
-        self, condition: Filter, patch: Patch, connection: sa.Connection | None
-    ) -> int:
+    def update_where(self, condition: Filter, patch: Patch, connection: Lent | None) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
         with self._writing(connection, "update") as (open_connection, operation):
@@ -61,7 +60,7 @@ class ContentsWriter:
             operation.count("rows_written", len(keys))
             return len(keys)
 
-    def clear(self, connection: sa.Connection | None) -> int:
+    def clear(self, connection: Lent | None) -> int:
         """Remove every item and return how many there were."""
         with self._writing(connection, "clear") as (open_connection, operation):
             removed = self._writer(open_connection, operation).clear()
@@ -69,9 +68,7 @@ class ContentsWriter:
             catalog.forget_origins(open_connection, self._store, self._owner)
             return removed
 
-    def to_be_written(
-        self, rows: Rows, connection: sa.Connection | None, on_conflict: OnConflict
-    ) -> Rows:
+    def to_be_written(self, rows: Rows, connection: Lent | None, on_conflict: OnConflict) -> Rows:
         """Return what a `write` just now would write; raises DuplicateIdError as it would.
 
         Others may store some of it before it is written, which then decides once more.
@@ -86,7 +83,7 @@ class ContentsWriter:
             raise already_stored(rows.ids, known)
         return rows.take([row for row, text in enumerate(rows.ids) if text not in known])
 
-    def delete(self, ids: Sequence[str], connection: sa.Connection | None) -> int:
+    def delete(self, ids: Sequence[str], connection: Lent | None) -> int:
         """Remove items by id and return how many there were."""
         with self._writing(connection, "delete") as (open_connection, operation):
             writer = self._writer(open_connection, operation)
@@ -94,7 +91,7 @@ class ContentsWriter:
             operation.count("rows_removed", removed)
             return removed
 
-    def delete_where(self, condition: Filter, connection: sa.Connection | None) -> int:
+    def delete_where(self, condition: Filter, connection: Lent | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
         with self._writing(connection, "delete") as (open_connection, operation):
@@ -114,7 +111,7 @@ class ContentsWriter:
 
     @contextmanager
     def _writing(
-        self, connection: sa.Connection | None, name: str
+        self, connection: Lent | None, name: str
     ) -> Iterator[tuple[sa.Connection, Operation]]:
         meter = self._store.meters.of(self._owner.name)
         with (

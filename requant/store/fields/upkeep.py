@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from requant.store.connections import raw_of
 from requant.store.fields.definitions import Field, Finder, parse_metadata
 from requant.store.fields.key_lists import PART, changed
 from requant.store.statements import HotSql
@@ -97,8 +98,7 @@ class Upkeep:
         """Return the metadata of `keys` as they are stored now; nothing where no field is kept."""
         found: dict[int, str | None] = {}
         if self._finders:
-            raw: Any = self._connection.connection.driver_connection
-            cursor = raw.cursor()
+            cursor = raw_of(self._connection).cursor()
             for start in range(0, len(keys), _ROWS):
                 parameters = (self._sql.keys(list(keys[start : start + _ROWS])),)
                 found.update(cursor.execute(self._sql.metadata, parameters).fetchall())
@@ -147,8 +147,7 @@ class Upkeep:
 
     def _known(self, field: int, part: int, values: list[bytes]) -> dict[bytes, bytes]:
         """Return the lists of these values, as far as there are any."""
-        raw: Any = self._connection.connection.driver_connection
-        cursor = raw.cursor()
+        cursor = raw_of(self._connection).cursor()
         try:
             if self._sql.name != "sqlite":
                 rows = cursor.execute(self._sql.lists_of, (field, part, values)).fetchall()
@@ -164,8 +163,7 @@ class Upkeep:
             cursor.close()
 
     def _many(self, statement: str, parameters: list[tuple[Any, ...]]) -> None:
-        raw: Any = self._connection.connection.driver_connection
-        cursor = raw.cursor()
+        cursor = raw_of(self._connection).cursor()
         try:
             cursor.executemany(statement, parameters)
         finally:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from requant.errors import UnknownCollectionError
-from requant.store.connections import check_transaction
+from requant.store.connections import check_transaction, worded
 from requant.store.schema import CollectionRow
 from requant.store.statements import HotSql
 
@@ -56,7 +56,8 @@ class Turns:
             self._pid, self._mine = os.getpid(), ("", 0)
         name, known = self._mine
         parameters = (name, known, secrets.token_hex(8), self._owner.id)
-        row = connection.exec_driver_sql(self._sql.take_turn, parameters).one_or_none()
+        statement = worded(self._sql.take_turn, connection)
+        row = connection.exec_driver_sql(statement, parameters).one_or_none()
         if row is None:
             raise UnknownCollectionError(f"collection {self._owner.name!r} has been dropped")
         check_transaction(connection)
@@ -69,8 +70,8 @@ class Turns:
 
     def _begin(self, connection: sa.Connection, seq: int, run: str) -> None:
         number = self._owner.id
-        connection.exec_driver_sql(self._sql.begin_run, (number, seq, run))
+        connection.exec_driver_sql(worded(self._sql.begin_run, connection), (number, seq, run))
         if self._begun % _LOOK_EVERY == 0:
             old = (number, number, seq - _REMEMBERED)
-            connection.exec_driver_sql(self._sql.forget_runs, old)
+            connection.exec_driver_sql(worded(self._sql.forget_runs, connection), old)
         self._begun += 1

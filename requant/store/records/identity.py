@@ -99,6 +99,16 @@ def look(store: Store) -> Identity:
     return replace(found, copied_from=_where(known["home"]))
 
 
+def sees(store: Store, connection: sa.Connection) -> bool:
+    """Whether a connection of whatever engine reads the tables of `store`, by their identity."""
+    with store.connected() as own:
+        ours = own.scalar(_read(store))
+    try:
+        return bool(connection.scalar(_read(store)) == ours)
+    except sa.exc.DBAPIError:
+        return False
+
+
 def _read(store: Store) -> sa.Select[Any]:
     meta = store.tables.meta
     return sa.select(meta.c.value).where(meta.c.name == _NAME)

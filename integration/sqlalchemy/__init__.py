@@ -1,0 +1,1 @@
+"""Requant inside an application that uses SQLAlchemy."""

@@ -1,0 +1,105 @@
+"""One call that a coroutine waits for, as the thread sees it that works for it."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from requant.indexes import Progress
+
+T = TypeVar("T")
+# Rows of an asynchronous iterator that are fetched by one trip to the event loop.
+_ROWS = 256
+
+
+class Call:
+    """A coroutine on `loop` waits for it, and may lend a connection, which is used on that loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, connection: sa.Connection | None = None
+    ) -> None:
+        """Work for a coroutine on `loop`."""
+        self._loop = loop
+        self.connection = connection
+        self._cancelled = threading.Event()
+        # Both are touched on the loop alone.
+        self._waiting: asyncio.Task[Any] | None = None
+        self._told = False
+
+    def cancel(self) -> None:
+        """Let the thread end soon: at its next step, or where it waits for the loop now or next.
+
+        Only once: what it awaits after that is what takes back what was done. Called on the loop.
+        """
+        self._cancelled.set()
+        if self._waiting is not None and not self._told:
+            self._told = True
+            self._waiting.cancel()
+
+    def wait(self, awaited: Awaitable[T]) -> T:
+        """Return in a thread what is awaited on the loop; raises CancelledError once cancelled."""
+        future = asyncio.run_coroutine_threadsafe(self._awaiting(awaited), self._loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            # As where there is no thread: an error of asyncio, which drivers and SQLAlchemy know.
+            raise asyncio.CancelledError from None
+
+    async def _awaiting(self, awaited: Awaitable[T]) -> T:
+        if self._cancelled.is_set() and not self._told:
+            self._told = True
+            if asyncio.iscoroutine(awaited):
+                awaited.close()
+            raise asyncio.CancelledError
+        self._waiting = asyncio.current_task()
+        try:
+            return await awaited
+        finally:
+            self._waiting = None
+
+    def watch(self, progress: Progress | None) -> Progress:
+        """Return what is called with (done, total), and ends a call that was cancelled."""
+
+        def told(done: int, total: int) -> None:
+            self._check()
+            if progress is not None:
+                progress(done, total)
+
+        return told
+
+    def rows(self, rows: Iterable[T] | AsyncIterable[T]) -> Iterator[T]:
+        """Yield rows, those of an asynchronous iterator as well, until the call is cancelled."""
+        each = self._fetched(aiter(rows)) if isinstance(rows, AsyncIterable) else rows
+        for row in each:
+            self._check()
+            yield row
+
+    def _fetched(self, rows: AsyncIterator[T]) -> Iterator[T]:
+        error: BaseException | None = None
+        while error is None:
+            some, error = self.wait(_some(rows))
+            yield from some
+        if not isinstance(error, StopAsyncIteration):
+            raise error
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            raise asyncio.CancelledError
+
+
+async def _some(rows: AsyncIterator[T]) -> tuple[list[T], BaseException | None]:
+    """Return the next rows, and what ended them: those before an error count."""
+    some: list[T] = []
+    try:
+        while len(some) < _ROWS:
+            some.append(await anext(rows))
+    except asyncio.CancelledError:
+        raise
+    except (Exception, StopAsyncIteration) as error:
+        return some, error
+    return some, None

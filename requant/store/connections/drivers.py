@@ -1,0 +1,154 @@
+"""One face for the driver below a lent connection: asyncio's, within run_sync, is used as others.
+
+SQLAlchemy adapts the drivers of asyncio so that sync code can use them where a greenlet waits for
+the event loop: within `run_sync`, or in a thread of `requant.integration.sqlalchemy.aio`. Their
+cursors do not chain, asyncpg numbers its parameters, and what a statement returns is read at once.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+# Of SQLAlchemy's drivers for asyncio, by dialect and driver.
+ASYNC_DRIVERS = {("sqlite", "aiosqlite"), ("postgresql", "asyncpg"), ("postgresql", "psycopg")}
+# Rows that are made and sent at a time: the event loop is not held up by thousands.
+_ROWS = 128
+_NUMBERED = "numeric_dollar"
+_GREENLET = "_AsyncIoGreenlet"  # what releases of SQLAlchemy know it by that do not mark it yet
+
+
+def raw_of(connection: sa.Connection) -> Any:
+    """Return the driver's connection, or what stands for one of asyncio and is used alike."""
+    if not connection.dialect.is_async:
+        return connection.connection.driver_connection
+    return AsyncRaw(connection)
+
+
+def worded(statement: str, connection: sa.Connection) -> str:
+    """Return a statement of `HotSql` with its parameters marked as the driver wants them."""
+    return numbered(statement) if connection.dialect.paramstyle == _NUMBERED else statement
+
+
+@lru_cache(maxsize=512)
+def numbered(statement: str) -> str:
+    """Return a statement with `$1`, `$2`... in place of each `%s`."""
+    parts = re.split("(%[s%])", statement)
+    number = 0
+    for at, part in enumerate(parts):
+        if part == "%s":
+            number += 1
+            parts[at] = f"${number}"
+        elif part == "%%":
+            parts[at] = "%"
+    return "".join(parts)
+
+
+def awaits() -> bool:
+    """Whether sync code that is called here may use a driver of asyncio, as within run_sync."""
+    greenlet = sys.modules.get("greenlet")
+    if greenlet is None:
+        return False
+    current = greenlet.getcurrent()
+    marked = getattr(current, "__sqlalchemy_greenlet_provider__", False)
+    return bool(marked) or type(current).__name__ == _GREENLET
+
+
+class AsyncRaw:
+    """Stands for the connection of a driver of asyncio, where a greenlet waits for its loop."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        """Stand for what is below `connection`."""
+        self._adapted: Any = connection.connection.dbapi_connection
+        self._driver: Any = connection.connection.driver_connection
+        self._numbered = connection.dialect.paramstyle == _NUMBERED
+
+    def cursor(self) -> AsyncCursor:
+        """Return a cursor."""
+        return AsyncCursor(self._adapted, self._driver, self._numbered)
+
+    def execute(self, statement: str) -> AsyncCursor:
+        """Execute one statement and return its cursor."""
+        return self.cursor().execute(statement)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, of SQLite."""
+        return bool(self._driver.in_transaction)
+
+    @property
+    def isolation_level(self) -> str | None:
+        """What sqlite3 calls so: how it begins a transaction, None if it does not."""
+        level: str | None = self._driver.isolation_level
+        return level
+
+    @property
+    def autocommit(self) -> Any:
+        """Whether every statement commits by itself; of sqlite3 what it calls so."""
+        if self._is_sqlite:
+            return getattr(self._driver._conn, "autocommit", None)
+        return self._adapted.autocommit
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return hasattr(self._driver, "execute_fetchall")
+
+
+class AsyncCursor:
+    """A cursor on a driver of asyncio whose calls chain, as those of sqlite3 and psycopg do."""
+
+    def __init__(self, adapted: Any, driver: Any, numbered: bool) -> None:
+        """Execute on this connection: as SQLAlchemy has adapted it, and as the driver's own."""
+        self._adapted = adapted
+        self._driver = driver
+        self._numbered = numbered
+        self._rows: Iterator[tuple[Any, ...]] = iter(())
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> AsyncCursor:
+        """Execute a statement, and read all that it returns."""
+        whole = getattr(self._driver, "execute_fetchall", None)
+        if whole is not None:  # aiosqlite: one trip to its thread instead of four
+            self._rows = iter(sa.util.await_only(whole(statement, parameters)))
+            return self
+        cursor = self._adapted.cursor()
+        try:
+            cursor.execute(self._marked(statement), tuple(parameters))
+            found = cursor.fetchall() if cursor.description else ()
+            self._rows = iter([tuple(row) for row in found])
+        finally:
+            cursor.close()
+        return self
+
+    def executemany(self, statement: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Execute a statement for each of these, some at a time."""
+        each, marked = iter(parameters), self._marked(statement)
+        cursor = self._adapted.cursor()
+        try:
+            while some := list(islice(each, _ROWS)):
+                cursor.executemany(marked, some)
+        finally:
+            cursor.close()
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row, None after the last."""
+        return next(self._rows, None)
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return the rows that are left."""
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows that are left."""
+        return self._rows
+
+    def close(self) -> None:
+        """Do nothing: each statement has ended."""
+
+    def _marked(self, statement: str) -> str:
+        return numbered(statement) if self._numbered else statement
