@@ -594,13 +594,15 @@ class Collection:
         path, condition = field_path(field), searcher.condition(where)
         return self._contents.extent(path, values, kinds, condition, connection)
 
-    def vectors(self, ids: Iterable[Id]) -> Float32s:
+    def vectors(self, ids: Iterable[Id], *, connection: Lent | None = None) -> Float32s:
         """Return `(n, d) float32` in the order asked, exactly the floats that were given.
+
+        `connection` is as in `get`.
 
         Raises:
             UnknownIdError: an id is not stored, or has no vector.
         """
-        return self._contents.vectors(check_ids(ids)[0])
+        return self._contents.vectors(check_ids(ids)[0], connection)
 
     def iter(
         self,
@@ -608,6 +610,7 @@ class Collection:
         *,
         where: Mapping[str, Any] | None = None,
         vectors: bool = True,
+        connection: Lent | None = None,
     ) -> Iterator[Item]:
         """Yield every item with its vector, in the order of insertion, from one snapshot.
 
@@ -615,6 +618,8 @@ class Collection:
             batch: how many items are read at a time.
             where: a filter on the metadata, see `requant.filters`; default: all items.
             vectors: read them; False saves the time where only the rest is wanted.
+            connection: as in `get`. What its transaction writes while the items are read is to be
+                seen or not, as the database likes; it is not to end meanwhile.
 
         An item without a vector has `vector=None`. At the first item: FilterError, InputError.
 
@@ -625,7 +630,7 @@ class Collection:
         >>> [(item.id, item.vector.tolist()) for item in notes.iter(where={"lang": "de"})]
         [('b', [0.0, 1.0])]
         """
-        return self._contents.iterate(self._searcher.condition(where), batch, vectors)
+        return self._contents.iterate(self._searcher.condition(where), batch, vectors, connection)
 
     def search(self, vector: ArrayLike, k: int = 10, **options: Unpack[SearchOptions]) -> list[Hit]:
         """Return the k nearest items, best first, with exact scores.
@@ -634,7 +639,9 @@ class Collection:
             vector: one query, `(d,)` real numbers.
             k: how many results, or groups; fewer come back only if fewer exist.
             where: a filter on the metadata, see `requant.filters`.
-            among: ids, any number; only these items are searched. Unknown ones are no error.
+            among: ids, any number; only these items are searched. Unknown ones are no error. Or a
+                `sqlalchemy.Select` of one column of ids (text, integers, UUIDs), which is joined in
+                the database, in the same snapshot: it holds your tables as well, then.
             min_score: leave out what has a lower score (for l2 minus the squared distance, so
                 `-0.25` stands for a distance of 0.5), rounded to float32 as scores are.
             vectors: give each hit its vector, `(d,) float32` as it is stored.
@@ -656,6 +663,11 @@ class Collection:
             effort: what a graph or IVF index may spend (efSearch, nprobe, expansion).
             exact: score every vector instead of asking an index.
             index: the index to ask; default: the one in use.
+            connection: an open SQLAlchemy connection to the same database. The search is made in
+                its transaction, by it alone: what that has written is found and what it has deleted
+                is not, though nothing is committed, and nobody else sees any of it. An index that
+                this process has not opened yet is not asked, nor one that knows more than the
+                transaction sees: the search is exact then.
 
         In which order these come, and which exclude each other, is told in `requant.search`.
 

@@ -52,6 +52,7 @@ from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
 from requant.errors import FilterError, UnsupportedError
 from requant.filters import postgresql, sqlite, tree
+from requant.filters.among import check_select, select_keys
 from requant.filters.ids import named_ids
 from requant.filters.parse import field_path, parse
 from requant.filters.tree import All, Columns, FieldCondition, HasVector, Node, Not, Some
@@ -61,10 +62,12 @@ __all__ = [
     "Columns",
     "Filter",
     "FilterError",
+    "check_select",
     "compile_where",
     "field_path",
     "named_ids",
     "read_where",
+    "select_keys",
     "select_kinds",
     "select_values",
     "tree",

@@ -175,6 +175,23 @@ class IndexSet:
         following = self._named_or_active(reader, state, name)
         return None if following is None else following.sync(reader, state)
 
+    def as_it_is(self, reader: Reader, state: CollectionState, name: str | None) -> Loaded | None:
+        """Return an index, by name or the one in use, as far as it has come; None: search exactly.
+
+        For a caller's transaction: no other connection is taken, and no index learns anything.
+        Raises UnknownIndexError.
+        """
+        number = state.active
+        if name is not None:
+            number = reader.index_number(self._owner, name)
+        if number is None and name is not None:
+            rows = reader.rows(ledger.names_of(self._store.tables, self._owner.id))
+            raise ledger.unknown(name, [row[0] for row in rows])
+        following = self._following.get(number) if number is not None else None
+        if following is None or os.getpid() != self._pid:
+            return None
+        return following.as_it_is(reader, state)
+
     def outlives(self, loaded: Loaded, error: BaseException) -> bool:
         """Let go of an index that failed in a search; whether it is worth while to ask again."""
         known = list(self._following.values())

@@ -9,7 +9,7 @@ from requant.adapters.protocol import Backend, Support
 from requant.indexes.location import Location
 from requant.indexes.nearby import Nearby
 from requant.quantizers.protocol import Quantizer, Refining
-from requant.store import CollectionState, Head, Seen, Watermark
+from requant.store import CollectionRow, CollectionState, Head, Reader, Seen, Watermark
 
 _NOTHING = Seen(0, None)
 
@@ -82,6 +82,29 @@ class Loaded:
         """Remember a state that was found to come after what has been seen."""
         if state.seq > self.seen.seq:
             self.seen = state.seen
+
+    def serves(self, reader: Reader, owner: CollectionRow, state: CollectionState) -> bool:
+        """Whether what it holds has led to `state`, which may never be committed.
+
+        Nothing of it is remembered. What cannot be told within one transaction is denied.
+        """
+        behind = state.log_floor <= self.watermark.seq
+        if not behind or max(self.reaching, self.seen.seq) > state.seq:
+            return False
+        if self.name:
+            head = self.location.head(reader)
+            if head is None or head.name != self.name:
+                return False
+        return reader.knows(owner.id, state, self.seen) is True
+
+    def may_be_ahead_of(self, seq: int) -> bool:
+        """Whether it may hold what a snapshot at `seq` does not, told without the store's help.
+
+        To be asked after a search, where nothing but an older snapshot of the store can be read.
+        """
+        if self.reaching > seq:
+            return True
+        return bool(self.name) and not self.location.followed_to(self.name, self.backend, seq)
 
     def is_ahead_of(self, seq: int) -> bool:
         """Whether it may hold what a snapshot at `seq` does not; to be asked after a search."""

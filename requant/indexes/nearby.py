@@ -63,7 +63,13 @@ class Nearby:
     def batches(
         self, reader: Reader, owner: CollectionRow, state: CollectionState, first: int
     ) -> Iterator[Batch]:
-        """Yield every vector from the key `first` on as `reader` sees it, at `state`."""
+        """Yield every vector from the key `first` on as `reader` sees it, at `state`.
+
+        What a lent reader sees may never come to stay: it takes what is at hand, and adds nothing.
+        """
+        if reader.lent:
+            yield from self._beside(reader, owner, state, first)
+            return
         known, changed = self._at_hand, np.empty(0, np.int64)
         self.moved = False
         if known is None or not _serves(known, reader, owner, state, first):
@@ -75,16 +81,29 @@ class Nearby:
         changed = changed[changed >= first]
         held = useless = after = 0
         for keys, _, rows in known.parts:
-            wanted = _wanted(keys, first, changed)
             held += len(keys)
             useless += int(np.isin(changed, keys).sum()) if len(changed) else 0
-            yield Batch(keys, rows, wanted)
+            yield Batch(keys, rows, _wanted(keys, first, changed))
         yield from ready(reader.vectors_of(changed, owner.dim), owner)
         for batch in ready(reader.scan(known.end, state.next_key, owner.dim), owner):
             after += len(batch.keys)
             yield batch
         if len(changed) and (useless > max(_BESIDE, held // 2) or _lacks(known, after)):
             self.forget()
+
+    def _beside(
+        self, reader: Reader, owner: CollectionRow, state: CollectionState, first: int
+    ) -> Iterator[Batch]:
+        known, changed = self._at_hand, np.empty(0, np.int64)
+        if known is None or not _serves(known, reader, owner, state, first):
+            known = _AtHand(first, first, state.seen, ())
+        elif known.seen.seq < state.seq:
+            changed = reader.changed(owner.id, known.seen.seq, known.end)
+            changed = changed[changed >= first]
+        for keys, _, rows in known.parts:
+            yield Batch(keys, rows, _wanted(keys, first, changed))
+        yield from ready(reader.vectors_of(changed, owner.dim), owner)
+        yield from ready(reader.scan(known.end, state.next_key, owner.dim), owner)
 
     def _brought_up(
         self,

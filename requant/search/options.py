@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
+import sqlalchemy as sa
 
 from requant.errors import InputError
-from requant.filters import Filter, field_path, named_ids
+from requant.filters import Filter, check_select, field_path, named_ids
 from requant.inputs import check_ids
 from requant.quantizers.arrays import Float32s
 from requant.search.choosing import Groups, Reranker, check_reranker
 from requant.search.request import MAX_K, Request
-from requant.store import Id
+from requant.store import Id, Lent
 
 MAX_EFFORT = 1_000_000
 MAX_GROUPS = 10_000  # a filter names the groups that are full
@@ -27,7 +28,7 @@ class SearchOptions(TypedDict, total=False):
     """How a collection is searched: keywords of `Collection.search`, which explains them."""
 
     where: Mapping[str, Any] | None
-    among: Iterable[Id] | None
+    among: Iterable[Id] | sa.SelectBase | None
     min_score: float | None
     vectors: bool
     group_by: str | None
@@ -39,6 +40,7 @@ class SearchOptions(TypedDict, total=False):
     effort: int | None
     exact: bool
     index: str | None
+    connection: Lent | None
 
 
 class Question(NamedTuple):
@@ -50,6 +52,7 @@ class Question(NamedTuple):
     index_name: str | None
     where: Mapping[str, Any] | None = None
     ids: list[str] | None = None
+    select: sa.SelectBase | None = None  # of ids, which are not read but joined
     like: list[str] | None = None
     min_score: float | None = None
     vectors: bool = False
@@ -57,6 +60,7 @@ class Question(NamedTuple):
     mmr: float | None = None
     rerank: Any = None
     text: str | None = None
+    connection: Lent | None = None  # in whose transaction it is answered
 
     @property
     def most(self) -> int:
@@ -82,7 +86,7 @@ def question(
     /,
     *,
     where: Mapping[str, Any] | None = None,
-    among: Iterable[Id] | None = None,
+    among: Iterable[Id] | sa.SelectBase | None = None,
     min_score: float | None = None,
     vectors: bool = False,
     group_by: str | None = None,
@@ -94,6 +98,7 @@ def question(
     effort: int | None = None,
     exact: bool = False,
     index: str | None = None,
+    connection: Lent | None = None,
 ) -> Question:
     """Return the question that `SearchOptions` make of a query; raises InputError, FilterError.
 
@@ -108,8 +113,9 @@ def question(
     if where is not None:
         ids, where = named_ids(where)
         condition = compile_where(where)
-    if among is not None:
-        ids = _both(ids, check_ids(among)[0])
+    select = None if among is None else check_select(among)
+    if among is not None and select is None:
+        ids = _both(ids, check_ids(cast("Iterable[Id]", among))[0])
     if not isinstance(vectors, bool | np.bool_):
         raise InputError(f"vectors must be True or False, not {vectors!r}")
     if rerank is not None:
@@ -122,6 +128,7 @@ def question(
         index,
         where,
         ids,
+        select,
         like,
         None if min_score is None else _least(min_score),
         bool(vectors),
@@ -129,6 +136,7 @@ def question(
         mmr,
         rerank,
         text,
+        connection,
     )
 
 

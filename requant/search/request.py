@@ -38,5 +38,5 @@ class Asked(NamedTuple):
     encoded: Codes
 
     def take(self, at: NDArray[np.intp]) -> Asked:
-        """Return some of them."""
+        """Return some of the queries."""
         return Asked(self.queries[at], self.prepared[at], self.encoded[at])

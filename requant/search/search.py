@@ -23,9 +23,9 @@ from requant.metrics import Operation
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
-from requant.scores import normalise, score
+from requant.scores import normalise
 from requant.search.request import Asked, Found, Request
-from requant.search.scan import keep, merged, nearest, nothing
+from requant.search.scan import counted, keep_vectors, merged, nearest, nothing, scores_at
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -73,8 +73,7 @@ class Search:
     ) -> None:
         """Search with the index `loaded`, or exactly if it is None.
 
-        The stored vectors of results are left in `seen`, by key, as far as they come by. What it
-        takes is added to `operation`.
+        Stored vectors of results are left in `seen`, by key; what it takes is added to `operation`.
         """
         self._reader = reader
         self._owner = owner
@@ -99,6 +98,8 @@ class Search:
             return self._exact(request.queries, self._all_of(self._loaded))
         if count >= self._size:  # nothing would be left out
             return self._exact(request.queries, self._batches(self._allowed))
+        if 2 * len(self._changed) >= self._size:  # which has to be read in any case
+            return self._all_read(self._loaded)
         block = self._queries_at_once(self._loaded, count)
         results: list[Found] = []
         for start in range(0, len(request.queries), block):
@@ -126,16 +127,20 @@ class Search:
         prepared = normalise(queries) if self._owner.metric == "cosine" else queries
         encoded = loaded.quantizer.encode_query(prepared, loaded.backend.spec.metric)
         asked = Asked(queries, prepared, encoded)
-        if self._request.condition is not None or self._request.keys is not None:
+        if not self._lets_all or len(self._changed):
             return self._filtered(loaded, asked, count)
         rows, _ = self._first_pass(loaded, asked, count, count)
         wanted = min(self._request.k, self._size)
         return self._completed(queries, self._rescored(queries, rows), wanted, None)
 
     def _filtered(self, loaded: Loaded, asked: Asked, count: int) -> list[Found]:
-        """Filter the candidates, of more and more if few pass; then search among what passes."""
+        """Filter the candidates, of more and more if few pass; then search among what passes.
+
+        What was changed since the index has followed does not pass: it is scored beside.
+        """
         results: dict[int, Found] = {}
-        pending, stretched = np.arange(len(asked.queries)), self._stretched(loaded, count)
+        stretched = min(self._size, self._stretched(loaded, count) + self._spare(count))
+        pending = np.arange(len(asked.queries))
         while len(pending) and stretched < min(self._size, STRETCH * count + 1):
             part = asked.take(pending)
             rows, survivors = self._first_pass(loaded, part, stretched, count)
@@ -164,10 +169,16 @@ class Search:
             return self._size if matching.unsure <= UNSURE else count
         return min(self._size, math.ceil(count / share * SPARE))
 
+    def _spare(self, count: int) -> int:
+        """Return how many candidates what was changed since may take the places of."""
+        changed = len(self._changed)
+        return min(changed, count + math.ceil(2 * count * changed / self._size))
+
     def _among_allowed(self, loaded: Loaded, asked: Asked, count: int) -> list[Found]:
         allowed = self._allowed
-        assert allowed is not None
-        if len(allowed) <= FEW or not loaded.takes_key_sets:
+        if allowed is not None and len(self._changed):
+            allowed = np.setdiff1d(allowed, self._changed, assume_unique=True)
+        if allowed is None or len(allowed) <= FEW or not loaded.takes_key_sets:
             return self._exact(asked.queries, self._batches(allowed))
         rows, _ = self._first_pass(loaded, asked, count, count, among=allowed)
         results = self._rescored(asked.queries, rows)
@@ -210,7 +221,11 @@ class Search:
         """
         first, end = key_range(self._owner.id)
         there: NDArray[np.bool_] = (keys >= first) & (keys < end)
-        if among is not None or self._lets_all:
+        if among is not None:
+            return there
+        if len(self._changed):
+            there &= ~np.isin(keys, self._changed)
+        if self._lets_all:
             return there
         begun = time.perf_counter()
         there[there] = self._met(keys[there])
@@ -267,22 +282,12 @@ class Search:
                 whole = len(found) == len(unique)
                 row = found if len(rows) == 1 else row if whole else row[np.isin(row, found)]
                 at = None if len(rows) == 1 else np.searchsorted(found, row)
-                scores = self._scores(query, vectors, at)
+                scores = scores_at(query, vectors, at, self._owner.metric)
                 results[i] = merged(results[i], row, scores, self._request.k)
             self._operation.took("rescore", begun)
             if self._seen is not None:
-                keep(self._seen, results, found, vectors)
+                keep_vectors(self._seen, results, found, vectors)
         return results
-
-    def _scores(self, query: Float32s, vectors: Float32s, at: NDArray[np.intp] | None) -> Float32s:
-        """Return the exact scores of `vectors[at]`; None stands for all."""
-        step, metric = rows_for(self._owner.dim), self._owner.metric
-        if at is None:
-            return score(query, vectors, metric)
-        if len(at) <= step:
-            return score(query, vectors[at], metric)
-        parts = [at[start : start + step] for start in range(0, len(at), step)]
-        return np.concatenate([score(query, vectors[part], metric) for part in parts])
 
     def _completed(
         self, queries: Float32s, results: list[Found], wanted: int, allowed: Keys | None
@@ -302,16 +307,34 @@ class Search:
     ) -> list[Found]:
         """Add what the index does not know of yet: somebody else writes to it, or it is behind."""
         begun = time.perf_counter()
-        changed = self._reader.changed(self._owner.id, mark.seq, mark.key)
+        changed = self._batches(self._changed) if len(self._changed) else ()
         new = loaded.nearby.batches(self._reader, self._owner, self._state, mark.key)
-        fresh = self._exact(self._request.queries, self._passed(chain(self._batches(changed), new)))
+        fresh = self._exact(self._request.queries, self._passed(chain(changed, new)))
         both = []
         for known, found in zip(results, fresh, strict=True):
             new_ones = ~np.isin(found[0], known[0])
             both.append(merged(known, found[0][new_ones], found[1][new_ones], self._request.k))
         if not loaded.nearby.moved:  # which is not done again
-            loaded.seconds_unfollowed = time.perf_counter() - begun
+            self._note_seconds(loaded, begun)
         return both
+
+    def _all_read(self, loaded: Loaded) -> list[Found]:
+        begun = time.perf_counter()
+        results = self._exact(self._request.queries, self._batches(self._allowed))
+        self._note_seconds(loaded, begun)
+        return results
+
+    def _note_seconds(self, loaded: Loaded, begun: float) -> None:
+        """Let whoever follows know what it would spare searches."""
+        if not self._reader.lent:
+            loaded.seconds_unfollowed = time.perf_counter() - begun
+
+    @cached_property
+    def _changed(self) -> Keys:
+        """The keys, in order, of what the index holds otherwise than the snapshot does."""
+        if self._mark is None or self._mark.seq >= self._state.seq:
+            return np.empty(0, np.int64)
+        return self._reader.changed(self._owner.id, self._mark.seq, self._mark.key)
 
     def _all_of(self, loaded: Loaded) -> Iterator[Batch]:
         """Yield everything that passes, by way of what is in memory."""
@@ -328,14 +351,9 @@ class Search:
     def _exact(self, queries: Float32s, batches: Iterable[Batch]) -> list[Found]:
         """Score every vector of `batches`."""
         begun = time.perf_counter()
-        found = nearest(queries, self._counted(batches), self._request.k)
+        found = nearest(queries, counted(batches, self._operation), self._request.k)
         self._operation.took("scan", begun)
         return found
-
-    def _counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            self._operation.count("scanned", len(batch.keys))
-            yield batch
 
     def _batches(self, allowed: Keys | None) -> Iterator[Batch]:
         first, _ = key_range(self._owner.id)
@@ -354,10 +372,8 @@ class Search:
         if matching is None:
             return chosen
         begun = time.perf_counter()
-        if chosen is not None:
-            allowed = matching.among(chosen)
-        else:
-            allowed = matching.keys(*key_range(self._owner.id))
+        every = key_range(self._owner.id)
+        allowed = matching.keys(*every) if chosen is None else matching.among(chosen)
         self._operation.took("filter", begun)
         return allowed
 

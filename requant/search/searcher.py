@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from time import perf_counter
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from requant.store import (
     id_of,
     key_range,
     ledger,
+    settled,
 )
 
 T = TypeVar("T")
@@ -170,6 +172,8 @@ class Searcher:
         an index fails that was removed, or that can be opened or made again.
         """
         operation.count("queries", len(question.request.queries))
+        if question.connection is not None:
+            return self._answer_within(question, join, operation)
         for attempt in range(_TRIES):
             if attempt:
                 operation.count("retries")
@@ -192,6 +196,47 @@ class Searcher:
             _, _, found = self._found(reader, question._replace(exact=True), operation)
             assert found is not None  # no index was asked
             return join(reader, found)
+
+    def _answer_within(
+        self, question: Question, join: Callable[[Reader, Answer], T], operation: Operation
+    ) -> T:
+        """Search within a caller's transaction, by its connection alone.
+
+        Indexes know what is committed, and are asked as far as that has led to what the transaction
+        sees; the rest is read from the store, and nobody else learns of it.
+        """
+        with self._store.reading(question.connection) as reader:
+
+            def read(state: CollectionState) -> T:
+                return self._within(reader, state, question, join, operation)
+
+            return settled(reader, self._owner, read)
+
+    def _within(
+        self,
+        reader: Reader,
+        state: CollectionState,
+        question: Question,
+        join: Callable[[Reader, Answer], T],
+        operation: Operation,
+    ) -> T:
+        owner, index, loaded = self._owner, question.index_name, None
+        if index is not None or not question.exact:
+            loaded = self._indexes.as_it_is(reader, state, index)  # or raises: there is none
+        if loaded is not None and not question.exact:
+            with suppress(EngineError, CorruptIndexError):  # whoever may open it again is told
+                operation.index = loaded.index
+                found = answered(reader, owner, state, loaded, question, self.condition, operation)
+                begun = perf_counter()
+                answer = join(reader, found)
+                operation.took("join", begun)
+                # Where the state is another by now, it is read again in any case.
+                if not loaded.may_be_ahead_of(state.seq) or reader.state_of(owner) != state:
+                    return answer
+        operation.index = ""
+        operation.count("exact_searches")
+        found = answered(reader, owner, state, None, question, self.condition, operation)
+        return join(reader, found)
 
     def _found(
         self, reader: Reader, question: Question, operation: Operation

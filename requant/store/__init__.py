@@ -14,7 +14,17 @@ from requant.store.connections import (
     refuse_own_file,
     working_for,
 )
-from requant.store.contents import Contents, ContentsWriter, Extent, Part, ValueCount
+from requant.store.contents import (
+    Contents,
+    ContentsWriter,
+    Extent,
+    Page,
+    Part,
+    Selection,
+    ValueCount,
+    keys_among,
+    settled,
+)
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
 from requant.store.read_only import open_read_only
@@ -34,7 +44,6 @@ from requant.store.records import (
     migrations,
 )
 from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
-from requant.store.selection import Page, Selection
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
@@ -78,11 +87,13 @@ __all__ = [
     "identity",
     "item_of",
     "key_range",
+    "keys_among",
     "ledger",
     "locations",
     "migrations",
     "open_read_only",
     "open_store",
     "refuse_own_file",
+    "settled",
     "working_for",
 ]

@@ -22,7 +22,7 @@ from requant.store.connections import (
     check_durable,
     keep_log_short,
     parents,
-    raw_of,
+    plain_cursor,
     savepoint,
     sibling,
     taken_of,
@@ -85,12 +85,12 @@ class Store:
         if connection is None:
             return Reading(self._snapshots, self.gate)
         self.gate.check()
-        return nullcontext(self.reader_of(connection))
+        return self._lent(connection)
 
     def reader_of(self, lent: Lent) -> Reader:
         """Return a reader within the transaction of a connection or session."""
         connection = self.connection_of(lent)
-        cursor = raw_of(connection).cursor()
+        cursor = plain_cursor(connection)
         return Reader(connection, cursor, self.sql, self.tables, self.fields, lent=True)
 
     def connection_of(self, lent: Lent) -> sa.Connection:
@@ -98,6 +98,15 @@ class Store:
         connection = as_connection(lent)
         check_connection(connection, self.engine.url)
         return connection
+
+    @contextmanager
+    def _lent(self, lent: Lent) -> Iterator[Reader]:
+        reader, here = self.reader_of(lent), self._held.here()
+        here.append(reader)  # what has to read further does so by it, too
+        try:
+            yield reader
+        finally:
+            here.remove(reader)
 
     def reading_further(self) -> AbstractContextManager[Reader]:
         """Lend the reader that this thread reads by already, or one of a new snapshot."""

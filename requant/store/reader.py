@@ -58,10 +58,11 @@ class Reader:
         than one statement sees to it that nothing was written meanwhile.
         """
         self._memory = memory
-        self._lent = lent
+        self.lent: bool = lent
         self._connection = connection
         self._cursor = self._driver_cursor = cursor
         self._sql = sql
+        self.tables: Tables = tables
         self._items = tables.items
         self._vectors = tables.vectors
 
@@ -85,6 +86,17 @@ class Reader:
     def go_on(self) -> None:
         """Read by the driver's cursor from now on: its connection lives."""
         self._cursor = self._driver_cursor
+
+    def hold_still(self, collection: int) -> bool:
+        """Keep others from writing to a collection, if nobody is just now; PostgreSQL alone.
+
+        Where it is refused, what was done since the last savepoint is to be taken back.
+        """
+        try:
+            self._cursor.execute(f"{self._sql.state} FOR SHARE NOWAIT", (collection,))
+        except self._connection.dialect.loaded_dbapi.OperationalError:
+            return False
+        return True
 
     def begin(self) -> None:
         """Begin a snapshot where the driver does not do so by itself."""
@@ -285,7 +297,7 @@ class Reader:
         state = self.state_at(collection)
         told = None if state is None else self._source().counted(collection, state, path, count)
         # Where each statement sees what others have committed meanwhile, all saw the same.
-        return told if not self._lent or self.state_at(collection) == state else None
+        return told if not self.lent or self.state_at(collection) == state else None
 
     def fields(self, collection: int, number: int | None) -> tuple[Field, ...]:
         """Return the indexed fields of a collection whose definitions have this number."""
@@ -293,7 +305,7 @@ class Reader:
 
     def _source(self) -> Source:
         c = self._connection
-        return Source(c, self._cursor, self._sql, self._items, self._memory, self._lent)
+        return Source(c, self._cursor, self._sql, self._items, self._memory, self.lent)
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Any]:
         """Return the rows of a statement; not the first one of a snapshot, which may be retried."""

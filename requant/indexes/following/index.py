@@ -137,6 +137,17 @@ class FollowingIndex:
         finally:
             self._lock.release()
 
+    def as_it_is(self, reader: Reader, state: CollectionState) -> Loaded | None:
+        """Return the index as far as it has come, if it serves a transaction that sees `state`.
+
+        Nothing is opened, followed, noted or waited for: what the transaction has written may never
+        be committed, and its connection may be the only one that there is.
+        """
+        loaded = self._loaded
+        if loaded is None or loaded is self._doubted:
+            return None
+        return loaded if loaded.serves(reader, self._owner, state) else None
+
     def _is_lost(self, loaded: Loaded, reader: Reader, state: CollectionState) -> bool:
         kept = leads_to(state, loaded, self._store, reader, self._owner)
         if kept is False and loaded is not self._doubted:

@@ -77,6 +77,10 @@ class AttachedLocation:
         """It is looked at when it is opened."""
         return True
 
+    def followed_to(self, name: str, backend: Backend, seq: int) -> bool:
+        """Nothing of it changes."""
+        return True
+
     def announce(self, name: str, backend: Backend, seq: int) -> None:
         """Nobody needs to know."""
 

@@ -79,6 +79,20 @@ class Bond:
             return True  # given up by another process, which the head tells
         return self._objection(note, place) is None
 
+    def followed_to(self, backend: Backend, seq: int) -> bool:
+        """Whether the place says that it is ours, and that nothing beyond `seq` was written to it.
+
+        Without the store, of which an older snapshot may be all that can be read.
+        """
+        try:
+            note = notes.read(backend)
+        except EngineError:
+            return False
+        if note is None or note.seq > seq:
+            return False
+        ours = (note.collection, note.index) == (self._owner.id, self._row.id)
+        return ours and self._workspace.identity.knows(note.database)
+
     def announce(self, name: str, backend: Backend, seq: int) -> None:
         """Begin a turn: raises CorruptIndexError if the place is not ours, TurnLostError."""
         note = notes.read(backend)

@@ -54,6 +54,9 @@ class Location(Protocol):
     def holds(self, name: str, backend: Backend) -> bool:
         """Whether what was opened is still what it was, as far as can be told at no cost."""
 
+    def followed_to(self, name: str, backend: Backend, seq: int) -> bool:
+        """Whether the place itself says that it is ours, and follows nothing beyond `seq`."""
+
     def announce(self, name: str, backend: Backend, seq: int) -> None:
         """Tell other processes, and the place, that changes up to `seq` are going to be written.
 

@@ -78,6 +78,10 @@ class FileLocation:
         """Nobody else writes to it."""
         return True
 
+    def followed_to(self, name: str, backend: Backend, seq: int) -> bool:
+        """Nobody else writes to it."""
+        return True
+
     def announce(self, name: str, backend: Backend, seq: int) -> None:
         """Nobody needs to know."""
 

@@ -103,6 +103,10 @@ class LiveLocation:
         """Whether the place is still ours, which is asked now and then."""
         return self._bond.holds(name, backend)
 
+    def followed_to(self, name: str, backend: Backend, seq: int) -> bool:
+        """Ask the place, which is told of every write before it is made."""
+        return self._bond.followed_to(backend, seq)
+
     def announce(self, name: str, backend: Backend, seq: int) -> None:
         """Note it in the store, durably, and then in the place."""
         self._bond.announce(name, backend, seq)

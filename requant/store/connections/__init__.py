@@ -18,6 +18,7 @@ from requant.store.connections.lent import (
     as_connection,
     check_connection,
     check_transaction,
+    plain_cursor,
     savepoint,
 )
 from requant.store.connections.opening import check_durable, check_engine, engine_of
@@ -36,6 +37,7 @@ __all__ = [
     "engine_of",
     "keep_log_short",
     "parents",
+    "plain_cursor",
     "raw_of",
     "refuse_own_file",
     "savepoint",

@@ -63,6 +63,20 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
     point.commit()
 
 
+def plain_cursor(connection: sa.Connection) -> Any:
+    """Return a cursor of the driver whose rows are tuples, whatever the application has chosen."""
+    raw = raw_of(connection)
+    if connection.dialect.is_async:
+        return raw.cursor()
+    if connection.dialect.name != "sqlite":
+        from psycopg.rows import tuple_row
+
+        return raw.cursor(binary=True, row_factory=tuple_row)
+    cursor = raw.cursor()
+    cursor.row_factory = None
+    return cursor
+
+
 def check_transaction(connection: sa.Connection) -> None:
     """Refuse to go on where every statement commits by itself: a write could be torn."""
     raw = raw_of(connection)

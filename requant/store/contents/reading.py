@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
-from requant.errors import InputError, StoreError, UnknownIdError
+from requant.errors import InputError, UnknownIdError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.connections import Lent
 from requant.store.contents.paging import Part, check_limit
+from requant.store.contents.selection import Selection
+from requant.store.contents.settled import settled
 from requant.store.contents.values import Extent, ValueCount, count_values, extent
 from requant.store.engine import Store
 from requant.store.fields import Counting, FieldInfo, field_infos
 from requant.store.reader import Id, Item, Reader, id_of, item_of
 from requant.store.schema import CollectionRow, key_range
-from requant.store.selection import Selection
 
 # Read at a time, without vectors.
 _ROWS = 8192
-# Each time another write has to come between two statements of a read.
-_TRIES = 8
 T = TypeVar("T")
 
 
@@ -131,10 +131,11 @@ class Contents:
 
         return self._read(read, connection)
 
-    def vectors(self, ids: Sequence[str]) -> Float32s:
+    def vectors(self, ids: Sequence[str], connection: Lent | None) -> Float32s:
         """Return `(n, d) float32` in the order asked; raises UnknownIdError."""
         owner = self._owner
-        with self._store.reading() as reader:
+
+        def read(reader: Reader) -> Float32s:
             reader.state_of(owner)
             by_id = reader.keys_of(owner.id, ids)
             unknown = next((text for text in ids if text not in by_id), None)
@@ -154,14 +155,42 @@ class Contents:
                         f"item {name!r} of collection {owner.name!r} has no vector"
                     )
                 vectors[part] = some[np.searchsorted(found, keys[part])]
-        return vectors
+            return vectors
 
-    def iterate(self, condition: Filter | None, batch: int, vectors: bool) -> Iterator[Item]:
+        return self._read(read, connection)
+
+    def iterate(
+        self,
+        condition: Filter | None,
+        batch: int,
+        vectors: bool,
+        connection: Lent | None,
+    ) -> Iterator[Item]:
         """Yield the items that meet `condition` in the order of insertion."""
         if isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch must be a whole number from 1, not {batch!r}")
+        if connection is not None:
+            yield from self._streamed(condition, int(batch), vectors, connection)
+            return
         with self.selected(condition) as selection:
             yield from selection.items(int(batch), vectors=vectors)
+
+    def _streamed(
+        self, condition: Filter | None, batch: int, vectors: bool, connection: sa.Connection
+    ) -> Iterator[Item]:
+        """Yield items from one statement, which sees one state where a transaction may not."""
+        owner, columns, part = self._owner, self._columns(vectors), Part(condition)
+        size = rows_for(owner.dim, batch) if vectors else batch
+
+        def begin(reader: Reader) -> tuple[Iterator[Any], list[Any]]:
+            statement = part.select(reader, owner, self._store.tables, *columns)
+            pages = reader.pages(self._beside(statement) if vectors else statement, size)
+            return pages, list(next(pages, ()))
+
+        with self._store.reading(connection) as reader:
+            pages, rows = settled(reader, owner, lambda _state: begin(reader))
+            for some in chain([rows], pages):
+                yield from (item_of(owner.dim, *row) for row in some)
 
     def fields(self) -> list[FieldInfo]:
         """Return which fields are indexed."""
@@ -176,24 +205,11 @@ class Contents:
             yield Selection(reader, self._owner, condition)
 
     def _read(self, read: Callable[[Reader], T], connection: Lent | None) -> T:
-        """Return what `read` finds in one state of the collection.
-
-        In a transaction of the caller's own each statement may see what others have committed
-        meanwhile: then it is read again.
-        """
+        """Return what `read` finds in one state of the collection."""
         with self._store.reading(connection) as reader:
             if connection is None:
                 return read(reader)
-            for _ in range(_TRIES):
-                before = reader.state_at(self._owner.id)
-                found = read(reader)
-                if reader.state_at(self._owner.id) == before:
-                    return found
-        raise StoreError(
-            f"a read in a transaction of your own was overtaken by other writes {_TRIES} times: "
-            "begin one that sees a single snapshot, in PostgreSQL with "
-            "isolation_level='REPEATABLE READ', in SQLite with BEGIN"
-        )
+            return settled(reader, self._owner, lambda _state: read(reader))
 
     def _named(self, reader: Reader, ids: Sequence[str], part: Part, vectors: bool) -> list[Item]:
         keys = reader.keys_of(self._owner.id, ids)
@@ -241,14 +257,16 @@ class Contents:
 
         Vectors are joined in the same statement: another may see what was committed meanwhile.
         """
-        items, floats = self._store.tables.items, self._store.tables.vectors
         size = _ROWS
         if vectors:
             size = rows_for(self._owner.dim, size)
-            beside = items.outerjoin(floats, floats.c.key == items.c.key)
-            statement = statement.select_from(beside)
+            statement = self._beside(statement)
         if most is not None and most <= size:
             yield from reader.rows(statement)
             return
         for rows in reader.pages(statement, size):
             yield from rows
+
+    def _beside(self, statement: sa.Select[Any]) -> sa.Select[Any]:
+        items, floats = self._store.tables.items, self._store.tables.vectors
+        return statement.select_from(items.outerjoin(floats, floats.c.key == items.c.key))

@@ -158,6 +158,8 @@ class Matching:
             some = range(step, step * _SAMPLED + 1, step)
             found = [np.count_nonzero(self._bounds(part, part + 1)[1]) for part in some]
             share = float(sum(found)) / (PART * len(found))
+            if self._source.lent:
+                return share
             memory.keep_share(self._collection, self._asked.text, share)
         return share
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from requant.adapters.files import Digest
 from requant.errors import CorruptDataError, ExistsError, StoreError, UnknownIndexError
 from requant.store.engine import Store, insert_into
 from requant.store.records import checked, pruning
+from requant.store.schema import Tables
 from requant.store.states import Seen, Watermark
 
 
@@ -119,10 +120,21 @@ def find(store: Store, collection: int, name: str) -> IndexRow:
     rows = _rows(store, collection, t.name == name)
     if rows:
         return rows[0]
-    names = sa.select(t.name).where(t.collection_id == collection).order_by(t.id)
     with store.connected() as connection:
-        have = ", ".join(repr(each) for each in connection.execute(names).scalars()) or "none yet"
-    raise UnknownIndexError(f"no index {name!r} in this collection; there is: {have}")
+        names = connection.execute(names_of(store.tables, collection)).all()
+    raise unknown(name, [row[0] for row in names])
+
+
+def names_of(tables: Tables, collection: int) -> sa.Select[str]:
+    """Return the statement that lists the names of all indexes of a collection."""
+    t = tables.indexes.c
+    return sa.select(t.name).where(t.collection_id == collection).order_by(t.id)
+
+
+def unknown(name: str, names: Sequence[str]) -> UnknownIndexError:
+    """Return the error of an index that is not one of these."""
+    have = ", ".join(map(repr, names)) or "none yet"
+    return UnknownIndexError(f"no index {name!r} in this collection; there is: {have}")
 
 
 def sound_and_damaged(store: Store, collection: int) -> tuple[list[IndexRow], list[DamagedIndex]]:
