@@ -15,8 +15,8 @@ AIO = ROOT / "integration" / "sqlalchemy" / "aio"
 # Who waits behind whom, see `threads`: what is not named here is a build.
 READS = {
     "collection", "collections", "count", "distinct", "extent", "fields", "get", "ids", "indexes",
-    "metrics", "migrations", "more_like", "plan_migration", "published", "search", "search_many",
-    "search_text", "stats", "vectors",
+    "metrics", "migrations", "more_like", "observe", "plan_migration", "published", "search",
+    "search_many", "search_text", "stats", "vectors",
 }  # fmt: skip
 WRITES = {
     "add", "clear", "create_collection", "delete", "drop_collection", "drop_index", "keep_up",

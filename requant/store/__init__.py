@@ -27,6 +27,13 @@ from requant.store.contents import (
 )
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
+from requant.store.history import (
+    Deleting,
+    postgresql_clear,
+    postgresql_deletes,
+    postgresql_variables,
+    sqlite_deletes,
+)
 from requant.store.read_only import open_read_only
 from requant.store.reader import Id, Item, RawItem, Reader, id_of, item_of
 from requant.store.records import (
@@ -53,6 +60,7 @@ __all__ = [
     "CollectionState",
     "Contents",
     "ContentsWriter",
+    "Deleting",
     "Extent",
     "FieldInfo",
     "Generation",
@@ -93,7 +101,11 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "postgresql_clear",
+    "postgresql_deletes",
+    "postgresql_variables",
     "refuse_own_file",
     "settled",
+    "sqlite_deletes",
     "working_for",
 ]

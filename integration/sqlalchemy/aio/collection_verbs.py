@@ -329,12 +329,14 @@ class CollectionVerbs:
             lambda call: self._sync.extent(field, where, connection=call.connection),
         )
 
-    async def vectors(self, ids: Iterable[Id]) -> Float32s:
+    async def vectors(self, ids: Iterable[Id], *, connection: AsyncLent | None = None) -> Float32s:
         """Return `(n, d) float32` in the order asked, exactly the floats that were given.
 
         As `Collection.vectors`.
         """
-        return await self._call("reads", None, lambda call: self._sync.vectors(ids))
+        return await self._call(
+            "reads", connection, lambda call: self._sync.vectors(ids, connection=call.connection)
+        )
 
     async def search(
         self, vector: ArrayLike, k: int = 10, **options: Unpack[SearchOptions]

@@ -176,7 +176,7 @@ class Contents:
             yield from selection.items(int(batch), vectors=vectors)
 
     def _streamed(
-        self, condition: Filter | None, batch: int, vectors: bool, connection: sa.Connection
+        self, condition: Filter | None, batch: int, vectors: bool, connection: Lent
     ) -> Iterator[Item]:
         """Yield items from one statement, which sees one state where a transaction may not."""
         owner, columns, part = self._owner, self._columns(vectors), Part(condition)

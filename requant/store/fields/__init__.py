@@ -18,11 +18,14 @@ from requant.store.fields.building import (
 )
 from requant.store.fields.counting import Counting
 from requant.store.fields.definitions import Field, FieldInfo, field_infos, parse_metadata
+from requant.store.fields.key_lists import BITS, PART
 from requant.store.fields.matching import Matching
 from requant.store.fields.source import Memory, Source, one_of
 from requant.store.fields.upkeep import Upkeep
 
 __all__ = [
+    "BITS",
+    "PART",
     "Counting",
     "Field",
     "FieldInfo",

@@ -20,7 +20,7 @@ from requant.store.schema import CollectionRow
 from requant.store.statements import HotSql
 
 # So many writes back runs are remembered. Who stands further behind is taken for lost, in silence.
-_REMEMBERED = 10_000
+REMEMBERED = 10_000
 # Old ones are looked for at the first run that is begun, and once in so many.
 _LOOK_EVERY = 64
 
@@ -72,6 +72,6 @@ class Turns:
         number = self._owner.id
         connection.exec_driver_sql(worded(self._sql.begin_run, connection), (number, seq, run))
         if self._begun % _LOOK_EVERY == 0:
-            old = (number, number, seq - _REMEMBERED)
+            old = (number, number, seq - REMEMBERED)
             connection.exec_driver_sql(worded(self._sql.forget_runs, connection), old)
         self._begun += 1

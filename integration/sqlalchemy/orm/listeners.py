@@ -1,0 +1,123 @@
+"""What a session tells of its flushes: what it is about to write, and what it has written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapper, Session
+
+from requant.integration.sqlalchemy.orm.embedding import embedded
+from requant.integration.sqlalchemy.orm.held import held, let_go, saved
+from requant.integration.sqlalchemy.orm.mapped import Mapped
+from requant.integration.sqlalchemy.orm.writing import Given, Rows, write
+from requant.quantizers.arrays import Float32s
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import UOWTransaction
+
+_Where = tuple[Mapped, sa.Connection]
+
+
+@dataclass
+class Flush:
+    """One flush of one session: vectors made before it, and the rows that it has written."""
+
+    known: dict[Mapped, dict[str, Float32s]] = field(default_factory=dict)
+    rows: dict[_Where, Rows] = field(default_factory=dict)
+    objects: list[tuple[Mapped, Any]] = field(default_factory=list)
+
+    def of(self, mapped: Mapped, connection: sa.Connection) -> Rows:
+        """Return what was written of a class through a connection."""
+        return self.rows.setdefault((mapped, connection), Rows())
+
+
+class Flushes:
+    """The flushes that are under way, one a session."""
+
+    def __init__(self, of: Callable[[type], list[Mapped]]) -> None:
+        """Ask `of` which Vectors a class has."""
+        self._of = of
+        self._open: WeakKeyDictionary[Session, Flush] = WeakKeyDictionary()
+
+    def before_flush(self, session: Session, _context: UOWTransaction, _some: Any) -> None:
+        """Make vectors of the documents that are about to be written, many at once."""
+        flush = self._open[session] = Flush()
+        asked: dict[Mapped, list[tuple[str, str]]] = {}
+        for instance in session.new:
+            self._ask(asked, instance, new=True)
+        for instance in session.dirty:
+            self._ask(asked, instance, new=False)
+        for mapped, rows in asked.items():
+            flush.known[mapped] = embedded(mapped, rows)
+
+    def after_flush(self, session: Session, _context: UOWTransaction) -> None:
+        """Write what has been flushed into the collections, in the same transaction."""
+        flush = self._open.pop(session, None)
+        if flush is None:
+            return
+        written: dict[Mapped, dict[Any, Float32s | None]] = {}
+        for (mapped, connection), rows in flush.rows.items():
+            found = write(mapped, connection, rows, flush.known.get(mapped))
+            written.setdefault(mapped, {}).update(found)
+        for mapped, instance in flush.objects:
+            key = mapped.key_of(instance)
+            if key in written.get(mapped, ()):
+                saved(sa.inspect(instance), mapped.name, written[mapped][key])
+
+    def after_insert(self, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+        """Note a row that is new, or another one under the key of a deleted one."""
+        for mapped, flush in self._here(mapper, target):
+            rows, key = flush.of(mapped, connection), mapped.key_of(target)
+            rows.new.add(key)
+            found = held(sa.inspect(target), mapped.name)
+            if found is not None and found.given:
+                rows.given[key] = Given(found.vector)
+            flush.objects.append((mapped, target))
+
+    def after_update(self, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+        """Note a row that has changed; this is told of rows that have not, too."""
+        for mapped, flush in self._here(mapper, target):
+            state, key = sa.inspect(target), mapped.key_of(target)
+            rows, before = flush.of(mapped, connection), state.key[1][0]
+            found = held(state, mapped.name)
+            if found is not None and found.unsaved:
+                rows.given[key] = Given(found.vector)
+            if key != before:
+                rows.moved[before] = key
+            elif mapped.is_changed(target):
+                rows.changed.add(key)
+            flush.objects.append((mapped, target))
+
+    def after_delete(self, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+        """Note a row that is gone."""
+        for mapped, flush in self._here(mapper, target):
+            flush.of(mapped, connection).removed.add(sa.inspect(target).key[1][0])
+
+    def expire(self, target: Any, names: Iterable[str] | None) -> None:
+        """Forget a vector with the columns of its row."""
+        if names is None:
+            for mapped in self._of(type(target)):
+                let_go(sa.inspect(target), mapped.name)
+
+    def _here(self, mapper: Mapper[Any], target: Any) -> list[tuple[Mapped, Flush]]:
+        session = sa.orm.object_session(target)
+        flush = None if session is None else self._open.get(session)
+        return [] if flush is None else [(one, flush) for one in self._of(mapper.class_)]
+
+    def _ask(self, asked: dict[Mapped, list[tuple[str, str]]], instance: Any, *, new: bool) -> None:
+        for mapped in self._of(type(instance)):
+            document = mapped.vector.document
+            if mapped.vector.embed is None or document is None:
+                continue
+            state = sa.inspect(instance)
+            found = held(state, mapped.name)
+            if found is not None and (found.given if new else found.unsaved):
+                continue
+            text = state.dict.get(document)
+            # What the database makes is embedded once it is there.
+            if isinstance(text, str) and (new or state.attrs[document].history.has_changes()):
+                asked.setdefault(mapped, []).append((mapped.row_name(instance), text))

@@ -1,0 +1,141 @@
+"""Searches that answer with objects of a session, in its transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from numpy.typing import ArrayLike
+from sqlalchemy.orm import Session
+
+from requant.errors import InputError, RequantError
+from requant.integration.sqlalchemy.orm.embedding import query_vector
+from requant.integration.sqlalchemy.orm.errors import about
+from requant.integration.sqlalchemy.orm.mapped import Mapped, connection_of
+from requant.integration.sqlalchemy.orm.nearby import nearest_keys
+
+# Keys that are looked up by one statement.
+_AT_ONCE = 500
+# Rows of a table of values: three parameters each, of the 32,766 that SQLite takes.
+_MOST = 10_000
+
+
+class Match(NamedTuple):
+    """An object and how near it is: higher is better."""
+
+    object: Any
+    score: float
+
+
+class Asked(NamedTuple):
+    """One search: of the rows of `cls`, which may be a subclass of the one that has the Vector."""
+
+    mapped: Mapped
+    cls: type
+    query: Any
+    k: int
+    where: Any
+    how: Mapping[str, Any]
+
+
+def search(asked: Asked, session: Session, options: Sequence[Any]) -> list[Match]:
+    """Return the nearest rows as objects, best first; `options` are those of their loading."""
+    found: dict[Any, Any] = {}
+
+    def existing(keys: Sequence[Any]) -> set[Any]:
+        key = getattr(asked.cls, asked.mapped.key_name)
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
+            rows: Any = session.scalars(sa.select(asked.cls).where(key.in_(part)).options(*options))
+            found.update((asked.mapped.key_of(one), one) for one in rows.unique())
+        return set(found)
+
+    return [Match(found[key], score) for key, score in _nearest(asked, session, existing)]
+
+
+def nearest(asked: Asked, session: Session) -> sa.CTE:
+    """Return the nearest rows as a table of `id`, `score` and `rank`, from 1, to be joined."""
+    if isinstance(asked.k, int) and asked.k > _MOST:
+        raise InputError(f"nearest: k is at most {_MOST}, not {asked.k}")
+    key = getattr(asked.cls, asked.mapped.key_name)
+
+    def existing(keys: Sequence[Any]) -> set[Any]:
+        parts = [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
+        statements = (sa.select(key).where(key.in_(part)) for part in parts)
+        return {one for statement in statements for one in session.scalars(statement)}
+
+    rows = [
+        (key, score, rank)
+        for rank, (key, score) in enumerate(_nearest(asked, session, existing), 1)
+    ]
+    columns: Any = (
+        sa.column("id", key.type),
+        sa.column("score", sa.Double()),
+        sa.column("rank", sa.Integer()),
+    )
+    name = f"nearest_{asked.mapped.name}"
+    if rows:
+        return sa.values(*columns).data(rows).cte(name)
+    empty = [sa.cast(sa.null(), column.type).label(column.name) for column in columns]
+    return sa.select(*empty).where(sa.false()).cte(name)
+
+
+def _nearest(asked: Asked, session: Session, existing: Any) -> list[tuple[Any, float]]:
+    """Return (primary key, score) of the nearest rows that exist.
+
+    The collection may have ids whose rows are gone, deleted by what no session tells of: then more
+    are asked for, until there are enough or no more.
+    """
+    mapped = asked.mapped
+    connection = connection_of(session, mapped.home)
+    if session.autoflush:
+        session.flush()  # what is pending is to be found
+        connection = connection_of(session, mapped.home)
+    query = asked.query
+    if isinstance(query, str):
+        if mapped.vector.embed is None:
+            raise InputError(f"{mapped.title} has no embed=: search for a vector, not for a text")
+        query = query_vector(mapped, query)
+    among, where = _restricted(asked)
+    k = asked.k
+    while True:
+        try:
+            pairs = nearest_keys(mapped, session, connection, query, k, among, where, asked.how)
+        except RequantError as error:
+            raise about(mapped.title, error) from error
+        there = existing([key for key, _ in pairs if key is not None])
+        found = [pair for pair in pairs if pair[0] in there][: asked.k]
+        if len(found) == asked.k or len(pairs) < k:
+            return found
+        k *= 2
+
+
+def _restricted(asked: Asked) -> tuple[sa.Select[Any] | None, Mapping[str, Any] | None]:
+    """Return what selects the ids to search among, and the filter on metadata."""
+    mapped, where = asked.mapped, asked.where
+    key = getattr(asked.cls, mapped.key_name)
+    among: sa.Select[Any] | None = None
+    if asked.cls is not mapped.cls:
+        among = sa.select(key)
+    if where is None or isinstance(where, Mapping):
+        return among, where
+    if isinstance(where, sa.Select):
+        chosen = where if among is None else among.where(key.in_(where))
+        return chosen, None
+    try:
+        return sa.select(key).where(where), None
+    except sa.exc.ArgumentError as error:
+        raise InputError(
+            f"{mapped.title}: where= is an SQL expression on {asked.cls.__name__}, a select of its "
+            f"primary keys, or a filter of the collection: {error}"
+        ) from error
+
+
+def asked_of(
+    mapped: Mapped, cls: type, query: ArrayLike | str, k: int, where: Any, how: Mapping[str, Any]
+) -> Asked:
+    """Return what is asked; raises InputError for a k that is none."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"{mapped.title}: k must be a whole number from 1, not {k!r}")
+    return Asked(mapped, cls, query, k, where, how)

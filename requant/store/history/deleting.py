@@ -1,0 +1,227 @@
+"""Deletes written down by the database itself: what a trigger does where nobody calls requant.
+
+It does what `ItemWriter.delete` does: it takes a turn, which begins a run of its own since nobody
+knows what was before, takes the items out of the lists of indexed fields, logs them for the indexes
+that follow, and removes them. A collection is found by its name, so that one that was dropped and
+made again is followed, too.
+"""
+
+# ruff: noqa: S608 (names of tables and collections, which are checked, and no values)
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from requant.store.fields import BITS, PART
+from requant.store.history.turns import REMEMBERED
+from requant.store.schema import KEY_BITS, Tables
+
+_BYTES = "".join(f"{n:02X}" for n in range(256))
+_HEX = "'0123456789ABCDEF'"
+
+
+@dataclass(frozen=True)
+class Deleting:
+    """The statements of one database for the items of the collection `name`."""
+
+    dialect: sa.Dialect
+    tables: Tables
+    name: str
+
+    def table(self, name: str) -> str:
+        """Return the name of one of requant's tables, as SQL."""
+        return self.dialect.identifier_preparer.format_table(getattr(self.tables, name))
+
+    @property
+    def text(self) -> str:
+        """The name of the collection, as SQL; it has neither quotes nor backslashes."""
+        return f"'{self.name}'"
+
+    @property
+    def collection(self) -> str:
+        """The number of the collection, as SQL."""
+        return f"(SELECT id FROM {self.table('collections')} WHERE name = {self.text})"
+
+    def exists(self, text: str) -> str:
+        """Whether there is an item whose id is the SQL expression `text`."""
+        return (
+            f"EXISTS (SELECT 1 FROM {self.table('items')} WHERE collection_id = {self.collection} "
+            f"AND ext_id = {text})"
+        )
+
+    def rename(self, old: str, new: str) -> str:
+        """Give an item another id, which none has."""
+        return (
+            f"UPDATE {self.table('items')} SET ext_id = {new} "
+            f"WHERE collection_id = {self.collection} AND ext_id = {old}"
+        )
+
+    def turn(self, token: str) -> str:
+        """Take the collection's turn; `token` is the SQL of a random name."""
+        return (
+            f"UPDATE {self.table('collections')} SET seq = seq + 1, run = {token}, "
+            "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END, "
+            f"fields_seq = CASE WHEN fields_seq = seq THEN seq + 1 END WHERE name = {self.text}"
+        )
+
+    def note_run(self) -> list[str]:
+        """Note the run that the turn has begun, and forget those of long ago."""
+        collections, runs = self.table("collections"), self.table("runs")
+        of_this = f"FROM {collections} WHERE name = {self.text}"
+        return [
+            f"INSERT INTO {runs} (collection_id, start, name) SELECT id, seq, run {of_this}",
+            f"DELETE FROM {runs} WHERE collection_id = {self.collection} AND start < "
+            f"(SELECT max(start) FROM {runs} WHERE collection_id = {self.collection} "
+            f"AND start <= (SELECT seq - {REMEMBERED} {of_this}))",
+        ]
+
+
+def sqlite_deletes(deleting: Deleting, text: str) -> list[str]:
+    """Return the statements that remove the item of the id `text`, if there is one.
+
+    They stand in a trigger, which has neither variables nor loops; a turn has been taken.
+    """
+    items, vectors, changes = map(deleting.table, ("items", "vectors", "changes"))
+    of_id = f"collection_id = {deleting.collection} AND ext_id = {text}"
+    key = f"(SELECT key FROM {items} WHERE {of_id})"
+    return [
+        *_out_of_lists(deleting, key),
+        f"INSERT INTO {changes} (collection_id, seq, key) SELECT c.id, c.seq, i.key "
+        f"FROM {deleting.table('collections')} AS c JOIN {items} AS i ON i.collection_id = c.id "
+        f"WHERE c.name = {deleting.text} AND c.logging AND i.ext_id = {text}",
+        f"DELETE FROM {vectors} WHERE key = {key}",
+        f"DELETE FROM {items} WHERE {of_id}",
+    ]
+
+
+def _out_of_lists(deleting: Deleting, key: str) -> list[str]:
+    """Take a key out of the lists of indexed fields; see `requant.store.fields.key_lists`."""
+    values, fields = deleting.table("values"), deleting.table("fields")
+    at = f"({key} - ({deleting.collection} << {KEY_BITS}))"
+    # What is the same for every row is a query of its own: SQLite asks it once.
+    place = f"(SELECT {at} % {PART})"
+    within = (
+        f"field_id IN (SELECT id FROM {fields} WHERE collection_id = {deleting.collection}) "
+        f"AND part = (SELECT {at} / {PART})"
+    )
+    known = f"x'{_BYTES}'"
+    low = f"substr({known}, ({place} & 255) + 1, 1)"
+    high = f"substr({known}, ({place} >> 8) + 1, 1)"
+    pair = f"(SELECT CAST({low} || {high} AS BLOB))"
+    byte = f"(SELECT {place} >> 3)"
+    digits = f"hex(substr(keys, {byte} + 1, 1))"
+    number = (
+        f"((instr({_HEX}, substr({digits}, 1, 1)) - 1) * 16 "
+        f"+ instr({_HEX}, substr({digits}, 2, 1)) - 1)"
+    )
+    bit = f"(SELECT 1 << ({place} & 7))"
+    thirty_two = "(VALUES " + ", ".join(f"({n})" for n in range(32)) + ")"
+    found = (
+        f"(SELECT a.column1 * 32 + b.column1 FROM {thirty_two} AS a, {thirty_two} AS b "
+        f"WHERE substr(keys, (a.column1 * 32 + b.column1) * 2 + 1, 2) = {pair})"
+    )
+    return [
+        f"UPDATE {values} SET keys = CAST(substr(keys, 1, {byte}) "
+        f"|| substr({known}, ({number} & ~{bit}) + 1, 1) || substr(keys, {byte} + 2) AS BLOB) "
+        f"WHERE {within} AND length(keys) = {BITS} AND {number} & {bit}",
+        f"UPDATE {values} SET keys = CAST(substr(keys, 1, {found} * 2) "
+        f"|| substr(keys, {found} * 2 + 3) AS BLOB) "
+        f"WHERE {within} AND length(keys) <> {BITS} AND instr(keys, {pair}) "
+        f"AND {found} IS NOT NULL",
+        f"DELETE FROM {values} WHERE {within} "
+        f"AND (length(keys) = 0 OR (length(keys) = {BITS} AND keys = zeroblob({BITS})))",
+    ]
+
+
+def postgresql_deletes(deleting: Deleting) -> str:
+    """Return the body of PL/pgSQL that removes the items of the ids in the array `ids`.
+
+    It has `variables` declared, and takes a turn if there is one of these.
+    """
+    items, vectors, changes, values, fields = map(
+        deleting.table, ("items", "vectors", "changes", "values", "fields")
+    )
+    return f"""
+    keys_gone := ARRAY(SELECT i.key FROM {items} AS i
+        WHERE i.collection_id = {deleting.collection} AND i.ext_id = ANY(ids));
+    IF cardinality(keys_gone) > 0 THEN
+        {_postgresql_turn(deleting)}
+        keys_gone := ARRAY(SELECT i.key FROM {items} AS i
+            WHERE i.collection_id = mine.id AND i.ext_id = ANY(ids));
+        FOREACH one IN ARRAY keys_gone LOOP
+            place := ((one - (mine.id << {KEY_BITS})) % {PART})::integer;
+            pair := set_byte(set_byte('\\x0000'::bytea, 0, place & 255), 1, place >> 8);
+            FOR listed IN SELECT v.field_id, v.part, v.value, v.keys FROM {values} AS v
+                WHERE v.field_id IN (SELECT f.id FROM {fields} AS f WHERE f.collection_id = mine.id)
+                AND v.part = (one - (mine.id << {KEY_BITS})) / {PART}
+                AND CASE WHEN length(v.keys) = {BITS} THEN get_bit(v.keys, place) = 1
+                    ELSE position(pair IN v.keys) > 0 END
+            LOOP
+                shorter := listed.keys;
+                IF length(shorter) = {BITS} THEN
+                    shorter := set_bit(shorter, place, 0);
+                    IF shorter = decode(repeat('00', {BITS}), 'hex') THEN
+                        shorter := ''::bytea;
+                    END IF;
+                ELSE
+                    SELECT overlay(shorter PLACING ''::bytea FROM n * 2 + 1 FOR 2) INTO shorter
+                        FROM generate_series(0, length(shorter) / 2 - 1) AS n
+                        WHERE substring(shorter FROM n * 2 + 1 FOR 2) = pair;
+                    shorter := coalesce(shorter, listed.keys);
+                END IF;
+                IF length(shorter) = 0 THEN
+                    DELETE FROM {values} AS v WHERE v.field_id = listed.field_id
+                        AND v.part = listed.part AND v.value = listed.value;
+                ELSIF shorter <> listed.keys THEN
+                    UPDATE {values} AS v SET keys = shorter WHERE v.field_id = listed.field_id
+                        AND v.part = listed.part AND v.value = listed.value;
+                END IF;
+            END LOOP;
+        END LOOP;
+        IF mine.logging THEN
+            INSERT INTO {changes} (collection_id, seq, key)
+                SELECT mine.id, mine.seq, gone FROM unnest(keys_gone) AS gone;
+        END IF;
+        DELETE FROM {vectors} AS v WHERE v.key = ANY(keys_gone);
+        DELETE FROM {items} AS i WHERE i.key = ANY(keys_gone);
+    END IF;"""
+
+
+def postgresql_clear(deleting: Deleting) -> str:
+    """Return the body of PL/pgSQL that removes every item, as `ItemWriter.clear` does."""
+    items, vectors, changes, values, fields, collections = map(
+        deleting.table, ("items", "vectors", "changes", "values", "fields", "collections")
+    )
+    within = f"key >= mine.id << {KEY_BITS} AND key < (mine.id + 1) << {KEY_BITS}"
+    return f"""
+    {_postgresql_turn(deleting)}
+    DELETE FROM {vectors} WHERE {within};
+    DELETE FROM {items} WHERE {within};
+    DELETE FROM {changes} WHERE collection_id = mine.id;
+    UPDATE {collections} SET log_floor = seq WHERE id = mine.id;
+    DELETE FROM {values} WHERE field_id IN
+        (SELECT id FROM {fields} WHERE collection_id = mine.id);"""
+
+
+def postgresql_variables(deleting: Deleting) -> str:
+    """Return the declarations that both need."""
+    return f"""
+    mine {deleting.table("collections")}%ROWTYPE;
+    ids text[];
+    keys_gone bigint[];
+    one bigint;
+    place integer;
+    pair bytea;
+    shorter bytea;
+    listed record;"""
+
+
+def _postgresql_turn(deleting: Deleting) -> str:
+    noted = ";\n        ".join(deleting.note_run())
+    token = "left(md5(random()::text || clock_timestamp()::text), 16)"
+    return f"""{deleting.turn(token)} RETURNING * INTO mine;
+        IF mine.id IS NULL THEN
+            RETURN NULL;
+        END IF;
+        {noted};"""
