@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from requant.embeddings import Calibration, pairwise_similarity, similarity
     from requant.exchange import ExportReport, ImportReport, import_items
     from requant.search import Batch, Hit
-    from requant.store import Extent, FieldInfo, Item, ValueCount
+    from requant.store import Extent, FieldInfo, Item, Tables, ValueCount
 
 __version__ = "0.1.0"
 
@@ -136,6 +136,8 @@ def open(
     durable: bool = False,
     trust: Sequence[str] = (),
     read_only: bool = False,
+    tables: Tables | None = None,
+    create: bool = True,
 ) -> Database:
     """Open a database, and create it if it is not there.
 
@@ -158,6 +160,11 @@ def open(
         durable: what has been written survives a power failure as soon as the call returns. By
             default SQLite may lose the last writes then, whole ones and the latest first; a crash
             of the process or a kill loses nothing either way.
+        tables: their prefix and schema, as `requant.integration.sqlalchemy.add_tables` returns
+            them; by default they are called `requant_...`. Two with different prefixes in one
+            database do not see one another.
+        create: make tables that are missing, and bring those of an older version up to date. Give
+            False where migrations own them: then a StoreError says what to run.
 
     A database says where its indexes are, and may come from anybody. So secrets by engine and
     those of the environment (QDRANT_API_KEY...) go to hosts that `trust` lists, that you name in
@@ -178,6 +185,8 @@ def open(
         trust=trust,
         read_only=read_only,
         durable=durable,
+        tables=tables,
+        create=create,
     )
 
 
@@ -187,6 +196,7 @@ def restore(
     *,
     overwrite: bool = False,
     folder: str | Path | None = None,
+    tables: Tables | None = None,
 ) -> Backup:
     """Put back what `Database.backup` has written; return what the backup says of itself.
 
@@ -200,6 +210,7 @@ def restore(
             backup came from does not matter.
         overwrite: replace the database that is there, if nobody has it open.
         folder: where index files are kept, as for `requant.open`.
+        tables: their prefix and schema, as for `requant.open`.
 
     Raises:
         CorruptDataError: not a backup, or a damaged one; ExistsError: there is a database already;
@@ -207,7 +218,7 @@ def restore(
     """
     from requant.backup import restore
 
-    return restore(file, target, overwrite=overwrite, folder=folder)
+    return restore(file, target, overwrite=overwrite, folder=folder, tables=tables)
 
 
 def __getattr__(name: str) -> Any:

@@ -74,6 +74,7 @@ from requant.verification import (
 )
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
     from typing_extensions import Unpack
 
 NOT_PICKLED = (

@@ -27,6 +27,7 @@ from requant.store import (
     CollectionRow,
     Identity,
     Store,
+    Tables,
     catalog,
     check_fields,
     engine_of,
@@ -34,6 +35,7 @@ from requant.store import (
     ledger,
     open_read_only,
     open_store,
+    refuse_absent,
 )
 
 MAX_DIM = 65_536
@@ -255,22 +257,31 @@ def open_database(
     trust: Sequence[str] = (),
     read_only: bool = False,
     durable: bool = False,
+    tables: Tables | None = None,
+    create: bool = True,
 ) -> Database:
     """Open a database, as `requant.open` says, whose other half this is."""
     private = Secrets(check_secrets(secrets), trust)
+    if not (tables is None or isinstance(tables, Tables)):
+        raise InputError(
+            "tables= takes what requant.integration.sqlalchemy.add_tables returns, not "
+            f"{type(tables).__name__}"
+        )
     if read_only:
-        return _reading(target, folder, private)
+        return _reading(target, folder, private, tables)
     if isinstance(target, str) and target == ":memory:":
         home = Path(tempfile.mkdtemp(prefix="requant-"))
         engine, _ = engine_of(home / "store.db")
-        store = open_store(engine, owned=True)
+        store = open_store(engine, owned=True, tables=tables)
         store.gate.live_in(home)
         weakref.finalize(store, _remove, home, os.getpid())
         ours = identity.establish(store)
         return Database(Workspace(store, home / "indexes", private, ours), temporary=True)
     engine, owned = engine_of(target, durable=durable)
     place = _folder(engine, folder)
-    store = open_store(engine, owned=owned, durable=durable)
+    if not create:
+        refuse_absent(engine)
+    store = open_store(engine, owned=owned, durable=durable, tables=tables, create=create)
     try:
         ours = identity.establish(store)
     except BaseException:
@@ -291,9 +302,12 @@ def _copied(store: Store, ours: Identity) -> str:
 
 
 def _reading(
-    target: str | Path | sa.Engine, folder: str | Path | None, private: Secrets
+    target: str | Path | sa.Engine,
+    folder: str | Path | None,
+    private: Secrets,
+    tables: Tables | None,
 ) -> Database:
-    store = open_read_only(target)
+    store = open_read_only(target, tables=tables)
     try:
         place, ours = _folder(store.engine, folder), identity.look(store)
         place = folder_for(place, ours, write=False)

@@ -305,7 +305,7 @@ def test_an_older_schema_is_not_brought_up_to_date(filled):
     with closing(sqlite3.connect(filled)) as raw:
         raw.execute("UPDATE requant_meta SET value = '1' WHERE name = 'schema'")
         raw.commit()
-    with pytest.raises(StoreError, match="without read_only=True"):
+    with pytest.raises(StoreError, match="requant upgrade"):
         requant.open(filled, read_only=True)
 
 

@@ -22,16 +22,16 @@ def fill(target: Store, source: Store, overwrite: bool) -> None:
         StoreError: it has, and others are connected to it.
     """
     tables = target.tables
-    names = ", ".join(table.name for table in tables.metadata.sorted_tables)
+    names = ", ".join(map(tables.quoted, tables.kinds()))
     with target.writing() as into:
-        into.execute(sa.text(f"LOCK TABLE {tables.collections.name} IN ACCESS EXCLUSIVE MODE"))
+        into.execute(sa.text(f"LOCK TABLE {tables.quoted('collections')} IN ACCESS EXCLUSIVE MODE"))
         if into.scalar(sa.select(sa.func.count()).select_from(tables.collections)):
             _check_may_go(into, overwrite)
         into.execute(sa.text(f"TRUNCATE {names}"))
         with source.reading() as reader:
-            rows.copy_rows(tables, reader.pages, into, lambda _done: None)
+            rows.copy_rows(source.tables, reader.pages, into, tables, lambda _done: None)
         with source.connected() as connection:
-            numbers = rows.last_numbers(connection)
+            numbers = rows.last_numbers(connection, source.tables)
         rows.go_on_from(into, tables, numbers)
 
 

@@ -15,7 +15,7 @@ _REPLACED = b"replaced by a restored database\n"
 
 
 @contextmanager
-def replacing(path: Path, overwrite: bool) -> Iterator[bool]:
+def replacing(path: Path, overwrite: bool, prefix: str) -> Iterator[bool]:
     """Make sure that a new file may be moved to `path`; yield whether it replaces a database.
 
     Raises:
@@ -26,7 +26,7 @@ def replacing(path: Path, overwrite: bool) -> Iterator[bool]:
     if not os.path.lexists(path):
         yield False
         return
-    with closing(_alone(path)):
+    with closing(_alone(path, prefix)):
         # Only now: closing a file ends every lock of this process on it, those of a database that
         # is open here as well, and others would then believe to be alone.
         old = os.open(path, os.O_RDWR)
@@ -60,11 +60,11 @@ def check_free(path: Path, overwrite: bool) -> None:
             )
 
 
-def _alone(path: Path) -> sqlite3.Connection:
+def _alone(path: Path, prefix: str) -> sqlite3.Connection:
     """Return a connection that nobody else can use the database beside; its log is empty."""
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)
     try:
-        _check_ours(path, connection)
+        _check_ours(path, connection, prefix)
         # This fails while another connection is open, and leaves no log behind.
         connection.execute("PRAGMA journal_mode = DELETE").fetchone()
         connection.execute("BEGIN EXCLUSIVE")
@@ -77,11 +77,11 @@ def _alone(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_ours(path: Path, connection: sqlite3.Connection) -> None:
+def _check_ours(path: Path, connection: sqlite3.Connection, prefix: str) -> None:
     found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
     names = {name for (name,) in found if not name.startswith("sqlite_")}
-    strangers = sorted(name for name in names if not name.startswith("requant_"))
-    if strangers or "requant_meta" not in names:
+    strangers = sorted(name for name in names if not name.startswith(prefix))
+    if strangers or f"{prefix}meta" not in names:
         what = f"holds the table {strangers[0]!r}" if strangers else "is not a requant database"
         raise StoreError(f"{path} {what}: it is not replaced; restore to another path")
 

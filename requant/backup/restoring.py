@@ -14,10 +14,10 @@ from requant.adapters.files import publish
 from requant.backup.postgresql import fill
 from requant.backup.replacing import check_free, replacing
 from requant.backup.sealing import Backup
-from requant.backup.unpacking import remove_others, undone, unpack
+from requant.backup.unpacking import remove_others, rename, undone, unpack
 from requant.backup.writing import problems
 from requant.errors import CorruptDataError, InputError, StoreError
-from requant.store import engine_of, open_store
+from requant.store import Tables, build_tables, engine_of, open_store
 
 
 def restore(
@@ -26,6 +26,7 @@ def restore(
     *,
     overwrite: bool,
     folder: str | os.PathLike[str] | None,
+    tables: Tables | None = None,
 ) -> Backup:
     """Put a backup back, as `requant.restore` says, whose other half this is."""
     source = Path(file)
@@ -42,14 +43,16 @@ def restore(
         with problems(f"restore {source}"):
             if engine.dialect.name == "sqlite":
                 path = Path(os.path.realpath(engine.url.database or ""))
-                return _to_sqlite(source, path, overwrite, home)
-            return _to_postgresql(source, engine, overwrite, home)
+                return _to_sqlite(source, path, overwrite, home, tables or build_tables())
+            return _to_postgresql(source, engine, overwrite, home, tables)
     finally:
         if owned:
             engine.dispose()
 
 
-def _to_sqlite(source: Path, path: Path, overwrite: bool, folder: Path | None) -> Backup:
+def _to_sqlite(
+    source: Path, path: Path, overwrite: bool, folder: Path | None, tables: Tables
+) -> Backup:
     home = folder or path.with_name(f"{path.name}.indexes")
     placed: dict[Path, bool] = {}
     found: list[tuple[Backup, bool]] = []
@@ -60,8 +63,9 @@ def _to_sqlite(source: Path, path: Path, overwrite: bool, folder: Path | None) -
             Path(partial).touch(mode=0o600)
             shutil.copymode(source, partial)
             backup = unpack(source, Path(partial), home, placed)
+            rename(Path(partial), tables)
             # Once the backup is known to be good, and until it is in the other's place.
-            found.append((backup, stack.enter_context(replacing(path, overwrite))))
+            found.append((backup, stack.enter_context(replacing(path, overwrite, tables.prefix))))
 
         with undone(placed):
             publish(path, write)
@@ -71,7 +75,13 @@ def _to_sqlite(source: Path, path: Path, overwrite: bool, folder: Path | None) -
     return backup
 
 
-def _to_postgresql(source: Path, engine: sa.Engine, overwrite: bool, folder: Path | None) -> Backup:
+def _to_postgresql(
+    source: Path,
+    engine: sa.Engine,
+    overwrite: bool,
+    folder: Path | None,
+    tables: Tables | None,
+) -> Backup:
     placed: dict[Path, bool] = {}
     with undone(placed), tempfile.TemporaryDirectory(prefix="requant-restore-") as home:
         partial = Path(home) / "backup.db"
@@ -79,7 +89,7 @@ def _to_postgresql(source: Path, engine: sa.Engine, overwrite: bool, folder: Pat
         # Opened, it is brought up to the schema of today.
         ours = open_store(engine_of(partial)[0], owned=True)
         try:
-            fill(open_store(engine, owned=False), ours, overwrite)
+            fill(open_store(engine, owned=False, tables=tables), ours, overwrite)
         finally:
             ours.close()
     return backup

@@ -13,7 +13,7 @@ from requant.store import Tables
 # At 65,536 dimensions a vector has 256 kB, so that a page is 25 MB at most.
 PAGE = 100
 _PLAIN = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]+")
-_NUMBERED = ("requant_collections", "requant_indexes", "requant_fields")
+_NUMBERED = ("collections", "indexes", "fields")
 
 Pages = Callable[[sa.Select[Any], int], Iterator[Sequence[sa.Row[Any]]]]
 Done = Callable[[int], None]
@@ -35,18 +35,20 @@ def is_plain(name: str) -> bool:
 
 def carried(tables: Tables) -> list[sa.Table]:
     """Return the tables that a backup holds: all but the places of live indexes."""
-    every = (getattr(tables, name) for name in Tables.__dataclass_fields__ if name != "metadata")
-    return [table for table in every if table is not tables.locations]
+    return [table for table in tables.every() if table is not tables.locations]
 
 
-def copy_rows(tables: Tables, pages: Pages, into: sa.Connection, done: Done) -> None:
-    """Copy all rows; `done` is told how many vectors are across."""
+def copy_rows(
+    tables: Tables, pages: Pages, into: sa.Connection, target: Tables, done: Done
+) -> None:
+    """Copy all rows from `tables` to `target`; `done` is told how many vectors are across."""
     mark = "?" if into.dialect.name == "sqlite" else "%s"
     for table in carried(tables):
+        kind = table.name.removeprefix(tables.prefix)
         names = ", ".join(table.columns.keys())
         marks = ", ".join([mark] * len(table.columns))
         # Past SQLAlchemy, which would take longer over the parameters than the database.
-        insert = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608
+        insert = f"INSERT INTO {target.quoted(kind)} ({names}) VALUES ({marks})"  # noqa: S608
         # By key, so that a SQLite file is filled from its beginning to its end.
         for rows in pages(sa.select(table).order_by(*table.primary_key), PAGE):
             into.exec_driver_sql(insert, [tuple(row) for row in rows])
@@ -54,32 +56,41 @@ def copy_rows(tables: Tables, pages: Pages, into: sa.Connection, done: Done) -> 
                 done(len(rows))
 
 
-def last_numbers(connection: sa.Connection) -> dict[str, int]:
+def last_numbers(connection: sa.Connection, tables: Tables) -> dict[str, int]:
     """Return the highest number that each table has ever given out: none is given out again."""
     found = {}
-    for name in _NUMBERED:
+    for kind in _NUMBERED:
+        name = _said(connection, tables, kind)
         if connection.dialect.name == "sqlite":
             text = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
         else:
             text = sa.text(
                 "SELECT pg_sequence_last_value(pg_get_serial_sequence(:name, 'id')::regclass)"
             )
-        found[name] = int(connection.scalar(text, {"name": name}) or 0)
+        found[kind] = int(connection.scalar(text, {"name": name}) or 0)
     return found
 
 
 def go_on_from(connection: sa.Connection, tables: Tables, numbers: dict[str, int]) -> None:
     """Let each table give out the numbers that come after."""
     if connection.dialect.name == "sqlite":
-        for name, last in numbers.items():
-            row = {"name": name, "last": last}
+        for kind, last in numbers.items():
+            row = {"name": _said(connection, tables, kind), "last": last}
             connection.execute(sa.text("DELETE FROM sqlite_sequence WHERE name = :name"), row)
             connection.execute(
                 sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :last)"), row
             )
         return
     highest = connection.scalar(sa.select(sa.func.max(tables.migrations.c.id))) or 0
-    for name, last in {**numbers, tables.migrations.name: highest}.items():
+    for kind, last in {**numbers, "migrations": highest}.items():
+        name = _said(connection, tables, kind)
         if last:
             statement = sa.text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)")
             connection.execute(statement, {"name": name, "last": last})
+
+
+def _said(connection: sa.Connection, tables: Tables, kind: str) -> str:
+    """Return what a table's counter is asked for by."""
+    if connection.dialect.name == "sqlite":
+        return f"{tables.prefix}{kind}"
+    return tables.quoted(kind)

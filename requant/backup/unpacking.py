@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import sqlalchemy as sa
 from requant.adapters.files import publish
 from requant.backup import tables as rows
 from requant.backup.sealing import Backup, unseal
-from requant.errors import CorruptDataError, StoreError
-from requant.store import SCHEMA_VERSION, Tables, build_tables
+from requant.errors import CorruptDataError, InputError, StoreError
+from requant.store import PREFIX, SCHEMA_VERSION, Tables, build_tables
 
 
 def unpack(source: Path, target: Path, folder: Path | None, placed: dict[Path, bool]) -> Backup:
@@ -47,6 +48,21 @@ def unpack(source: Path, target: Path, folder: Path | None, placed: dict[Path, b
     finally:
         engine.dispose()
     return backup
+
+
+def rename(target: Path, tables: Tables) -> None:
+    """Give the tables of a database that was unpacked the names that they are to have."""
+    if tables.schema is not None:
+        raise InputError(f"schema {tables.schema!r}: SQLite has none; give the tables a prefix")
+    if tables.prefix == PREFIX:
+        return
+    with closing(sqlite3.connect(target)) as connection, connection:
+        found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        there = {name for (name,) in found}
+        for kind in tables.kinds():
+            if f"{PREFIX}{kind}" in there:
+                name = tables.quoted(kind)
+                connection.execute(f"ALTER TABLE {PREFIX}{kind} RENAME TO {name}")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from requant.backup import tables as rows
 from requant.backup.sealing import Backup, seal
 from requant.errors import CorruptIndexError, ExistsError, StoreError
 from requant.indexes import ATTACHED, Progress, Workspace
-from requant.store import SCHEMA_VERSION, Store
+from requant.store import SCHEMA_VERSION, Store, Tables, build_tables
 
 # The backup is as good as the rename that makes it one: before, nothing needs to be safe.
 _PRAGMAS = ("page_size = 16384", "journal_mode = OFF", "synchronous = OFF")
@@ -85,12 +85,13 @@ def _write(workspace: Workspace, partial: Path, indexes: bool, progress: Progres
             for pragma in _PRAGMAS:
                 into.exec_driver_sql(f"PRAGMA {pragma}")
             into.commit()
-            store.tables.metadata.create_all(into)
+            tables = build_tables()  # whatever they are called where they come from
+            tables.metadata.create_all(into)
             rows.files.create(into)
-            _copy(store, into, progress)
-            carried = _carry_files(workspace, into) if indexes else set()
-            _forget_places(store, into)
-            backup = _describe(store, into, carried)
+            _copy(store, into, tables, progress)
+            carried = _carry_files(workspace, into, tables) if indexes else set()
+            _forget_places(tables, into)
+            backup = _describe(store, into, tables, carried)
             into.commit()
     finally:
         engine.dispose()
@@ -99,7 +100,7 @@ def _write(workspace: Workspace, partial: Path, indexes: bool, progress: Progres
     return backup
 
 
-def _copy(store: Store, into: sa.Connection, progress: Progress | None) -> None:
+def _copy(store: Store, into: sa.Connection, tables: Tables, progress: Progress | None) -> None:
     done = 0
     with store.reading() as reader:
         count = sa.select(sa.func.count()).select_from(store.tables.vectors)
@@ -111,14 +112,14 @@ def _copy(store: Store, into: sa.Connection, progress: Progress | None) -> None:
             if progress is not None:
                 progress(done, total)
 
-        rows.copy_rows(store.tables, reader.pages, into, report)
+        rows.copy_rows(store.tables, reader.pages, into, tables, report)
     with store.connected() as connection:
-        rows.go_on_from(into, store.tables, rows.last_numbers(connection))
+        rows.go_on_from(into, tables, rows.last_numbers(connection, store.tables))
 
 
-def _carry_files(workspace: Workspace, into: sa.Connection) -> set[int]:
+def _carry_files(workspace: Workspace, into: sa.Connection, tables: Tables) -> set[int]:
     """Put the newest file of each index into the backup; return the numbers of these indexes."""
-    g = workspace.store.tables.generations.c
+    g = tables.generations.c
     published = sa.select(g.index_id, g.file, g.bytes, g.sha256).where(g.sha256 != "")
     newest = {}
     for index, file, size, sha in into.execute(published.order_by(g.generation)):
@@ -149,12 +150,12 @@ def _carry(
     return True
 
 
-def _forget_places(store: Store, into: sa.Connection) -> None:
+def _forget_places(tables: Tables, into: sa.Connection) -> None:
     """Leave out what stands in places that the backup does not hold: they are not what they were.
 
     What an attached index held is remembered: nobody of ours writes there.
     """
-    t = store.tables
+    t = tables
     g, files = t.generations.c, rows.files.c
     configs = into.execute(sa.select(t.indexes.c.id, t.indexes.c.config))
     attached = [index for index, config in configs if json.loads(config)["precision"] == ATTACHED]
@@ -164,7 +165,7 @@ def _forget_places(store: Store, into: sa.Connection) -> None:
     into.execute(sa.delete(t.quantizers).where(t.quantizers.c.fingerprint.not_in(used)))
 
 
-def _describe(store: Store, into: sa.Connection, carried: set[int]) -> Backup:
+def _describe(store: Store, into: sa.Connection, tables: Tables, carried: set[int]) -> Backup:
     def count(table: sa.Table) -> int:
         return into.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 
@@ -173,8 +174,8 @@ def _describe(store: Store, into: sa.Connection, carried: set[int]) -> Backup:
         requant=requant.__version__,
         schema=SCHEMA_VERSION,
         database=store.sql.name,
-        collections=count(store.tables.collections),
-        items=count(store.tables.items),
+        collections=count(tables.collections),
+        items=count(tables.items),
         indexes=tuple(sorted(carried)),
         bytes=0,
     )

@@ -11,6 +11,7 @@ from requant.store.connections import (
     Lent,
     as_connection,
     engine_of,
+    refuse_absent,
     refuse_own_file,
     working_for,
 )
@@ -50,10 +51,19 @@ from requant.store.records import (
     locations,
     migrations,
 )
-from requant.store.schema import SCHEMA_VERSION, CollectionRow, Tables, build_tables, key_range
+from requant.store.schema import (
+    PREFIX,
+    SCHEMA_VERSION,
+    CollectionRow,
+    Tables,
+    build_tables,
+    key_range,
+)
 from requant.store.states import CollectionState, Head, Seen, Watermark
+from requant.store.upgrading import upgrade
 
 __all__ = [
+    "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
     "CollectionRow",
@@ -104,8 +114,10 @@ __all__ = [
     "postgresql_clear",
     "postgresql_deletes",
     "postgresql_variables",
+    "refuse_absent",
     "refuse_own_file",
     "settled",
     "sqlite_deletes",
+    "upgrade",
     "working_for",
 ]

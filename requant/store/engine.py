@@ -28,19 +28,19 @@ from requant.store.connections import (
     taken_of,
 )
 from requant.store.fields import Memory
+from requant.store.placing import check_translated, place
 from requant.store.reader import Reader
-from requant.store.schema import SCHEMA_VERSION, Tables, add_missing_columns, build_tables
+from requant.store.schema import Tables, build_tables
 from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, store_error
 from requant.store.statements import HotSql, hot_sql
+from requant.store.upgrading import prepare
 
 # What waits for more than this server's disk stays as it is.
 _DURABLY = (
     "SELECT set_config('synchronous_commit', 'on', true) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
-_CREATION_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
-_OLDER_SCHEMAS = ("1", "2", "3", "4")  # those that lack nothing but tables and columns
 
 
 class Store:
@@ -48,11 +48,24 @@ class Store:
 
     read_only: ClassVar[bool] = False
 
-    def __init__(self, engine: sa.Engine, *, owned: bool, durable: bool = False) -> None:
-        """Create the tables in `engine` where they are missing; `owned` engines are disposed of."""
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        owned: bool,
+        durable: bool = False,
+        tables: Tables | None = None,
+        create: bool = True,
+    ) -> None:
+        """Use `tables` in `engine`, which are made where they are missing if `create`.
+
+        Engines that are `owned` are disposed of.
+        """
         self.engine = engine
-        self.sql: HotSql = hot_sql(engine.dialect.name)
-        self.tables: Tables = build_tables()
+        wanted = tables if tables is not None else build_tables()
+        self._wanted, self._create = wanted.schema, create
+        self.tables: Tables = _placed(engine, wanted)
+        self.sql: HotSql = hot_sql(engine.dialect.name, self.tables)
         self.fields: Memory = Memory(self.tables)
         self.meters: Meters = Meters()
         self._owned = owned
@@ -97,6 +110,7 @@ class Store:
         """Return the connection that a caller lends; raises InputError unless it is to this one."""
         connection = as_connection(lent)
         check_connection(connection, self.engine.url)
+        check_translated(connection, self._wanted, self.tables.schema)
         return connection
 
     @contextmanager
@@ -278,19 +292,7 @@ class Store:
     def _prepare(self) -> None:
         if self.sql.name == "sqlite" and not self._owned:
             self._write_ahead()
-        meta = self.tables.meta
-        schema = sa.select(meta.c.value).where(meta.c.name == "schema")
-        if not sa.inspect(self.engine).has_table(meta.name):
-            self._create()
-        with self.engine.connect() as connection:
-            found = connection.execute(schema).scalar()
-        if found in (None, *_OLDER_SCHEMAS):  # None: an application made the tables with its own
-            self._create()
-        elif found != str(SCHEMA_VERSION):
-            raise StoreError(
-                f"{self.engine.url!r} has schema {found}, this requant reads {SCHEMA_VERSION}: "
-                "upgrade requant"
-            )
+        prepare(self._own, self.tables, create=self._create)
 
     def _write_ahead(self) -> None:
         """Turn an application's file to the write-ahead log: else a search could not publish."""
@@ -300,24 +302,15 @@ class Store:
         if mode != "wal":
             raise StoreError(f"{self.engine.url!r} has no write-ahead log: its journal is {mode}")
 
-    def _create(self) -> None:
-        """Create all missing tables or none, though several processes may try at the same time."""
-        with self._own.begin() as connection:
-            raw: Any = connection.connection.driver_connection
-            if self.sql.name != "sqlite":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
-            elif not raw.in_transaction:
-                raw.execute("BEGIN IMMEDIATE")
-            self.tables.metadata.create_all(connection)
-            add_missing_columns(self.tables, connection)
-            insert = insert_into(self.engine, self.tables.meta)
-            version = str(SCHEMA_VERSION)
-            insert = insert.values(name="schema", value=version)
-            known = insert.on_conflict_do_update(index_elements=["name"], set_={"value": version})
-            connection.execute(known)
 
-
-def open_store(engine: sa.Engine, *, owned: bool, durable: bool = False) -> Store:
+def open_store(
+    engine: sa.Engine,
+    *,
+    owned: bool,
+    durable: bool = False,
+    tables: Tables | None = None,
+    create: bool = True,
+) -> Store:
     """Open the store in `engine`, which is disposed of if that fails and it is `owned`.
 
     Raises:
@@ -325,11 +318,18 @@ def open_store(engine: sa.Engine, *, owned: bool, durable: bool = False) -> Stor
         UnsupportedError: neither SQLite nor PostgreSQL.
     """
     try:
-        return Store(engine, owned=owned, durable=durable)
+        return Store(engine, owned=owned, durable=durable, tables=tables, create=create)
     except BaseException:
         if owned:
             engine.dispose()
         raise
+
+
+def _placed(engine: sa.Engine, wanted: Tables) -> Tables:
+    try:
+        return place(engine, wanted)
+    except sa.exc.SQLAlchemyError as error:
+        raise store_error(f"open {engine.url!r}", error) from error
 
 
 def _try_to_lock(raw: Any) -> None:

@@ -16,7 +16,8 @@ from requant.errors import InputError, ReadOnlyError, StoreError
 from requant.store.connections import Lent, engine_of
 from requant.store.engine import Store
 from requant.store.reader import Reader
-from requant.store.schema import SCHEMA_VERSION
+from requant.store.schema import SCHEMA_VERSION, Tables
+from requant.store.upgrading import version_of
 
 _BUSY_SECONDS = 60.0
 
@@ -26,10 +27,12 @@ class ReadOnlyStore(Store):
 
     read_only = True
 
-    def __init__(self, engine: sa.Engine, *, owned: bool, still: Still | None) -> None:
+    def __init__(
+        self, engine: sa.Engine, *, owned: bool, still: Still | None, tables: Tables | None
+    ) -> None:
         """Read from `engine`; of a file that SQLite may not lock, `still` sees that it stays so."""
         self._still = still
-        super().__init__(engine, owned=owned)
+        super().__init__(engine, owned=owned, tables=tables, create=False)
 
     def reading(self, connection: Lent | None = None) -> AbstractContextManager[Reader]:
         """Lend a reader of one snapshot, as `Store` does."""
@@ -55,15 +58,14 @@ class ReadOnlyStore(Store):
         return False
 
     def _prepare(self) -> None:
-        meta = self.tables.meta
-        if not sa.inspect(self.engine).has_table(meta.name):
-            raise StoreError(f"{self.engine.url!r} is not a requant database")
         with self.engine.connect() as connection:
-            found = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema"))
+            found = version_of(connection, self.tables)
+        if found is None:
+            raise StoreError(f"{self.engine.url!r} is not a requant database")
         if found != str(SCHEMA_VERSION):
             raise StoreError(
                 f"{self.engine.url!r} has schema {found}, this requant reads {SCHEMA_VERSION}: "
-                "open it once without read_only=True, or with the requant that wrote it"
+                "run `requant upgrade` on it, or open it with the requant that wrote it"
             )
 
 
@@ -94,7 +96,9 @@ class Still:
             )
 
 
-def open_read_only(target: str | os.PathLike[str] | sa.Engine) -> ReadOnlyStore:
+def open_read_only(
+    target: str | os.PathLike[str] | sa.Engine, *, tables: Tables | None = None
+) -> ReadOnlyStore:
     """Open a database that is there, to be read alone.
 
     A SQLite file is opened as it is; where its folder cannot be written to, one in write-ahead mode
@@ -105,10 +109,10 @@ def open_read_only(target: str | os.PathLike[str] | sa.Engine) -> ReadOnlyStore:
         InputError: a database in memory.
     """
     if isinstance(target, sa.Engine):
-        return ReadOnlyStore(engine_of(target)[0], owned=False, still=None)
+        return ReadOnlyStore(engine_of(target)[0], owned=False, still=None, tables=tables)
     engine, still = _engine(target)
     try:
-        return ReadOnlyStore(engine, owned=True, still=still)
+        return ReadOnlyStore(engine, owned=True, still=still, tables=tables)
     except BaseException:
         engine.dispose()
         raise

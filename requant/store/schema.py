@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from functools import cache
 
 import sqlalchemy as sa
+from sqlalchemy.schema import conv
 
+from requant.errors import InputError
 from requant.scores import Metric
 
 SCHEMA_VERSION = 5
@@ -17,11 +21,17 @@ MAX_COLLECTIONS = 1 << 22  # engines take keys below 2**62
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+PREFIX = "requant_"  # what our statements call the tables by, whatever their names are
+_LONGEST = 30  # the names of constraints stay below PostgreSQL's 63 bytes
+_A_PREFIX = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{,{_LONGEST - 1}}}")
+_NO_SCHEMA = re.compile(r"[%.:{}\0]")
+
+
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one store."""
+    """The tables of one store: `<schema>.<prefix>items` and so on, all in one MetaData."""
 
-    metadata: sa.MetaData
+    metadata: sa.MetaData = field(repr=False)
     meta: sa.Table
     collections: sa.Table
     items: sa.Table
@@ -36,6 +46,32 @@ class Tables:
     aliases: sa.Table
     fields: sa.Table
     values: sa.Table
+    prefix: str = PREFIX
+    schema: str | None = None
+
+    @classmethod
+    def kinds(cls) -> list[str]:
+        """Return what the tables are called, without their prefix, in the order of this class."""
+        return [name for name in cls.__dataclass_fields__ if name not in _NO_TABLES]
+
+    def every(self) -> list[sa.Table]:
+        """Return all tables, in the order of `kinds`."""
+        return [getattr(self, kind) for kind in self.kinds()]
+
+    def named(self, statement: str) -> str:
+        """Return a statement about these tables, given one that calls them requant_items..."""
+        if self.prefix == PREFIX and self.schema is None:
+            return statement
+        return _A_TABLE.sub(lambda found: self.quoted(found[1]), statement)
+
+    def quoted(self, kind: str) -> str:
+        """Return the whole name of a table, as SQL has it."""
+        name = _quote(f"{self.prefix}{kind}")
+        return name if self.schema is None else f"{_quote(self.schema)}.{name}"
+
+
+_NO_TABLES = ("metadata", "prefix", "schema")
+_A_TABLE = re.compile(rf"\b{PREFIX}({'|'.join(Tables.kinds())})\b")
 
 
 @dataclass(frozen=True)
@@ -58,30 +94,103 @@ def collection_of(key: int) -> int:
     return key >> KEY_BITS
 
 
-def build_tables(metadata: sa.MetaData | None = None) -> Tables:
-    """Add requant's tables, all named `requant_...`, to `metadata`; once for each MetaData."""
+def build_tables(
+    metadata: sa.MetaData | None = None, *, prefix: str = PREFIX, schema: str | None = None
+) -> Tables:
+    """Add requant's tables to `metadata`, once for each prefix and schema.
+
+    Without a `schema` they are in that of the MetaData, if it has one. Raises InputError.
+    """
     metadata = metadata if metadata is not None else sa.MetaData()
-    if "requant_meta" not in metadata.tables:
-        _catalog(metadata)
-        _content(metadata)
-        _ledger(metadata)
-        _fields(metadata)
-    names = Tables.__dataclass_fields__.keys() - {"metadata"}
-    return Tables(metadata, **{name: metadata.tables[f"requant_{name}"] for name in names})
+    schema = schema if schema is not None else metadata.schema
+    _check_names(prefix, schema)
+    every = {}
+    for kind in Tables.kinds():
+        name = f"{prefix}{kind}"
+        table = metadata.tables.get(name if schema is None else f"{schema}.{name}")
+        every[kind] = table if table is not None else _add(metadata, kind, name, schema)
+    return Tables(metadata, **every, prefix=prefix, schema=schema)
 
 
-def add_missing_columns(tables: Tables, connection: sa.Connection) -> None:
-    """Bring tables of an older schema up to date; what is new may be absent in every row."""
-    inspector = sa.inspect(connection)
-    quote = connection.dialect.identifier_preparer.quote
-    for field in Tables.__dataclass_fields__.keys() - {"metadata"}:
-        table: sa.Table = getattr(tables, field)
-        there = {column["name"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                kind = column.type.compile(connection.dialect)
-                add = f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(column.name)} {kind}"
-                connection.execute(sa.text(add))
+def _add(metadata: sa.MetaData, kind: str, name: str, schema: str | None) -> sa.Table:
+    original = _template().tables[f"{PREFIX}{kind}"]
+    if schema is None:
+        table = original.to_metadata(metadata, name=name)
+    else:
+        table = original.to_metadata(metadata, schema=schema, name=name)
+    _name_constraints(table)
+    return table
+
+
+@cache
+def _template() -> sa.MetaData:
+    metadata = sa.MetaData()
+    _catalog(metadata)
+    _content(metadata)
+    _ledger(metadata)
+    _fields(metadata)
+    for table in metadata.tables.values():
+        _name_constraints(table)
+    return metadata
+
+
+def _name_constraints(table: sa.Table) -> None:
+    """Name constraints as PostgreSQL names those without a name, as all were before.
+
+    So an application's naming convention, which leaves a `conv` alone, gives them no other name.
+    """
+    for constraint in table.constraints:
+        if isinstance(constraint, sa.PrimaryKeyConstraint):
+            constraint.name = conv(f"{table.name}_pkey")
+        elif isinstance(constraint, sa.UniqueConstraint):
+            constraint.name = conv("_".join((table.name, *constraint.columns.keys(), "key")))
+
+
+def _check_names(prefix: object, schema: object) -> None:
+    usable = isinstance(prefix, str) and _A_PREFIX.fullmatch(prefix) is not None
+    if not usable or str(prefix).lower().startswith(("sqlite_", "pg_")):
+        raise InputError(
+            f"prefix {prefix!r}: letters, digits and _ only, {_LONGEST} at most, no digit first, "
+            "and neither sqlite_ nor pg_"
+        )
+    usable = isinstance(schema, str) and bool(schema) and not _NO_SCHEMA.search(schema)
+    if schema is not None and not usable:
+        raise InputError(f"schema {schema!r} must be None, or a name without any of .:%{{}}")
+
+
+def _columns(table: sa.Table) -> list[str]:
+    return [column.name for column in table.columns]
+
+
+def _quote(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def missing(tables: Tables, connection: sa.Connection) -> list[str]:
+    """Return which tables, or columns of them, a database lacks."""
+    inspector, absent = sa.inspect(connection), []
+    for table in tables.every():
+        if not inspector.has_table(table.name, schema=table.schema):
+            absent.append(table.name)
+            continue
+        known = inspector.get_columns(table.name, schema=table.schema)
+        there = {column["name"] for column in known}
+        absent += [f"{table.name}.{name}" for name in _columns(table) if name not in there]
+    return absent
+
+
+def add_missing(tables: Tables, connection: sa.Connection) -> None:
+    """Make what a new database or one of an older schema lacks.
+
+    What is new in a table that is there may be absent in every row.
+    """
+    tables.metadata.create_all(connection, tables=tables.every())
+    for name in missing(tables, connection):
+        kind, _, column = name.removeprefix(tables.prefix).partition(".")
+        type_ = getattr(tables, kind).columns[column].type.compile(connection.dialect)
+        add = f"ALTER TABLE {tables.quoted(kind)} ADD COLUMN {_quote(column)} {type_}"
+        connection.exec_driver_sql(add)
 
 
 def _catalog(metadata: sa.MetaData) -> None:
@@ -95,7 +204,7 @@ def _catalog(metadata: sa.MetaData) -> None:
         "requant_collections",
         metadata,
         sa.Column("id", _BIG, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False, unique=True),
+        sa.Column("name", sa.Text, nullable=False),
         sa.Column("dim", sa.Integer, nullable=False),
         sa.Column("metric", sa.Text, nullable=False),
         sa.Column("next_key", _BIG, nullable=False),  # the key of the next new item
@@ -109,6 +218,7 @@ def _catalog(metadata: sa.MetaData) -> None:
         # fields are in step as long as every write says so: a requant of schema 4 does not.
         sa.Column("fields", _BIG),
         sa.Column("fields_seq", _BIG),
+        sa.UniqueConstraint("name"),
         sqlite_autoincrement=True,  # an id is never reused, so neither is a key
     )
 

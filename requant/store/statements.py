@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from requant.errors import UnsupportedError
+from requant.store.schema import Tables
 
 
 @dataclass(frozen=True)
 class HotSql:
-    """The hot statements of one database; `keys` and `texts` make the parameter of a list."""
+    """The hot statements of one database; `keys` and `texts` make the parameter of a list.
+
+    Here all tables are called requant_...; `named` gives a statement their true names.
+    """
 
     name: str
     keys: Callable[[Sequence[int]], Any]
@@ -48,6 +53,7 @@ class HotSql:
     put_values: str
     drop_values: str
     clear_values: str
+    named: Callable[[str], str] = str
 
 
 _HEAD = (
@@ -80,7 +86,7 @@ _TURNS = {
 }
 
 
-def _turns(mark: str) -> dict[str, str]:
+def _turns(mark: str) -> dict[str, Any]:
     return {name: text.replace("?", mark) for name, text in _TURNS.items()}
 
 
@@ -223,9 +229,14 @@ _POSTGRES = HotSql(
 )
 
 
-def hot_sql(dialect: str) -> HotSql:
+def hot_sql(dialect: str, tables: Tables) -> HotSql:
     """Return the statements of a SQLAlchemy dialect name; raises UnsupportedError for others."""
     for sql in (_SQLITE, _POSTGRES):
         if sql.name == dialect:
-            return sql
+            named: dict[str, Any] = {
+                one.name: tables.named(getattr(sql, one.name))
+                for one in fields(sql)
+                if one.type == "str"
+            }
+            return replace(sql, **named, named=lru_cache(maxsize=64)(tables.named))
     raise UnsupportedError(f"{dialect} is not supported as a store: use SQLite or PostgreSQL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from requant.adapters.forks import keep_from_children
 from requant.adapters.own_files import LOCK, refuse_link
 from requant.errors import StoreError
-from requant.store import Store
+from requant.store import PREFIX, Store
 
 PATIENCE = 60.0
 _POLL = 0.05
@@ -86,6 +87,17 @@ class WriteLock:
         self._held.callback(keep_from_children(self._path))
         return True
 
+    def _number(self) -> int:
+        """Return the index's number in the whole database: two schemas of it number from 1 each.
+
+        In the schema and by the names that tables have by default, it is as it always was.
+        """
+        tables = self._store.tables
+        number = self._index
+        if (tables.prefix, tables.schema) != (PREFIX, "public"):
+            number = zlib.crc32(f"{tables.schema}.{tables.prefix}.{self._index}".encode())
+        return number & 0x7FFF_FFFF
+
     def _lock_advisory(self, patience: float) -> bool:
         """Lock within a transaction that stays open.
 
@@ -94,7 +106,7 @@ class WriteLock:
         connection all the same is told by the serial of the place.
         """
         deadline = time.monotonic() + patience
-        key = (_NAMESPACE, self._index & 0x7FFF_FFFF)
+        key = (_NAMESPACE, self._number())
         with ExitStack() as stack:
             connection: Any = stack.enter_context(self._store.connected())
             connection.execution_options(isolation_level="READ COMMITTED")

@@ -21,7 +21,12 @@ from requant.store.connections.lent import (
     plain_cursor,
     savepoint,
 )
-from requant.store.connections.opening import check_durable, check_engine, engine_of
+from requant.store.connections.opening import (
+    check_durable,
+    check_engine,
+    engine_of,
+    refuse_absent,
+)
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
@@ -39,6 +44,7 @@ __all__ = [
     "parents",
     "plain_cursor",
     "raw_of",
+    "refuse_absent",
     "refuse_own_file",
     "savepoint",
     "sibling",

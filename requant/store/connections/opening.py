@@ -93,6 +93,13 @@ def refuse_async(target: object) -> None:
         raise UnsupportedError(f"{driver} is asynchronous. {INSTEAD}")
 
 
+def refuse_absent(engine: sa.Engine) -> None:
+    """Refuse a SQLite file that is not there, which connecting would make; raises StoreError."""
+    path = engine.url.database
+    if engine.dialect.name == "sqlite" and not engine.url.query and not Path(path or "").exists():
+        raise StoreError(f"cannot open {path}: there is no such file, and create=False makes none")
+
+
 def check_durable(engine: sa.Engine) -> None:
     """Refuse to call an application's engine durable that is not; raises InputError."""
     with engine.connect() as connection:

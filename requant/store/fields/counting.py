@@ -108,7 +108,7 @@ class Counting:
         return [(bytes(value), _count(bytes(keys))) for value, keys in rows]
 
     def _rows(self, statement: str, ranges: tuple[bytes, ...], *more: bytes) -> list[Any]:
-        text = statement.format(_WHERE[self._sql.name])
+        text = self._sql.named(statement).format(_WHERE[self._sql.name])
         rows: list[Any] = self._cursor.execute(text, (*more, self._field.id, *ranges)).fetchall()
         return rows
 

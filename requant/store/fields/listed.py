@@ -88,7 +88,7 @@ class Listed:
         first: int,
         end: int,
     ) -> None:
-        begin = _SQLITE if self._is_sqlite else _POSTGRES
+        begin = self._sql.named(_SQLITE if self._is_sqlite else _POSTGRES)
         rows = self._rows(begin + condition, field, parameters, range(first, end))
         if rows:
             set_in(mask, [row[0] - first for row in rows], [row[1] for row in rows])
@@ -103,13 +103,14 @@ class Listed:
         end: int,
     ) -> None:
         """Set what many values have, without a row for each."""
-        joined = (_SQLITE_JOINED if self._is_sqlite else _POSTGRES_JOINED).format(condition)
+        joined = self._sql.named(_SQLITE_JOINED if self._is_sqlite else _POSTGRES_JOINED)
+        joined = joined.format(condition)
         rows = self._rows(joined, field, parameters, range(first, end))
         if self._is_sqlite:
             found = [(part, keys[:-1], keys[-1:] == b"1") for part, keys in rows if keys]
             places = [(part, keys) for part, keys, _ in found if keys]
             there = [part for part, _, more in found if more]
-            long = f"{_SQLITE}{condition} AND length(v.keys) = {BITS}"
+            long = f"{self._sql.named(_SQLITE)}{condition} AND length(v.keys) = {BITS}"
             bits = self._rows(long, field, parameters, there) if there else []
         else:
             places = [(part, keys) for part, keys, _ in rows if keys]

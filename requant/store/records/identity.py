@@ -71,7 +71,7 @@ def establish(store: Store) -> Identity:
         found = Identity(known["name"], tuple(known["ancestors"]))
         if known["home"] == home:
             return found
-        copy = _is_copy(known["home"], home, found.name)
+        copy = _is_copy(store, known["home"], home, found.name)
         fresh = found
         if copy:
             fresh = Identity(
@@ -94,7 +94,7 @@ def look(store: Store) -> Identity:
         return Identity("", copied_from="an older version of requant, which did not say")
     known = json.loads(text)
     found = Identity(known["name"], tuple(known["ancestors"]))
-    if known["home"] == home or not _is_copy(known["home"], home, found.name):
+    if known["home"] == home or not _is_copy(store, known["home"], home, found.name):
         return found
     return replace(found, copied_from=_where(known["home"]))
 
@@ -167,26 +167,25 @@ def _machine() -> str:
         return platform.node()
 
 
-def _is_copy(known: Home, now: Home, name: str) -> bool:
+def _is_copy(store: Store, known: Home, now: Home, name: str) -> bool:
     if "path" not in known or "path" not in now:
         return True  # PostgreSQL: there is one home, and this is another one
     same_file, here = known["inode"] == now["inode"], known["machine"] == now["machine"]
     if known["path"] == now["path"]:
         return not (same_file or here)
-    if here and _stands_at(known["path"], name):
+    if here and _stands_at(store, known["path"], name):
         return not Path(known["path"]).samefile(now["path"])
     return not (same_file or here)
 
 
-def _stands_at(path: str, name: str) -> bool:
+def _stands_at(store: Store, path: str, name: str) -> bool:
     """Whether a database of that identity, or one that cannot be looked into, is at `path`."""
     if not os.path.lexists(path):
         return False
     try:
         with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as connection:
-            row = connection.execute(
-                "SELECT value FROM requant_meta WHERE name = ?", (_NAME,)
-            ).fetchone()
+            read = store.tables.named("SELECT value FROM requant_meta WHERE name = ?")
+            row = connection.execute(read, (_NAME,)).fetchone()
     except sqlite3.OperationalError as error:
         return "no such table" not in str(error)
     except sqlite3.DatabaseError:

@@ -1,0 +1,86 @@
+"""Which schema a store's tables are in, settled when it is opened.
+
+In PostgreSQL a name without a schema means another table wherever the search path is another one,
+and SQLAlchemy's `schema_translate_map` renames the schemas of some statements and not of others:
+either would mix tenants in silence. So the schema is found out once, and every statement says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from requant.errors import InputError, StoreError
+from requant.store.schema import Tables, build_tables
+
+_HOME = (
+    "SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE c.oid = to_regclass(%s)"
+)
+_IS_THERE = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+
+
+def place(engine: sa.Engine, wanted: Tables) -> Tables:
+    """Return tables of our own, named as `wanted`, that say in which schema they are.
+
+    Raises InputError, and StoreError where there is no such schema.
+    """
+    if engine.dialect.name == "sqlite":
+        schema = translated(engine, wanted.schema)
+        if schema is not None:
+            raise InputError(
+                f"schema {schema!r}: SQLite has none; give the tables a prefix, or translate it "
+                f"away: engine.execution_options(schema_translate_map={{{schema!r}: None}})"
+            )
+        return build_tables(prefix=wanted.prefix)
+    schema = translated(engine, wanted.schema)
+    with engine.connect() as connection:
+        schema = _found(connection, schema, wanted.prefix)
+    if translated(engine, schema) != schema:
+        raise InputError(
+            f"schema_translate_map of this engine turns {wanted.schema!r} into {schema!r}, and "
+            f"that into {translated(engine, schema)!r}: name each schema once"
+        )
+    return build_tables(prefix=wanted.prefix, schema=schema)
+
+
+def translated(given: sa.Engine | sa.Connection, schema: str | None) -> str | None:
+    """Return what `schema_translate_map` makes of a schema's name."""
+    names: Mapping[str | None, Any] | None = given.get_execution_options().get(
+        "schema_translate_map"
+    )
+    found: str | None = names.get(schema, schema) if names else schema
+    return found
+
+
+def check_translated(connection: sa.Connection, wanted: str | None, ours: str | None) -> None:
+    """Refuse a connection whose `schema_translate_map` leads elsewhere; raises InputError."""
+    if not connection.get_execution_options().get("schema_translate_map"):
+        return
+    theirs = translated(connection, wanted)
+    if theirs not in (wanted, ours) or translated(connection, ours) != ours:
+        raise InputError(
+            f"connection= has a schema_translate_map by which requant's tables are in "
+            f"{theirs!r}; this database is in {ours!r}: open one for each schema, "
+            "requant.open(engine.execution_options(schema_translate_map=...))"
+        )
+
+
+def _found(connection: sa.Connection, schema: str | None, prefix: str) -> str:
+    if schema is not None:
+        if connection.exec_driver_sql(_IS_THERE, (schema,)).scalar() is None:
+            raise StoreError(
+                f"{connection.engine.url!r} has no schema {schema!r}: CREATE SCHEMA makes one"
+            )
+        return schema
+    name = f'"{prefix}meta"'
+    found = connection.exec_driver_sql(_HOME, (name,)).scalar()
+    found = found or connection.exec_driver_sql("SELECT current_schema()").scalar()
+    if found is None:
+        raise StoreError(
+            f"{connection.engine.url!r} has no schema to make tables in: the search_path names "
+            "none that is there"
+        )
+    return str(found)

@@ -1,0 +1,85 @@
+"""Tables made where they are missing, and brought up to date from an older schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from requant.errors import StoreError
+from requant.store.schema import PREFIX, SCHEMA_VERSION, Tables, add_missing, missing
+
+_LOCK = 0x7265_7175_616E_7401  # "requant", and 1
+_OLDER = ("1", "2", "3", "4")  # those that lack nothing but tables and columns
+
+
+def prepare(engine: sa.Engine, tables: Tables, *, create: bool) -> None:
+    """See that the tables are there and of this version.
+
+    Without `create` nothing is made: what lacks nothing is only noted to be of this version, since
+    an application's own migrations make tables and no rows.
+
+    Raises StoreError that names the command.
+    """
+    with engine.connect() as connection:
+        found = version_of(connection, tables)
+        if found == str(SCHEMA_VERSION):
+            return
+        _check_known(connection, found)
+        absent = missing(tables, connection) if not create else []
+    if absent:
+        raise StoreError(_command(engine, tables, found, absent))
+    with engine.begin() as connection:
+        upgrade(connection, tables, create=create)
+
+
+def upgrade(connection: sa.Connection, tables: Tables, *, create: bool = True) -> str | None:
+    """Make what is missing, all or nothing, within a transaction; return the version before.
+
+    Several processes may try at the same time. Raises StoreError where a newer requant was here.
+    """
+    raw: Any = connection.connection.driver_connection
+    if connection.dialect.name != "sqlite":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    elif not raw.in_transaction:
+        raw.execute("BEGIN IMMEDIATE")
+    found = version_of(connection, tables)
+    _check_known(connection, found)
+    if create:
+        add_missing(tables, connection)
+    put = tables.named(
+        "INSERT INTO requant_meta (name, value) VALUES ('schema', '{}') "
+        "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
+    connection.exec_driver_sql(put.format(SCHEMA_VERSION))
+    return found
+
+
+def version_of(connection: sa.Connection, tables: Tables) -> str | None:
+    """Return the version of the tables that are there; None without tables, or such a row."""
+    meta = tables.meta
+    if not sa.inspect(connection).has_table(meta.name, schema=meta.schema):
+        return None
+    known: str | None = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema"))
+    return known
+
+
+def _check_known(connection: sa.Connection, found: str | None) -> None:
+    if found not in (None, str(SCHEMA_VERSION), *_OLDER):
+        raise StoreError(
+            f"{connection.engine.url!r} has schema {found}, this requant reads {SCHEMA_VERSION}: "
+            "upgrade requant"
+        )
+
+
+def _command(engine: sa.Engine, tables: Tables, found: str | None, absent: list[str]) -> str:
+    url = engine.url.render_as_string()
+    options = "" if tables.prefix == PREFIX else f" --prefix {tables.prefix}"
+    options += "" if tables.schema is None else f" --schema {tables.schema}"
+    has = "lacks tables of requant" if found is None else f"has schema {found}"
+    some = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+    return (
+        f"{engine.url!r} {has}, this requant reads {SCHEMA_VERSION} (missing: {some}), and "
+        f"create=False makes nothing: run `requant upgrade {url}{options}`, or call "
+        "requant.integration.sqlalchemy.upgrade(connection) in a migration"
+    )
