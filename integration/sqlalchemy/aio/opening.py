@@ -18,6 +18,7 @@ from requant.errors import InputError, PackageMissingError, StoreError, Unsuppor
 from requant.integration.sqlalchemy.aio.calls import Call
 from requant.integration.sqlalchemy.aio.database import AsyncDatabase
 from requant.integration.sqlalchemy.aio.threads import Threads, whole
+from requant.store import Tables
 
 # What stands in a URL for asyncpg or for SQLAlchemy's adaption of it, and means nothing to psycopg.
 _OF_ASYNCPG = (
@@ -41,6 +42,8 @@ async def open(
     durable: bool = False,
     trust: Sequence[str] = (),
     read_only: bool = False,
+    tables: Tables | None = None,
+    create: bool = True,
 ) -> AsyncDatabase:
     """Open a database for coroutines, and create it if it is not there.
 
@@ -70,6 +73,8 @@ async def open(
             durable=durable,
             trust=trust,
             read_only=read_only,
+            tables=tables,
+            create=create,
         )
 
     database = await _opened(begin, made=beside is not target and sync_engine is None)
