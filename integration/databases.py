@@ -12,6 +12,14 @@ import requant
 from requant.collection import Collection
 from requant.database import Database
 from requant.errors import InputError, StoreError
+from requant.store import (
+    SCHEMA_VERSION,
+    build_tables,
+    engine_of,
+    place,
+    refuse_absent,
+    upgrade,
+)
 
 _MARK = "requant_meta"
 
@@ -31,6 +39,25 @@ def existing(
         target, folder=folder, read_only=read_only, trust=tuple(trust or ())
     ) as database:
         yield database
+
+
+def upgraded(target: str, prefix: str, schema: str | None) -> tuple[int | None, int]:
+    """Bring a database's tables up to date; return their version before, if any, and now.
+
+    Raises InputError, and StoreError where there is no such database, or a newer one.
+    """
+    tables = build_tables(prefix=prefix, schema=schema)
+    engine, _ = engine_of(target)
+    try:
+        refuse_absent(engine)
+        with engine.begin() as connection:
+            before = upgrade(connection, place(connection, tables))
+    except sa.exc.SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(f"cannot upgrade {shown(target)}: {cause}") from error
+    finally:
+        engine.dispose()
+    return None if before is None else int(before), SCHEMA_VERSION
 
 
 def chosen(database: Database, name: str | None) -> list[Collection]:

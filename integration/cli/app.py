@@ -21,6 +21,7 @@ from requant.integration.cli import (
     migrating,
     reading,
     searching,
+    upgrading,
     writing,
 )
 from requant.integration.cli.group import new_app
@@ -80,6 +81,7 @@ app.command("stats")(inspecting.stats)
 app.command("verify")(inspecting.verify)
 app.command("backup")(backing_up.backup)
 app.command("restore")(backing_up.restore)
+app.command("upgrade")(upgrading.upgrade)
 app.command("get")(reading.get)
 app.command("count")(reading.count)
 app.command("distinct")(reading.distinct)

@@ -17,24 +17,39 @@ if TYPE_CHECKING:
         follow_deletes,
         unfollow_deletes,
     )
+    from requant.integration.sqlalchemy.schema import (
+        Tables,
+        add_tables,
+        include_object,
+        upgrade,
+    )
 
 __all__ = [
     "Binding",
     "Match",
+    "Tables",
     "Vector",
+    "add_tables",
     "bind",
     "follow_deletes",
+    "include_object",
     "unfollow_deletes",
+    "upgrade",
 ]
 
 _ORM = "requant.integration.sqlalchemy.orm"
+_SCHEMA = "requant.integration.sqlalchemy.schema"
 _WHERE = {
     "Binding": _ORM,
     "Match": _ORM,
+    "Tables": _SCHEMA,
     "Vector": _ORM,
+    "add_tables": _SCHEMA,
     "bind": _ORM,
     "follow_deletes": _ORM,
+    "include_object": _SCHEMA,
     "unfollow_deletes": _ORM,
+    "upgrade": _SCHEMA,
 }
 
 

@@ -13,6 +13,7 @@ from requant.store.connections import (
     engine_of,
     refuse_absent,
     refuse_own_file,
+    savepoint,
     working_for,
 )
 from requant.store.contents import (
@@ -59,8 +60,8 @@ from requant.store.schema import (
     build_tables,
     key_range,
 )
+from requant.store.setup import place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
-from requant.store.upgrading import upgrade
 
 __all__ = [
     "PREFIX",
@@ -111,11 +112,13 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "place",
     "postgresql_clear",
     "postgresql_deletes",
     "postgresql_variables",
     "refuse_absent",
     "refuse_own_file",
+    "savepoint",
     "settled",
     "sqlite_deletes",
     "upgrade",

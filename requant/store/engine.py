@@ -28,13 +28,12 @@ from requant.store.connections import (
     taken_of,
 )
 from requant.store.fields import Memory
-from requant.store.placing import check_translated, place
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
+from requant.store.setup import check_translated, place, prepare
 from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, store_error
 from requant.store.statements import HotSql, hot_sql
-from requant.store.upgrading import prepare
 
 # What waits for more than this server's disk stays as it is.
 _DURABLY = (

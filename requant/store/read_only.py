@@ -17,7 +17,7 @@ from requant.store.connections import Lent, engine_of
 from requant.store.engine import Store
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables
-from requant.store.upgrading import version_of
+from requant.store.setup import version_of
 
 _BUSY_SECONDS = 60.0
 

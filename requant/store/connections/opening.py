@@ -97,7 +97,7 @@ def refuse_absent(engine: sa.Engine) -> None:
     """Refuse a SQLite file that is not there, which connecting would make; raises StoreError."""
     path = engine.url.database
     if engine.dialect.name == "sqlite" and not engine.url.query and not Path(path or "").exists():
-        raise StoreError(f"cannot open {path}: there is no such file, and create=False makes none")
+        raise StoreError(f"cannot open {path}: there is no such file, and none is made here")
 
 
 def check_durable(engine: sa.Engine) -> None:

@@ -8,6 +8,7 @@ either would mix tenants in silence. So the schema is found out once, and every 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,26 +23,25 @@ _HOME = (
 _IS_THERE = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
 
 
-def place(engine: sa.Engine, wanted: Tables) -> Tables:
+def place(given: sa.Engine | sa.Connection, wanted: Tables) -> Tables:
     """Return tables of our own, named as `wanted`, that say in which schema they are.
 
     Raises InputError, and StoreError where there is no such schema.
     """
-    if engine.dialect.name == "sqlite":
-        schema = translated(engine, wanted.schema)
+    schema = translated(given, wanted.schema)
+    if given.dialect.name == "sqlite":
         if schema is not None:
             raise InputError(
                 f"schema {schema!r}: SQLite has none; give the tables a prefix, or translate it "
                 f"away: engine.execution_options(schema_translate_map={{{schema!r}: None}})"
             )
         return build_tables(prefix=wanted.prefix)
-    schema = translated(engine, wanted.schema)
-    with engine.connect() as connection:
+    with given.connect() if isinstance(given, sa.Engine) else nullcontext(given) as connection:
         schema = _found(connection, schema, wanted.prefix)
-    if translated(engine, schema) != schema:
+    if translated(given, schema) != schema:
         raise InputError(
-            f"schema_translate_map of this engine turns {wanted.schema!r} into {schema!r}, and "
-            f"that into {translated(engine, schema)!r}: name each schema once"
+            f"schema_translate_map turns {wanted.schema!r} into {schema!r}, and that into "
+            f"{translated(given, schema)!r}: name each schema once"
         )
     return build_tables(prefix=wanted.prefix, schema=schema)
 

@@ -1,0 +1,11 @@
+"""What is done to a database when it is opened: its tables are found, made, or brought up to date.
+
+`placing` settles which schema they are in, `upgrading` that they are of this version.
+"""
+
+from __future__ import annotations
+
+from requant.store.setup.placing import check_translated, place
+from requant.store.setup.upgrading import prepare, upgrade, version_of
+
+__all__ = ["check_translated", "place", "prepare", "upgrade", "version_of"]
