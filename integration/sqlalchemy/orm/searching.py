@@ -13,12 +13,14 @@ from requant.errors import InputError, RequantError
 from requant.integration.sqlalchemy.orm.embedding import query_vector
 from requant.integration.sqlalchemy.orm.errors import about
 from requant.integration.sqlalchemy.orm.mapped import Mapped, connection_of
-from requant.integration.sqlalchemy.orm.nearby import nearest_keys
+from requant.quantizers.arrays import Float32s, as_vector
 
 # Keys that are looked up by one statement.
 _AT_ONCE = 500
 # Rows of a table of values: three parameters each, of the 32,766 that SQLite takes.
 _MOST = 10_000
+# Options that choose from more than k, or fewer.
+_CHOOSING = {"group_by", "group_size", "mmr", "fetch_k", "rerank"}
 
 
 class Match(NamedTuple):
@@ -97,34 +99,45 @@ def _nearest(asked: Asked, session: Session, existing: Any) -> list[tuple[Any, f
         if mapped.vector.embed is None:
             raise InputError(f"{mapped.title} has no embed=: search for a vector, not for a text")
         query = query_vector(mapped, query)
-    among, where = _restricted(asked)
+    options: dict[str, Any] = {**_restricted(asked), **asked.how, "connection": connection}
     k = asked.k
     while True:
         try:
-            pairs = nearest_keys(mapped, session, connection, query, k, among, where, asked.how)
+            pairs = _ask(mapped, as_vector(query, mapped.vector.dim), k, options)
         except RequantError as error:
             raise about(mapped.title, error) from error
         there = existing([key for key, _ in pairs if key is not None])
-        found = [pair for pair in pairs if pair[0] in there][: asked.k]
-        if len(found) == asked.k or len(pairs) < k:
+        found = [pair for pair in pairs if pair[0] in there]
+        if len(found) == len(pairs) or len(pairs) < k or _CHOOSING & asked.how.keys():
             return found
+        if len(found) >= asked.k:
+            return found[: asked.k]
         k *= 2
 
 
-def _restricted(asked: Asked) -> tuple[sa.Select[Any] | None, Mapping[str, Any] | None]:
-    """Return what selects the ids to search among, and the filter on metadata."""
+def _ask(
+    mapped: Mapped, query: Float32s, k: int, options: dict[str, Any]
+) -> list[tuple[Any, float]]:
+    """Return (primary key, score); None for an id that is no primary key."""
+    documents = options.get("rerank") is not None
+    batch = mapped.collection.search_many(query, k, documents=documents, **options)
+    scores = batch.scores[0].tolist()
+    return [(mapped.as_key(one), score) for one, score in zip(batch.ids[0], scores, strict=False)]
+
+
+def _restricted(asked: Asked) -> dict[str, Any]:
+    """Return the options of the collection's search: which ids, and which metadata."""
     mapped, where = asked.mapped, asked.where
     key = getattr(asked.cls, mapped.key_name)
-    among: sa.Select[Any] | None = None
-    if asked.cls is not mapped.cls:
-        among = sa.select(key)
+    every: sa.Select[Any] = sa.select(key)
+    # What chooses from the nearest is to choose from rows that exist.
+    some = asked.cls is not mapped.cls or bool(_CHOOSING & asked.how.keys())
     if where is None or isinstance(where, Mapping):
-        return among, where
-    if isinstance(where, sa.Select):
-        chosen = where if among is None else among.where(key.in_(where))
-        return chosen, None
+        return {"where": where, "among": every if some else None}
+    if isinstance(where, sa.SelectBase):
+        return {"among": every.where(key.in_(where)) if some else where}
     try:
-        return sa.select(key).where(where), None
+        return {"among": every.where(where)}
     except sa.exc.ArgumentError as error:
         raise InputError(
             f"{mapped.title}: where= is an SQL expression on {asked.cls.__name__}, a select of its "

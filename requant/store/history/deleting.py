@@ -117,18 +117,22 @@ def _out_of_lists(deleting: Deleting, key: str) -> list[str]:
     )
     bit = f"(SELECT 1 << ({place} & 7))"
     thirty_two = "(VALUES " + ", ".join(f"({n})" for n in range(32)) + ")"
+    # Two bytes that are not those of one place may stand before it: then each is looked at.
+    first = f"instr(keys, {pair})"
     found = (
+        f"CASE WHEN {first} % 2 THEN {first} / 2 ELSE "
         f"(SELECT a.column1 * 32 + b.column1 FROM {thirty_two} AS a, {thirty_two} AS b "
-        f"WHERE substr(keys, (a.column1 * 32 + b.column1) * 2 + 1, 2) = {pair})"
+        f"WHERE a.column1 * 64 < length(keys) "
+        f"AND substr(keys, (a.column1 * 32 + b.column1) * 2 + 1, 2) = {pair}) END"
     )
     return [
         f"UPDATE {values} SET keys = CAST(substr(keys, 1, {byte}) "
         f"|| substr({known}, ({number} & ~{bit}) + 1, 1) || substr(keys, {byte} + 2) AS BLOB) "
         f"WHERE {within} AND length(keys) = {BITS} AND {number} & {bit}",
-        f"UPDATE {values} SET keys = CAST(substr(keys, 1, {found} * 2) "
-        f"|| substr(keys, {found} * 2 + 3) AS BLOB) "
+        f"UPDATE {values} SET keys = CAST(substr(keys, 1, ({found}) * 2) "
+        f"|| substr(keys, ({found}) * 2 + 3) AS BLOB) "
         f"WHERE {within} AND length(keys) <> {BITS} AND instr(keys, {pair}) "
-        f"AND {found} IS NOT NULL",
+        f"AND ({found}) IS NOT NULL",
         f"DELETE FROM {values} WHERE {within} "
         f"AND (length(keys) = 0 OR (length(keys) = {BITS} AND keys = zeroblob({BITS})))",
     ]
