@@ -10,6 +10,7 @@ from __future__ import annotations
 from requant.store.connections import (
     Lent,
     as_connection,
+    checked,
     engine_of,
     refuse_absent,
     refuse_own_file,
@@ -100,6 +101,7 @@ __all__ = [
     "build_tables",
     "catalog",
     "check_fields",
+    "checked",
     "engine_of",
     "field_infos",
     "id_of",

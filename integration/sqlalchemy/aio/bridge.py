@@ -8,7 +8,9 @@ beside the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from greenlet import getcurrent
@@ -17,6 +19,35 @@ from sqlalchemy.util import greenlet_spawn
 from requant.integration.sqlalchemy.aio.calls import Call
 
 T = TypeVar("T")
+
+
+class LoopFromThread:
+    """Stands for a running event loop in another thread, where tasks are made for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stand for `loop`."""
+        self._loop = loop
+
+    def create_task(self, work: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:
+        """Return a task that was made on the loop's own thread."""
+
+        async def make() -> asyncio.Task[T]:
+            return self._loop.create_task(work, **options)
+
+        return asyncio.run_coroutine_threadsafe(make(), self._loop).result()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the loop has."""
+        return getattr(self._loop, name)
+
+
+@contextmanager
+def _running(loop: Any) -> Iterator[None]:
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(None)
 
 
 async def greenlet_kind() -> type[Any]:
@@ -32,7 +63,9 @@ def drive(kind: type[Any], work: Callable[[Call], T], call: Call) -> T:
         try:
             value = call.wait(result)
         except BaseException as error:
-            result = greenlet.throw(type(error), error, error.__traceback__)
+            # SQLAlchemy may begin to close a connection that is broken, as a task of its own.
+            with _running(LoopFromThread(call.loop)):
+                result = greenlet.throw(type(error), error, error.__traceback__)
         else:
             result = greenlet.switch(value)
     found: T = result

@@ -15,7 +15,7 @@ from requant.integration.sqlalchemy.aio.calls import Call
 from requant.integration.sqlalchemy.aio.lent import AsyncLent, connection_of, turn_of
 from requant.integration.sqlalchemy.aio.streams import Streams
 from requant.integration.sqlalchemy.aio.threads import Lane, Threads
-from requant.store import working_for
+from requant.store import checked, working_for
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Caller:
             before.add(connection)
 
             def within() -> T:
-                with working_for(before):
+                with working_for(before), checked(call.may_go_on):
                     return drive(kind, work, call)
 
             return await self.threads.run("lent", lambda: context.run(within), call)

@@ -17,6 +17,10 @@ T = TypeVar("T")
 _ROWS = 256
 
 
+class InterruptedCallError(Exception):
+    """Ends a call that was cancelled, between two statements: only the call is taken back."""
+
+
 class Call:
     """A coroutine on `loop` waits for it, and may lend a connection, which is used on that loop."""
 
@@ -24,33 +28,46 @@ class Call:
         self, loop: asyncio.AbstractEventLoop, connection: sa.Connection | None = None
     ) -> None:
         """Work for a coroutine on `loop`."""
-        self._loop = loop
+        self.loop = loop
         self.connection = connection
+        # A statement of SQLite runs to its end in a thread of aiosqlite's, whoever gives it up.
+        self._gives_up = connection is not None and connection.dialect.name != "sqlite"
         self._cancelled = threading.Event()
-        # Both are touched on the loop alone.
-        self._waiting: asyncio.Task[Any] | None = None
+        self._waiting: asyncio.Task[Any] | None = None  # known on the loop alone
         self._told = False
 
     def cancel(self) -> None:
         """Let the thread end soon: at its next step, or where it waits for the loop now or next.
 
-        Only once: what it awaits after that is what takes back what was done. Called on the loop.
+        It is told once: what it awaits after that takes back what was done. Called on the loop.
         """
         self._cancelled.set()
         if self._waiting is not None and not self._told:
             self._told = True
             self._waiting.cancel()
 
-    def wait(self, awaited: Awaitable[T]) -> T:
-        """Return in a thread what is awaited on the loop; raises CancelledError once cancelled."""
-        future = asyncio.run_coroutine_threadsafe(self._awaiting(awaited), self._loop)
+    def wait(self, statement: Awaitable[T]) -> T:
+        """Return in a thread what is awaited on the loop; raises CancelledError if given up."""
+        return self._wait(statement, self._gives_up)
+
+    def may_go_on(self) -> None:
+        """Raise InterruptedCallError, once, if the call was cancelled: asked between statements."""
+        if self._cancelled.is_set() and not self._told:
+            self._told = True
+            raise InterruptedCallError
+
+    def _wait(self, awaited: Awaitable[T], gives_up: bool) -> T:
+        awaiting = self._awaiting(awaited, gives_up)
+        future = asyncio.run_coroutine_threadsafe(awaiting, self.loop)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
             # As where there is no thread: an error of asyncio, which drivers and SQLAlchemy know.
             raise asyncio.CancelledError from None
 
-    async def _awaiting(self, awaited: Awaitable[T]) -> T:
+    async def _awaiting(self, awaited: Awaitable[T], gives_up: bool) -> T:
+        if not gives_up:
+            return await awaited
         if self._cancelled.is_set() and not self._told:
             self._told = True
             if asyncio.iscoroutine(awaited):
@@ -82,7 +99,7 @@ class Call:
     def _fetched(self, rows: AsyncIterator[T]) -> Iterator[T]:
         error: BaseException | None = None
         while error is None:
-            some, error = self.wait(_some(rows))
+            some, error = self._wait(_some(rows), gives_up=True)
             yield from some
         if not isinstance(error, StopAsyncIteration):
             raise error

@@ -65,7 +65,8 @@ class Threads:
         try:
             await asyncio.wrap_future(self._lane("writes").submit(last))
         finally:
-            for lane in self._lanes.values():
+            lanes, self._lanes = self._lanes, {}
+            for lane in lanes.values():
                 lane.shutdown(wait=False)
 
     def _submit(self, lane: Lane | ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:

@@ -9,7 +9,7 @@ off SQLite's files, and `forks` keeps a forked child from harming its parent, an
 from __future__ import annotations
 
 from requant.store.connections.checkpoints import keep_log_short
-from requant.store.connections.drivers import raw_of, worded
+from requant.store.connections.drivers import checked, raw_of, worded
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling, working_for
 from requant.store.connections.in_use import refuse_own_file
@@ -39,6 +39,7 @@ __all__ = [
     "check_durable",
     "check_engine",
     "check_transaction",
+    "checked",
     "engine_of",
     "keep_log_short",
     "parents",

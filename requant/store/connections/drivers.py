@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -21,6 +23,8 @@ ASYNC_DRIVERS = {("sqlite", "aiosqlite"), ("postgresql", "asyncpg"), ("postgresq
 # Rows that are made and sent at a time: the event loop is not held up by thousands.
 _ROWS = 128
 _NUMBERED = "numeric_dollar"
+# Called before each statement of ours: raises where the call is not to go on.
+_CHECK: ContextVar[Callable[[], None] | None] = ContextVar("requant_check", default=None)
 _GREENLET = "_AsyncIoGreenlet"  # what releases of SQLAlchemy know it by that do not mark it yet
 
 
@@ -50,6 +54,16 @@ def numbered(statement: str) -> str:
     return "".join(parts)
 
 
+@contextmanager
+def checked(check: Callable[[], None]) -> Iterator[None]:
+    """Have `check()` called before each statement of ours on a driver of asyncio."""
+    token = _CHECK.set(check)
+    try:
+        yield
+    finally:
+        _CHECK.reset(token)
+
+
 def awaits() -> bool:
     """Whether sync code that is called here may use a driver of asyncio, as within run_sync."""
     greenlet = sys.modules.get("greenlet")
@@ -65,13 +79,14 @@ class AsyncRaw:
 
     def __init__(self, connection: sa.Connection) -> None:
         """Stand for what is below `connection`."""
+        self._connection = connection
         self._adapted: Any = connection.connection.dbapi_connection
         self._driver: Any = connection.connection.driver_connection
         self._numbered = connection.dialect.paramstyle == _NUMBERED
 
     def cursor(self) -> AsyncCursor:
         """Return a cursor."""
-        return AsyncCursor(self._adapted, self._driver, self._numbered)
+        return AsyncCursor(self._connection, self._adapted, self._driver, self._numbered)
 
     def execute(self, statement: str) -> AsyncCursor:
         """Execute one statement and return its cursor."""
@@ -103,8 +118,11 @@ class AsyncRaw:
 class AsyncCursor:
     """A cursor on a driver of asyncio whose calls chain, as those of sqlite3 and psycopg do."""
 
-    def __init__(self, adapted: Any, driver: Any, numbered: bool) -> None:
+    def __init__(
+        self, connection: sa.Connection, adapted: Any, driver: Any, numbered: bool
+    ) -> None:
         """Execute on this connection: as SQLAlchemy has adapted it, and as the driver's own."""
+        self._connection = connection
         self._adapted = adapted
         self._driver = driver
         self._numbered = numbered
@@ -113,26 +131,25 @@ class AsyncCursor:
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> AsyncCursor:
         """Execute a statement, and read all that it returns."""
         whole = getattr(self._driver, "execute_fetchall", None)
-        if whole is not None:  # aiosqlite: one trip to its thread instead of four
-            self._rows = iter(sa.util.await_only(whole(statement, parameters)))
-            return self
-        cursor = self._adapted.cursor()
-        try:
+        with self._known_state():
+            if whole is not None:  # aiosqlite: one trip to its thread instead of four
+                self._rows = iter(sa.util.await_only(whole(statement, parameters)))
+                return self
+            cursor = self._adapted.cursor()
             cursor.execute(self._marked(statement), tuple(parameters))
             found = cursor.fetchall() if cursor.description else ()
             self._rows = iter([tuple(row) for row in found])
-        finally:
             cursor.close()
         return self
 
     def executemany(self, statement: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute a statement for each of these, some at a time."""
         each, marked = iter(parameters), self._marked(statement)
-        cursor = self._adapted.cursor()
-        try:
+        with self._known_state():
+            cursor = self._adapted.cursor()
             while some := list(islice(each, _ROWS)):
+                _may_go_on()
                 cursor.executemany(marked, some)
-        finally:
             cursor.close()
 
     def fetchone(self) -> tuple[Any, ...] | None:
@@ -150,5 +167,25 @@ class AsyncCursor:
     def close(self) -> None:
         """Do nothing: each statement has ended."""
 
+    @contextmanager
+    def _known_state(self) -> Iterator[None]:
+        """Give the connection up where a task is cancelled in the midst of a statement.
+
+        SQLAlchemy does so with its own statements: nobody knows what the server has done of it.
+        """
+        _may_go_on()
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._connection.invalidate()
+            raise
+
     def _marked(self, statement: str) -> str:
         return numbered(statement) if self._numbered else statement
+
+
+def _may_go_on() -> None:
+    check = _CHECK.get()
+    if check is not None:
+        check()
