@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from requant.migration import MigrationInfo, MigrationPlan, MigrationReport
     from requant.quantizers.arrays import Float32s
     from requant.search import Batch, Hit, SearchOptions
-    from requant.store import Deleting, Extent, FieldInfo, Id, Item, ValueCount
+    from requant.store import Extent, FieldInfo, Id, Item, ValueCount
     from requant.verification import IndexInfo, PublishedIndex, Report, Stats
 
 T = TypeVar("T")
@@ -616,13 +616,6 @@ class CollectionVerbs:
                 progress=call.watch(progress),
             ),
         )
-
-    async def deleting(self, connection: AsyncLent | None) -> Deleting:
-        """Return the SQL that removes items, for a trigger in the database of `connection`.
-
-        As `Collection.deleting`.
-        """
-        return await self._call("builds", None, lambda call: self._sync.deleting(connection))
 
     async def published(self) -> list[PublishedIndex]:
         """Return what each index is, and what it recorded when it was last published.
