@@ -3,6 +3,7 @@ their vectors come to stay together, or neither does."""
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from typing import Annotated, Any
 
@@ -178,7 +179,7 @@ async def topics() -> dict[str, int]:
 @router.get("/metrics")
 async def metrics(request: Request) -> dict[str, Any]:
     """What this worker has done with requant; see docs/operations.md."""
-    return (await request.app.state.db.metrics()).as_dict()
+    return {"worker": os.getpid(), **(await request.app.state.db.metrics()).as_dict()}
 
 
 async def nearest(session: AsyncSession, query: Any, k: int, wanted: Wanted) -> list[Found]:

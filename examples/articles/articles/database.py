@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
+from articles.embedding import embed
 from articles.models import TABLES, Base
 from articles.settings import DATABASE_URL, INDEXES
 from requant.integration.sqlalchemy import aio, bind
@@ -30,6 +31,8 @@ async def opened() -> AsyncIterator[AsyncDatabase]:
             # However many workers begin at once, one builds it. Up to 1,000 articles are searched
             # exactly all the same.
             await articles.add_index("main", engine="faiss", precision="int8", exist_ok=True)
+            # The model is there before the first request.
+            await asyncio.to_thread(embed, ["article"])
             # A thread brings the index up to date, so that no search has to.
             await db.keep_up()
             yield db
