@@ -173,7 +173,8 @@ async def topics() -> dict[str, int]:
     """How many articles there are, by topic."""
     async with sessions() as session:
         counts = sa.select(Article.topic, sa.func.count()).group_by(Article.topic)
-        return {topic: count for topic, count in await session.execute(counts.order_by(sa.desc(2)))}
+        counts = counts.order_by(Article.topic)
+        return {topic: count for topic, count in await session.execute(counts)}
 
 
 @router.get("/metrics")
