@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError
+from requant.store.connections import worded
 from requant.store.schema import Tables, build_tables
 
 _HOME = (
@@ -70,13 +71,13 @@ def check_translated(connection: sa.Connection, wanted: str | None, ours: str | 
 
 def _found(connection: sa.Connection, schema: str | None, prefix: str) -> str:
     if schema is not None:
-        if connection.exec_driver_sql(_IS_THERE, (schema,)).scalar() is None:
+        if connection.exec_driver_sql(worded(_IS_THERE, connection), (schema,)).scalar() is None:
             raise StoreError(
                 f"{connection.engine.url!r} has no schema {schema!r}: CREATE SCHEMA makes one"
             )
         return schema
     name = f'"{prefix}meta"'
-    found = connection.exec_driver_sql(_HOME, (name,)).scalar()
+    found = connection.exec_driver_sql(worded(_HOME, connection), (name,)).scalar()
     found = found or connection.exec_driver_sql("SELECT current_schema()").scalar()
     if found is None:
         raise StoreError(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from requant.errors import StoreError
+from requant.store.connections import raw_of
 from requant.store.schema import PREFIX, SCHEMA_VERSION, Tables, add_missing, missing
 
 _LOCK = 0x7265_7175_616E_7401  # "requant", and 1
@@ -38,7 +37,7 @@ def upgrade(connection: sa.Connection, tables: Tables, *, create: bool = True) -
 
     Several processes may try at the same time. Raises StoreError where a newer requant was here.
     """
-    raw: Any = connection.connection.driver_connection
+    raw = raw_of(connection)
     if connection.dialect.name != "sqlite":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     elif not raw.in_transaction:
