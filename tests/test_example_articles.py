@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+import requant
 from tests import browser
-from tests.databases import fresh_schema
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "articles"
 ROOT = Path(__file__).parents[1]
@@ -39,10 +41,23 @@ def environment(url, folder):
         "ARTICLES_DATABASE_URL": url,
         "ARTICLES_INDEXES": str(folder / "indexes"),
         "PYTHONPATH": path,
-        "PYTHONWARNINGS": "error::requant.errors.IndexWarning",
         "OMP_NUM_THREADS": "1",
     }
     return {**os.environ, **ours}
+
+
+def own_database(url, name):
+    """Make a database on a PostgreSQL server, beside the one that other tests empty."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return engine.url.set(database=name).render_as_string(hide_password=False)
+
+
+def seed(env):
+    command = [sys.executable, "-m", "articles.seed", "20"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 def alembic(env, *arguments):
@@ -69,6 +84,9 @@ def running(env, folder):
         finally:
             server.terminate()
             server.wait(30)
+    said = log.read_text()
+    assert "Traceback" not in said, said
+    assert "Warning" not in said, said
 
 
 def wait_for(url, server, log):
@@ -92,8 +110,7 @@ def env(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("articles")
     url = f"sqlite+aiosqlite:///{folder}/articles.db"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-        fresh_schema(url)
+        url = own_database(request.getfixturevalue("postgres_url"), "articles")
         url = url.replace("+psycopg", "+asyncpg")
     found = environment(url, folder)
     alembic(found, "upgrade", "head")
@@ -240,17 +257,34 @@ def test_numbers_for_operators(client, url):
     assert sum(searches.values()) >= 1
 
 
+def test_the_guide_shows_what_is_there():
+    code = "".join(path.read_text() for path in EXAMPLE.rglob("*.py"))
+    blocks = re.findall(r"```python\n(.*?)```", (EXAMPLE / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 6
+    for block in blocks:
+        assert block in code, block
+
+
 def test_migrations_say_what_the_models_say(env, url):
     assert "No new upgrade operations" in alembic(env[0], "check")
 
 
 def test_without_migrations_it_says_what_to_run(tmp_path):
     env = environment(f"sqlite+aiosqlite:///{tmp_path}/new.db", tmp_path)
-    command = [sys.executable, "-m", "articles.seed", "1"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    alembic(env, "upgrade", "0001")
+    done = seed(env)
     assert done.returncode != 0
     assert "StoreError" in done.stderr
-    assert "upgrade" in done.stderr
+    assert "call requant.integration.sqlalchemy.upgrade(connection) in a migration" in done.stderr
+
+
+def test_by_psycopg(empty_postgres, tmp_path):
+    env = environment(empty_postgres, tmp_path)
+    alembic(env, "upgrade", "head")
+    done = seed(env)
+    assert (done.returncode, done.stdout) == (0, "20 articles stored\n"), done.stderr
+    with requant.open(empty_postgres, folder=tmp_path / "indexes") as db:
+        assert len(db.collection("articles")) == 20
 
 
 @pytest.mark.skipif(
