@@ -19,7 +19,7 @@ demo: $(VENV)/.installed  ## search real embeddings with every embedded engine
 	$(BIN)/requant demo
 
 test: $(VENV)/.installed  ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 torture: $(VENV)/.installed  ## forks and worse, for MINUTES each
 	REQUANT_TORTURE_MINUTES=$(MINUTES) $(BIN)/python -m pytest -rP tests/torture

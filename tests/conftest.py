@@ -19,6 +19,20 @@ from tests.postgres import find_binaries, running_server
 # Programs that tests or people run; whoever looks for doctests would run them by importing them.
 collect_ignore = ["data/make_schema2.py", "faults/child.py", "faults/recorder.py"]
 
+# Those that take longest are begun first, so that no worker is left alone with one at the end.
+_LONGEST = (
+    "test_faults_nth", "test_qdrant", "test_lancedb", "test_stateful", "test_memory",
+    "test_migrate", "test_fork", "test_store_log", "test_faults_kill", "test_sample_backend",
+    "test_faults_servers", "test_export_faults", "test_demo", "test_damaged_places",
+    "test_packaging", "test_lancedb_s3", "test_qdrant_grpc", "test_identity", "test_catching_up",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first; the rest stays in its order."""
+    rank = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:

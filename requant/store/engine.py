@@ -113,8 +113,8 @@ class Store:
         return connection
 
     @contextmanager
-    def _lent(self, lent: Lent) -> Iterator[Reader]:
-        reader, here = self.reader_of(lent), self._held.here()
+    def _lent(self, connection: Lent) -> Iterator[Reader]:
+        reader, here = self.reader_of(connection), self._held.here()
         here.append(reader)  # what has to read further does so by it, too
         try:
             yield reader
