@@ -13,7 +13,7 @@ that is instrumented itself. Ids, vectors, texts and filters are in none of them
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from requant.database import Database
 from requant.errors import PackageMissingError
@@ -26,11 +26,14 @@ except ImportError as error:
         "opentelemetry-api is not installed: pip install requant[opentelemetry]"
     ) from error
 
+if TYPE_CHECKING:
+    from requant.integration.sqlalchemy.aio import AsyncDatabase
+
 _SYSTEM = {"db.system.name": "requant"}
 
 
 def instrument(
-    db: Database,
+    db: Database | AsyncDatabase,
     *,
     tracer_provider: trace.TracerProvider | None = None,
     meter_provider: metrics.MeterProvider | None = None,
@@ -53,7 +56,8 @@ def instrument(
 
     Raises PackageMissingError on import, where OpenTelemetry is not installed.
     """
-    return db.observe(_Reporter(tracer_provider, meter_provider))
+    found = db if isinstance(db, Database) else db.sync_database
+    return found.observe(_Reporter(tracer_provider, meter_provider))
 
 
 class _Reporter:

@@ -271,6 +271,7 @@ def test_they_stay_after_the_end(tmp_path):
     with requant.open(tmp_path / "notes.requant") as db:
         filled(db, 10)
     assert of(db).rows_written == 10
+    assert db.metrics().log_bytes is None
 
 
 # Timings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -13,6 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import requant
 from requant.integration.opentelemetry import instrument
+from requant.integration.sqlalchemy import aio
 from tests.databases import vectors
 from tests.test_imports import loaded_after
 
@@ -127,6 +130,24 @@ def test_it_ends(db, received):
     stop()
     notes.upsert([2], vectors(1, DIM))
     assert len(received.spans()) == 1
+
+
+def test_coroutines(received):
+    async def main():
+        async with await aio.open(":memory:") as db:
+            received.instrument(db)
+            notes = await db.create_collection("notes", DIM)
+            with tracer.start_as_current_span("request"):
+                await notes.upsert([1], vectors(1, DIM))
+                await notes.search(vectors(1, DIM)[0])
+            return await db.metrics()
+
+    tracer = trace.get_tracer("application", tracer_provider=received.tracers)
+    found = asyncio.run(main()).collections["notes"]
+    assert (found.writes.count, found.searches.count) == (1, 1)
+    spans = {one.name: one for one in received.spans()}
+    for name in ("upsert notes", "search notes"):
+        assert spans[name].parent.span_id == spans["request"].context.span_id
 
 
 def test_nothing_private_is_reported(db, received):

@@ -237,10 +237,10 @@ class Store:
 
     @property
     def log_bytes(self) -> int | None:
-        """The size of SQLite's write-ahead log, None for another database."""
-        if self.sql.name != "sqlite":
+        """The size of SQLite's write-ahead log; None for another database, or a closed one."""
+        if not self.gate.file:
             return None
-        log = Path(f"{self.engine.url.database}-wal")
+        log = Path(f"{self.gate.file}-wal")
         return log.stat().st_size if log.exists() else 0
 
     def close(self) -> None:

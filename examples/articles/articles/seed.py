@@ -6,11 +6,14 @@ import asyncio
 import sys
 from datetime import date, timedelta
 
+import sqlalchemy as sa
+
 from articles.database import opened, sessions
 from articles.embedding import definitions
 from articles.models import Article
 
 _AT_ONCE = 500
+_BEGIN = date(2020, 1, 1)
 # What the example data calls by number.
 _TOPICS = {
     3: "top", 4: "act", 5: "animal", 6: "artifact", 7: "attribute", 8: "body", 9: "cognition",
@@ -22,24 +25,26 @@ _TOPICS = {
 
 
 async def fill(count: int) -> int:
-    """Store the first articles of `count`, those of a title that is taken left out."""
+    """Store up to `count` articles, those whose titles are taken left out; return how many."""
     items, _ = definitions()
     step = max(len(items) // max(count, 1), 1)  # of every kind some
-    by_title = {f"{item['lemmas'][0]} ({item['id']})": item for item in items[::step]}
-    begin = date(2020, 1, 1)
-    articles = [
-        Article(
-            title=title,
-            body=item["text"],
-            topic=_TOPICS.get(item["lexname"], item["pos"]),
-            published=begin + timedelta(days=row % 2000),
-        )
-        for row, (title, item) in enumerate(by_title.items())
-    ]
-    async with opened():
+    by_title = {item["lemmas"][0]: item for item in items[::step][:count]}
+    async with opened(), sessions() as session:
+        taken = set(await session.scalars(sa.select(Article.title)))
+        await session.commit()
+        articles = [
+            Article(
+                title=title,
+                body=item["text"],
+                topic=_TOPICS.get(item["lexname"], item["pos"]),
+                published=_BEGIN + timedelta(days=row % 2000),
+            )
+            for row, (title, item) in enumerate(by_title.items())
+            if title not in taken
+        ]
         for start in range(0, len(articles), _AT_ONCE):
-            async with sessions.begin() as session:
-                session.add_all(articles[start : start + _AT_ONCE])
+            session.add_all(articles[start : start + _AT_ONCE])
+            await session.commit()
     return len(articles)
 
 
