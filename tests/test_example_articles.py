@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -244,6 +245,27 @@ def test_many_at_once(client):
         assert set(threads.map(write, range(40))) == {201}
     found = titles(client, q="fish", k=100, topic="animal")
     assert set(found) == {"Trout", "Pike", *(f"Fish {row}" for row in range(40))}
+
+
+def test_what_a_killed_worker_has_acknowledged_is_there(client, url):
+    def write(row):
+        if row == 20:
+            os.kill(worker(url), signal.SIGKILL)
+        draft = {"title": f"Fish {row}", "body": f"a fish of the lake, {row}", "topic": "lake"}
+        try:
+            return row if client.post("/articles", json=draft).status_code == 201 else None
+        except httpx.TransportError:
+            return None  # it may be stored all the same
+
+    with ThreadPoolExecutor(4) as threads:
+        acknowledged = [row for row in threads.map(write, range(60)) if row is not None]
+    assert len(acknowledged) >= 40
+    found = titles(client, q="fish", k=100, topic="lake")
+    assert set(found) >= {f"Fish {row}" for row in acknowledged}
+    assert set(found) == set(titles(client, "/articles", k=100, topic="lake"))
+    deadline = time.monotonic() + 60
+    while len({worker(url) for _ in range(8)}) < 2:  # another one is started
+        assert time.monotonic() < deadline
 
 
 def test_numbers_for_operators(client, url):
