@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -360,20 +359,20 @@ def test_an_observer_that_fails_spoils_nothing(db, caplog, fails_in):
 
 def test_slow_searches_in_the_log(db, caplog):
     notes = filled(db, precision="int8")
-    db.observe(SlowLog(0.05))
+    stop = db.observe(SlowLog(3600))
     notes.search(vectors(1, DIM)[0])
     assert caplog.records == []
-
-    def slowly(query, found):
-        time.sleep(0.06)
-        return [0.0] * len(found)
-
-    notes.search(vectors(1, DIM)[0], rerank=slowly)
-    (record,) = caplog.records
-    assert (record.name, record.levelname) == ("requant.search", "WARNING")
-    assert "slow search of 'notes' by index 'main'" in record.getMessage()
+    stop()
+    db.observe(SlowLog(0))
+    notes.search(vectors(1, DIM)[0], rerank=lambda query, found: [0.0] * len(found))
+    notes.upsert([1], vectors(1, DIM))
+    search, write = caplog.records
+    assert (search.name, search.levelname) == ("requant.search", "WARNING")
+    assert "slow search of 'notes' by index 'main'" in search.getMessage()
     for part in ("first_pass", "rerank", "candidates"):
-        assert part in record.getMessage()
+        assert part in search.getMessage()
+    assert write.name == "requant.store"
+    assert "slow upsert of 'notes'" in write.getMessage()
 
 
 @pytest.mark.parametrize("seconds", [-1, "1", True, float("nan"), None])

@@ -133,46 +133,45 @@ class Meter:
         while self._ended:
             one = self._ended.popleft()
             if isinstance(one, tuple):
-                self._count(*one)
+                index, what, number = one
+                self._counts[index][what] += number
             else:
                 self._add_one(one)
 
     def _add_one(self, one: Operation) -> None:
         own = "" if one.kind in ("search", "write") else one.index
+        counts, of_index = self._counts[own], one.index != own
         for what, number in one.counts.items():
-            self._count(own, what, number)
-            if what in _OF_INDEX and one.index != own:
-                self._count(one.index, what, number)
+            counts[what] += number
+            if of_index and what in _OF_INDEX:
+                self._counts[one.index][what] += number
         if one.error is not None:
-            self._count(own, _FAILED[one.kind], 1)
+            counts[_FAILED[one.kind]] += 1
             return
         sums = self._times[own]
         sums[_TIMES.get(one.kind, one.kind)].add(one.seconds)
         for stage, seconds in one.stages.items():
             sums[stage].add(seconds)
-            if stage in _OF_INDEX and one.index != own:
+            if of_index and stage in _OF_INDEX:
                 self._times[one.index][stage].add(seconds)
-
-    def _count(self, index: str, what: str, number: int) -> None:
-        self._counts[index][what] += number
 
 
 class _Sum:
-    __slots__ = ("_buckets", "_count", "_max", "_total")
+    __slots__ = ("buckets", "count", "max", "total")
 
     def __init__(self) -> None:
-        self._count, self._total, self._max = 0, 0.0, 0.0
-        self._buckets = [0] * (len(BOUNDS) + 1)
+        self.count, self.total, self.max = 0, 0.0, 0.0
+        self.buckets = [0] * (len(BOUNDS) + 1)
 
     def add(self, seconds: float) -> None:
-        self._count += 1
-        self._total += seconds
-        if seconds > self._max:
-            self._max = seconds
-        self._buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.count += 1
+        self.total += seconds
+        if seconds > self.max:
+            self.max = seconds
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
 
     def read(self) -> Timing:
-        return Timing(self._count, self._total, self._max, tuple(self._buckets))
+        return Timing(self.count, self.total, self.max, tuple(self.buckets))
 
 
 def _no_times() -> defaultdict[str, _Sum]:
