@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from requant.quantizers.errors import InputError
 
+# The place of engines that imitate a server in memory.
+_MEMORY = ":memory:"
 _PORTS = {"http": 80, "https": 443}
 # What parsers of URLs read in different ways: who checks and who connects must mean the same host.
 _PLAIN = re.compile(r"[a-z][a-z0-9+.-]*://[\w.:\[\]-]*(/(?:[^\s\\?#]| )*)?")
@@ -83,6 +86,23 @@ def host_of(url: str) -> Host | None:
         raise InputError(f"{masked(url)!r} leads out of its own path")
     port = _PORTS.get(parts.scheme) if port is None else port
     return Host(parts.scheme, name.rstrip("."), port, parts.path.rstrip("/"))
+
+
+def folder_of(url: str | None) -> Path | None:
+    """Return the folder that a stored URL means; None for a server, for memory, and without one.
+
+    Raises InputError for a path that is not whole, which no requant stores: its meaning would
+    depend on who opens the database where.
+
+    >>> folder_of("file:///srv/a%20b"), folder_of("https://host/a")
+    (PosixPath('/srv/a b'), None)
+    """
+    if url is None or url.startswith(_MEMORY) or host_of(url) is not None:
+        return None
+    path = Path(unquote(urlsplit(url).path) if "://" in url else url)
+    if not path.is_absolute() or "\0" in url:
+        raise InputError(f"{url[:80]!r} is no whole path")
+    return path
 
 
 def told_host(text: str) -> Host:

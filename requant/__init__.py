@@ -146,12 +146,13 @@ def open(
             or PostgreSQL, or an application's own engine, whose SQLite file is put into
             write-ahead mode.
         folder: where index files are kept; by default beside the SQLite file, at
-            `<path>.indexes`. To be given for PostgreSQL.
+            `<path>.indexes`. To be given for PostgreSQL, one for each set of `tables`.
         secrets: parameters of engines that are never stored, by the URL of the host they are for:
             `{"https://qdrant.example:6333": {"api_key": "..."}}`; or by engine,
             `{"qdrant": {"api_key": "..."}}`, see below. See `requant engines` for their names.
         trust: hosts, as `["https://qdrant.example:6333"]`, that get what was told by engine or
-            stands in the environment; more of them in REQUANT_TRUSTED_HOSTS, between commas.
+            stands in the environment, and folders, as `["/srv/indexes"]`, in which indexes of this
+            database may be; more of them in REQUANT_TRUSTED_HOSTS, between commas.
         read_only: only read what is there: nothing is made, locked or published, and writes raise
             ReadOnlyError. For files and folders that cannot be written to, roles of PostgreSQL
             that may not, and where one must be sure. Indexes answer as they were last published,
@@ -169,7 +170,8 @@ def open(
     A database says where its indexes are, and may come from anybody. So secrets by engine and
     those of the environment (QDRANT_API_KEY...) go to hosts that `trust` lists, that you name in
     `add_index`, `attach_index` or `migrate` while the database is open, and to this machine. For
-    any other host, what uses the index raises UntrustedHostError.
+    any other host, what uses the index raises UntrustedHostError; and so it does for a folder
+    given as `url=` where no index of this database was made before: name or trust it once.
 
     Raises:
         StoreError: the database cannot be opened; InputError: `folder` is missing, or an engine of

@@ -665,11 +665,11 @@ class Collection:
             effort: what a graph or IVF index may spend (efSearch, nprobe, expansion).
             exact: score every vector instead of asking an index.
             index: the index to ask; default: the one in use.
-            connection: an open SQLAlchemy connection to the same database. The search is made in
-                its transaction, by it alone: what that has written is found and what it has deleted
-                is not, though nothing is committed, and nobody else sees any of it. An index that
-                this process has not opened yet is not asked, nor one that knows more than the
-                transaction sees: the search is exact then.
+            connection: an open SQLAlchemy connection, or a session, to the same database. The
+                search is made in its transaction, by it alone: what that has written is found and
+                what it has deleted is not, though nothing is committed, and nobody else sees any of
+                it. Of a session, flush first. An index that this process has not opened yet is not
+                asked, nor one that knows more than the transaction sees: the search is exact then.
 
         In which order these come, and which exclude each other, is told in `requant.search`.
 
@@ -1084,6 +1084,10 @@ class Collection:
                 yield
                 if self._closed:  # by another thread, between two steps
                     return
+
+    def stands_for(self, row: CollectionRow) -> bool:
+        """Whether it is that collection: ids of what was rolled back may be given out again."""
+        return self._row == row
 
     def let_go(self) -> None:
         """Forget the indexes without publishing them: the collection has been dropped."""

@@ -26,17 +26,20 @@ from requant.scores import Metric
 from requant.store import (
     CollectionRow,
     Identity,
+    Lent,
     Store,
     Tables,
     catalog,
     check_fields,
     engine_of,
+    folder_beside,
     identity,
     ledger,
     open_read_only,
     open_store,
     refuse_absent,
 )
+from requant.uncommitted import Uncommitted
 
 MAX_DIM = 65_536
 
@@ -56,6 +59,7 @@ class Database:
         self._owner = os.getpid() if temporary else 0  # a forked child removes nothing
         self._open: dict[int, Collection] = {}
         self._keep_up: KeepUp | None = None
+        self._uncommitted = Uncommitted(self._store, self._adopt)
 
     @property
     def read_only(self) -> bool:
@@ -76,6 +80,7 @@ class Database:
         *,
         exist_ok: bool = False,
         index_fields: Iterable[str] = (),
+        connection: Lent | None = None,
     ) -> Collection:
         """Add a collection of vectors of `dim` dimensions.
 
@@ -87,6 +92,8 @@ class Database:
                 its fields are then indexed as well.
             index_fields: fields of the metadata that filters find without looking at every item,
                 see `Collection.index_field`.
+            connection: as in `Collection.upsert`: the collection comes to stay with its
+                transaction. Until then only calls with that connection find it.
 
         Raises:
             ExistsError: the name is taken; InputError: an argument cannot be used.
@@ -99,20 +106,20 @@ class Database:
             raise InputError(f"unknown metric {metric!r}: choose one of {get_args(Metric)}")
         fields = check_fields(index_fields)
         try:
-            return self._stand_for(catalog.create(self._store, name, int(dim), metric, fields))
+            row = catalog.create(self._store, name, int(dim), metric, fields, connection)
         except ExistsError:
-            row = catalog.find(self._store, name)
-            if exist_ok and (row.dim, row.metric) == (dim, metric):
-                known = self._stand_for(row)
-                there = {field.name for field in known.fields if field.ready}
-                for field in fields:
-                    if field not in there:
-                        known.index_field(field)
-                return known
-            raise ExistsError(
-                f"collection {name!r} already exists, with {row.dim} dimensions and metric "
-                f"{row.metric!r}"
-            ) from None
+            row = catalog.find(self._store, name, connection)
+            if not exist_ok or (row.dim, row.metric) != (dim, metric):
+                raise ExistsError(
+                    f"collection {name!r} already exists, with {row.dim} dimensions and metric "
+                    f"{row.metric!r}"
+                ) from None
+            return self._with_fields(row, fields, connection)
+        if connection is None:
+            return self._stand_for(row)
+        made = Collection(self._workspace, row)
+        self._uncommitted.hold(self._store.connection_of(connection), row, made)
+        return made
 
     def collection(self, name: str) -> Collection:
         """Return a collection; raises UnknownCollectionError, which lists those that exist."""
@@ -239,12 +246,36 @@ class Database:
     def _shares(self) -> list[Iterator[None]]:
         return [collection.follow() for collection in list(self._open.values())]
 
+    def _with_fields(
+        self, row: CollectionRow, fields: Sequence[str], lent: Lent | None
+    ) -> Collection:
+        """Return a collection that is there, with these fields indexed as well."""
+        if lent is None:
+            known = self._stand_for(row)
+            there = {field.name for field in known.fields if field.ready}
+        else:
+            connection = self._store.connection_of(lent)
+            made = self._uncommitted.find(connection, row)
+            known = self._stand_for(row) if made is None else made
+            there = set(catalog.ready_fields(connection, self._store, row))
+        for field in fields:
+            if field not in there and lent is not None:
+                raise InputError(
+                    f"field {field[:80]!r} of collection {row.name!r} is not indexed, which takes "
+                    "transactions of its own: call index_field without connection="
+                )
+            if field not in there:
+                known.index_field(field)
+        return known
+
     def _stand_for(self, row: CollectionRow) -> Collection:
         # One object a collection, so that an index is in memory once; at once, without a lock that
         # a forked child might find held.
-        fresh = Collection(self._workspace, row)
+        return self._adopt(row, Collection(self._workspace, row))
+
+    def _adopt(self, row: CollectionRow, fresh: Collection) -> Collection:
         known = self._open.setdefault(row.id, fresh)
-        if known.closed:
+        if known.closed or not known.stands_for(row):  # of a transaction that could not commit
             self._open[row.id] = known = fresh
         return known
 
@@ -278,7 +309,7 @@ def open_database(
         ours = identity.establish(store)
         return Database(Workspace(store, home / "indexes", private, ours), temporary=True)
     engine, owned = engine_of(target, durable=durable)
-    place = _folder(engine, folder)
+    place = _folder(engine, folder, tables)
     if not create:
         refuse_absent(engine)
     store = open_store(engine, owned=owned, durable=durable, tables=tables, create=create)
@@ -309,7 +340,7 @@ def _reading(
 ) -> Database:
     store = open_read_only(target, tables=tables)
     try:
-        place, ours = _folder(store.engine, folder), identity.look(store)
+        place, ours = _folder(store.engine, folder, tables), identity.look(store)
         place = folder_for(place, ours, write=False)
         return Database(Workspace(store, place, private, ours))
     except BaseException:
@@ -317,12 +348,12 @@ def _reading(
         raise
 
 
-def _folder(engine: sa.Engine, folder: str | Path | None) -> Path:
+def _folder(engine: sa.Engine, folder: str | Path | None, tables: Tables | None) -> Path:
     if folder is None:
         if engine.dialect.name != "sqlite":
             raise InputError("say where index files go: open(..., folder='indexes')")
         # Through a link, it is the same folder.
-        folder = f"{os.path.realpath(engine.url.database or '')}.indexes"
+        return folder_beside(os.path.realpath(engine.url.database or ""), tables)
     return Path(folder).absolute()
 
 

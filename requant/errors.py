@@ -13,7 +13,7 @@ RequantError
 ├── UnsupportedError, EngineMissingError(ImportError), ForkedError
 ├── PackageMissingError(ImportError)  an optional package is not installed; the text says which
 ├── EngineError                       an engine refused or failed, a server cannot be reached
-│   └── UntrustedHostError            an index is on a host that is not to be told a secret
+│   └── UntrustedHostError            the database alone names a folder, or a host to tell a secret
 ├── CorruptDataError, CorruptIndexError, LocationTakenError
 └── StoreError                        the database cannot be opened, read or written
     ├── TurnLostError                 two wrote to one live index: the connection of one was cut
@@ -122,7 +122,7 @@ class ReadOnlyError(StoreError):
 
 
 class UntrustedHostError(EngineError):
-    """The database alone names the host of an index, and there is a secret it would be told."""
+    """The database alone names the folder of an index, or a host that would be told a secret."""
 
 
 class IndexWarning(UserWarning):

@@ -2,12 +2,13 @@
 
 `cosine`: cosine similarity, 0 where a vector is all zeros. `ip`: inner product. `l2`: the negated
 squared Euclidean distance. Sums run in float64 and are rounded once, so that a score does not
-depend on how many others were computed with it, and equal vectors tie exactly; except that of a sum
-whose parts cancel out to less than 1e-12 of them, what is left is noise.
+depend on how many others were computed with it, and equal vectors tie exactly. Of a sum whose parts
+cancel out, what roundings may have left is 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -35,6 +36,9 @@ def normalise(vectors: Float32s) -> Float32s:
 
 
 LARGEST = float(np.finfo(np.float32).max)
+# Of a sum of float64, relative to its parts and for each of them; twice that.
+_ROUNDING = 2.0**-52
+_MUCH = 1e6
 # Below this many rows a sort costs less than finding out which rows need sorting.
 _FEW = 512
 
@@ -52,8 +56,10 @@ def score(query: Float32s, rows: Float32s, metric: Metric) -> Float32s:
     if metric == "cosine":
         exact_query /= lengths_of(exact_query[None])
     products = exact_rows @ exact_query
-    if metric == "cosine":
-        products /= lengths_of(exact_rows)
+    lengths = lengths_of(exact_rows) if metric == "cosine" else None
+    _drop_noise(products[None], exact_query[None], exact_rows, lengths)
+    if lengths is not None:
+        products /= lengths
     return rounded(products)
 
 
@@ -96,9 +102,44 @@ class ExactRows:
             if self._lengths is not None:
                 exact /= lengths_of(exact)[:, None]
             products = exact @ self._rows.T
+            _drop_noise(products, exact, self._rows, self._lengths)
             if self._lengths is not None:
                 products /= self._lengths
             yield from rounded(products)
+
+
+def _drop_noise(
+    products: NDArray[np.float64],
+    queries: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    lengths: NDArray[np.float64] | None,
+) -> None:
+    """Set those of `products (q, m)` to 0 that are less than their roundings may be.
+
+    How a sum is rounded depends on what is computed with it. Without the `lengths (m,)` of rows,
+    it is looked at all that would be noise if a row were a million times as long as some of them.
+    """
+    noise = queries.shape[1] * _ROUNDING
+    if not len(rows):
+        return
+    known: NDArray[np.float64] | float = _MUCH * _longest(rows) if lengths is None else lengths
+    doubtful = np.abs(products) <= noise * norms_of(queries)[:, None] * known
+    if not doubtful.any():
+        return
+    doubtful &= products != 0
+    step = rows_for(2 * queries.shape[1])
+    for number in np.flatnonzero(doubtful.any(axis=1)):
+        query, found = queries[number], np.flatnonzero(doubtful[number])
+        for start in range(0, len(found), step):
+            part = found[start : start + step]
+            parts = np.abs(rows[part]) @ np.abs(query)
+            products[number, part[np.abs(products[number, part]) <= noise * parts]] = 0
+
+
+def _longest(rows: NDArray[np.float64]) -> float:
+    """Return the length of the longest of the first, the middle and the last of some rows."""
+    some = (rows[0], rows[len(rows) // 2], rows[-1])
+    return math.sqrt(max(float(row @ row) for row in some))
 
 
 def score_many(queries: Float32s, rows: Float32s, metric: Metric) -> Float32s:

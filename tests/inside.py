@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from requant.database import Database
 from requant.indexes import index_config, sample
 from requant.indexes.following.newest import Newest
 from requant.indexes.loaded import Loaded as Loaded
+from requant.indexes.location import notes
 from requant.indexes.location.bond import Bond
 from requant.indexes.screening import ScreenedRows as ScreenedRows
 from requant.metrics import Meter
@@ -48,6 +50,8 @@ REFINED_SHARE = "requant.search.search.REFINED_SHARE"
 BATCH_BYTES = "requant.quantizers.chunks.BATCH_BYTES"
 FIELD_BATCH = "requant.store.fields.building._BATCH"
 MATCHING = "requant.store.reader.Reader.matching"
+MANY_ITEMS = "requant.indexes.index_set._MANY"
+SETTLED_PATIENCE = "requant.store.contents.one_state._PATIENCE"
 SHARE_SECONDS = "requant.indexes.following.share.SECONDS"
 SHARE_OF_READING = "requant.indexes.following.share._OF_READING"
 SHARE_LEAST_LIVE = "requant.indexes.following.share._LEAST_LIVE"
@@ -75,6 +79,8 @@ ST_ASK_BYTES = "requant.integration.sentence_transformers.search._ASK_BYTES"
 NEVER_A_COPY = ("requant.store.records.identity._is_copy", lambda *_: False)
 # Ask a place with each search whose it is, instead of now and then.
 ASK_AT_ONCE = ("requant.indexes.location.bond.ASK_EVERY", 0.0)
+# What is done while the first writer waits for a clone of its database.
+WAIT_FOR_CLONES = "requant.indexes.location.bond._sleep"
 # Everybody is let in to write to a live index, at once.
 NO_LOCK = ("requant.indexes.location.write_lock.WriteLock._acquire", lambda *_: True)
 
@@ -316,6 +322,27 @@ def within_a_turn(monkeypatch: Any, moment: str, act: Any) -> None:
         return call(*arguments)
 
     monkeypatch.setattr(owner, method, acting)
+
+
+def before_a_note_is_written(monkeypatch: Any, act: Any) -> None:
+    """Call `act()` once, when a place has been looked at and is about to get its note."""
+    write, done = notes.write, []
+
+    def acting(*arguments: Any) -> None:
+        if not done:
+            done.append(1)
+            act()
+        write(*arguments)
+
+    monkeypatch.setattr(notes, "write", acting)
+
+
+def overwrite_note(collection: Collection, name: str) -> None:
+    """Write the note of a turn that this process's clone has begun at the same moment."""
+    backend = loaded_of(collection, name).backend
+    note = notes.read(backend)
+    assert note is not None
+    notes.write(backend, replace(note, token="0" * 16))
 
 
 def look_at_shadow(collection: Collection) -> None:

@@ -37,7 +37,7 @@ def test_every_command_of_the_issue_is_there():
         "requant index attach", "requant migrate", "requant rollback", "requant shadow",
         "requant export", "requant backup", "requant restore", "requant get", "requant count",
         "requant distinct", "requant update", "requant delete", "requant drop", "requant fields",
-        "requant fields list", "requant fields add", "requant fields remove",
+        "requant fields list", "requant fields add", "requant fields remove", "requant upgrade",
     }  # fmt: skip
 
 
@@ -87,6 +87,7 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         "backup": (db, tmp_path / "notes.backup"),
         "restore": (tmp_path / "notes.backup", tmp_path / "restored.requant"),
         "index drop": (db, "notes", "main"),
+        "upgrade": (db,),
         "get": (db, "notes"),
         "count": (db, "notes"),
         "distinct": (db, "notes", "n"),
@@ -114,7 +115,7 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         ("migrate", Collection.migrate, {"name", "progress", "index"}),
         ("verify", Collection.verify, set()),
         ("backup", Database.backup, {"path", "progress"}),
-        ("restore", requant.restore, {"file", "target"}),
+        ("restore", requant.restore, {"file", "target", "tables"}),
         ("import", requant.import_items, {"source", "database", "collection", "progress"}),
         ("export", Collection.export, {"target", "progress", "format"}),
         ("get", Collection.get, {"ids", "connection", "limit"}),

@@ -103,6 +103,43 @@ def test_search_many_is_search_many_times(db, metric, index):
         np.testing.assert_array_equal(batch.scores[i], [hit.score for hit in hits])
 
 
+@pytest.mark.parametrize("metric", ["ip", "cosine"])
+def test_sums_that_cancel_out_are_the_same_in_every_company(db, metric):
+    """What is left of them is rounding, which depends on what is computed together."""
+    half, asked = vectors(3000, 32), vectors(10, 32, seed=1)
+    order = np.random.default_rng(0).permutation(64)
+    rows = np.concatenate([half, -half], axis=1)[:, order]
+    rows[::3] *= 1000
+    rows[5] = 0
+    queries = np.concatenate([asked, asked], axis=1)[:, order]
+    notes = db.create_collection("notes", 64, metric)
+    notes.upsert(range(len(rows)), rows)
+    notes.add_index("all", precision="float32")
+    notes.upsert([len(rows)], rows[:1])  # not in the index yet
+    ways = [
+        {"exact": True},
+        {"oversample": len(rows)},
+        {"where": {"$id": {"$ne": -1}}, "exact": True},
+    ]
+    for options in ways:
+        many = notes.search_many(queries, k=20, **options)
+        for query, hits in zip(queries, many, strict=True):
+            assert [hit.id for hit in hits] == list(range(20))
+            assert {hit.score for hit in hits} == {0}
+            assert notes.search(query, k=20, **options) == hits
+
+
+def test_small_products_are_no_noise(db):
+    """Nothing cancels out in them, however long the vectors are."""
+    rows = np.array([[0, 1e9, 0], [1e-15, 1e9, 0], [2e-15, 1e9, 0], [1, 1, -2]], np.float32)
+    notes = db.create_collection("notes", 3, "ip")
+    notes.upsert(range(4), rows)
+    query = np.array([1, 0, 0], np.float32)
+    for hits in (notes.search(query, exact=True), notes.search_many([query], exact=True)[0]):
+        assert [hit.id for hit in hits] == [3, 2, 1, 0]
+        assert [hit.score for hit in hits] == [1, np.float32(2e-15), np.float32(1e-15), 0]
+
+
 @every_metric
 @pytest.mark.parametrize("index", [None, INDEXES[2], INDEXES[12]], ids=str)
 def test_ties_come_in_order_of_insertion(db, metric, index):

@@ -47,6 +47,16 @@ def zeroed(pattern):
     return damage
 
 
+def torn(length):
+    """Leave so much of the newest manifest, as a power failure may."""
+
+    def damage(place):
+        newest = files(place, "*.manifest")[0]  # their numbers count down
+        newest.write_bytes(newest.read_bytes()[:length])
+
+    return damage
+
+
 def emptied(place):
     for path in place.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -60,6 +70,9 @@ DAMAGES = {
     "a note without sense": ("both", zeroed("requant.note")),
     "manifests": ("lancedb", removed("*.manifest")),
     "half of the manifests": ("lancedb", truncated("*.manifest")),
+    "all of the newest manifest": ("lancedb", torn(0)),
+    "all but a byte of it": ("lancedb", torn(1)),
+    "all but a sector of it": ("lancedb", torn(512)),
     "data files": ("lancedb", removed("*.lance")),
     "half of the data": ("lancedb", truncated("*.lance")),
     "deletions": ("lancedb", removed("*.arrow")),

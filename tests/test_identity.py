@@ -74,6 +74,14 @@ def is_whole(notes):
     assert notes.verify(deep=True).ok
 
 
+def written(notes):
+    """Return what the place of an index in use holds, whoever wrote it."""
+    held = inside.backend_of(notes).export()
+    return {
+        key: code.tobytes() for keys, codes in held for key, code in zip(keys, codes, strict=True)
+    }
+
+
 def ask(notes):
     """Search without looking at warnings."""
     with warnings.catch_warnings():
@@ -172,7 +180,7 @@ def test_a_copy_is_told_of(tmp_path):
         is_whole(db.collection("notes"))
     with requant.open(copy) as other:
         is_whole(other.collection("notes"))
-    assert len(list((tmp_path / "served").iterdir())) == 2
+    assert len(list((tmp_path / "served").glob("[!.]*"))) == 2
 
 
 def test_a_copy_that_nobody_can_tell_from_the_original(tmp_path, options, monkeypatch):
@@ -183,7 +191,7 @@ def test_a_copy_that_nobody_can_tell_from_the_original(tmp_path, options, monkey
     backup(path, copy)
     monkeypatch.setattr(*inside.NEVER_A_COPY)
     if "url" not in options:
-        pytest.skip("a folder is nobody else's, unless two databases of one identity are given it")
+        pytest.skip("they do not share a folder, unless they are given one: see below")
     with requant.open(path) as db, requant.open(copy) as other:
         notes, theirs = db.collection("notes"), other.collection("notes")
         is_whole(notes)
@@ -197,6 +205,128 @@ def test_a_copy_that_nobody_can_tell_from_the_original(tmp_path, options, monkey
             theirs.delete([100 + i])
             is_whole(notes)
             is_whole(theirs)
+
+
+@pytest.fixture
+def clones(tmp_path, monkeypatch):
+    """Return a function that makes an index, and two clones of its database."""
+
+    def cloned(options):
+        path, copy = tmp_path / "x.db", tmp_path / "copy.db"
+        with requant.open(path) as db:
+            make(db, options)
+        backup(path, copy)
+        monkeypatch.setattr(*inside.NEVER_A_COPY)
+        return path, copy
+
+    return cloned
+
+
+SHARED = pytest.mark.parametrize("options", ["lancedb url", "qdrant url"], indirect=True)
+
+
+@SHARED
+@pytest.mark.parametrize("moves", [range(50), range(N, N + 50)], ids=["updates", "new items"])
+def test_two_clones_that_write_first_at_one_moment(clones, options, moves, monkeypatch):
+    """Each has the other's items in its place, and whoever looks first tells the other."""
+    path, copy = clones(options)
+    with requant.open(path) as db, requant.open(copy) as other:
+        notes, theirs = db.collection("notes"), other.collection("notes")
+        is_whole(notes)
+        is_whole(theirs)
+        inside.before_a_note_is_written(
+            monkeypatch, lambda: (theirs.upsert(moves, vectors(50, seed=9)), is_whole(theirs))
+        )
+        notes.upsert([1], vectors(1, seed=5))
+        ask(notes)
+        monkeypatch.setattr(*inside.ASK_AT_ONCE)
+        with told("a copy of the database writes to it"):
+            answers(theirs)
+        is_whole(theirs)
+        with told("a copy of the database writes to it"):
+            answers(notes)
+        is_whole(notes)
+        is_whole(theirs)
+    for where in (path, copy):
+        with requant.open(where) as db:
+            is_whole(db.collection("notes"))
+
+
+@SHARED
+def test_who_writes_first_waits_for_a_clone(clones, options, monkeypatch):
+    path, copy = clones(options)
+    with requant.open(path) as db, requant.open(copy) as other:
+        notes, theirs = db.collection("notes"), other.collection("notes")
+        is_whole(notes)
+        is_whole(theirs)
+        before = written(theirs)
+        monkeypatch.setattr(inside.WAIT_FOR_CLONES, lambda _: inside.overwrite_note(theirs, "main"))
+        notes.upsert(range(50), vectors(50, seed=5))
+        with told("a copy of the database has written to it"):
+            answers(notes)
+        monkeypatch.undo()
+        assert written(theirs) == before
+        is_whole(notes)
+        with told("a copy of the database writes to it"):
+            answers(theirs)
+        is_whole(theirs)
+
+
+@SHARED
+def test_who_has_written_does_not_wait_again(clones, options, monkeypatch):
+    path, _ = clones(options)
+    waits = []
+    monkeypatch.setattr(inside.WAIT_FOR_CLONES, waits.append)
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        for i in range(3):
+            notes.upsert([i], vectors(1, seed=5 + i))
+            is_whole(notes)
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize("engine", ["faiss", "usearch", "lancedb"])
+def test_two_clones_of_one_folder(clones, tmp_path, engine, monkeypatch):
+    """They may remove what was there when they became two, which is then made again."""
+    folder = tmp_path / "x.db.indexes"
+    path, copy = clones({"engine": engine})
+    monkeypatch.setattr(*inside.ASK_AT_ONCE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IndexWarning)
+        with requant.open(path, folder=folder) as db, requant.open(copy, folder=folder) as other:
+            notes, theirs = db.collection("notes"), other.collection("notes")
+            for i in range(4):
+                for one, seed in ((notes, 10), (theirs, 20)):
+                    one.upsert(range(10 * i, 10 * i + 50), vectors(50, seed=seed + i))
+                    is_whole(one)
+                    one.flush()
+            warnings.simplefilter("error", IndexWarning)  # by now each has its own
+            is_whole(notes)
+            is_whole(theirs)
+            warnings.simplefilter("ignore", IndexWarning)
+            theirs.drop_index("main")
+            is_whole(notes)
+        for where in (copy, path):
+            with requant.open(where, folder=folder) as db:
+                is_whole(db.collection("notes"))
+
+
+def test_two_clones_of_one_folder_of_qdrant(clones, tmp_path):
+    """It is open once, as for the processes of one database: the other one's is refused by name."""
+    folder = tmp_path / "x.db.indexes"
+    path, copy = clones({"engine": "qdrant"})
+    with requant.open(path, folder=folder) as db, requant.open(copy, folder=folder) as other:
+        is_whole(db.collection("notes"))
+        with pytest.raises(requant.EngineError, match="open: close it there"):
+            other.collection("notes").search(np.ones(8))
+        assert len(other.collection("notes").search(np.ones(8), exact=True)) == 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IndexWarning)
+        for i, where in enumerate((copy, path, copy, path)):
+            with requant.open(where, folder=folder) as db:
+                notes = db.collection("notes")
+                notes.upsert(range(50), vectors(50, seed=5 + i))
+                is_whole(notes)
 
 
 @pytest.mark.parametrize("engine", ["faiss", "usearch", "lancedb"])
@@ -436,4 +566,4 @@ def test_a_dump_of_postgresql_is_a_copy(any_db, tmp_path, monkeypatch):
         assert inside.identity_of(copied).ancestors == (before.name,)
         ask(copied.collection("notes"))
         is_whole(copied.collection("notes"))
-    assert len(list((tmp_path / "served").iterdir())) == 2
+    assert len(list((tmp_path / "served").glob("[!.]*"))) == 2

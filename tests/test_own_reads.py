@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 
+import faiss
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
 import requant
+from requant.store.reader import Reader
 from tests import inside
 from tests.databases import brute_force, expected, held, vectors
+from tests.test_concurrency import in_threads
 
 DIM, BASE, K = 8, 200, 5
 ENGINES = ["faiss", "usearch", "qdrant", "lancedb"]
@@ -143,3 +148,308 @@ def test_a_random_transaction_reads_what_it_wrote_and_nobody_else_does(db, engin
             check(notes, committed, queries)
     assert held(notes) == expected(notes)
     assert notes.verify(deep=True).ok
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_index_is_asked_within_a_transaction(db, engine, name, monkeypatch):
+    notes, model = filled(db, name)
+    queries = vectors(2, DIM, seed=99)
+    check(notes, model, queries)
+    asked, backend = [], inside.loaded_of(notes, "main").backend
+    search = type(backend).search
+    monkeypatch.setattr(
+        type(backend), "search", lambda self, *a, **b: asked.append(1) or search(self, *a, **b)
+    )
+    with engine.begin() as connection:
+        notes.search(queries[0], K, connection=connection)
+        assert len(asked) == 1
+        notes.delete([0], connection=connection)
+        del model.rows[0]
+        check(notes, model, queries, connection)
+        assert len(asked) > 3
+
+
+def everything(notes, query, connection):
+    """What each kind of read returns, to be compared."""
+    options = {"connection": connection, "oversample": 6}
+    named = [*range(0, BASE, 2), "new"]
+    rerank = {"rerank": lambda _query, hits: [-hit.score for hit in hits], "fetch_k": 20}
+    searches = [
+        {}, {"exact": True}, {"where": {"n": {"$gte": 100}}}, {"among": named},
+        {"where": {"$id": {"$in": named}, "n": {"$lt": 150}}}, {"min_score": -9.0},
+        {"group_by": "n", "group_size": 2}, {"mmr": 0.5, "fetch_k": 20}, rerank, {"index": "main"},
+    ]  # fmt: skip
+    told = []
+    for each in searches:
+        hits = notes.search(query, 4, vectors=True, **each, **options)
+        told.append([(h.id, h.score, h.document, h.metadata, h.vector.tolist()) for h in hits])
+    batch = notes.search_many([query, -query], 4, **options)
+    told.append([batch.ids, batch.scores.tolist(), batch.keys.tolist()])
+    told.append(notes.more_like(["new", 5], 4, **options))
+    model = {"model": lambda texts: [query.tolist() for _ in texts]}
+    told.append(notes.search_text("a query", 4, **model, **options))
+    told.append(notes.vectors(["new", 5], connection=connection).tolist())
+    for where in (None, {"n": {"$gte": 190}}):
+        items = notes.iter(batch=30, where=where, connection=connection)
+        told.append([(i.id, i.document, i.metadata, i.vector.tolist()) for i in items])
+        bare = notes.iter(where=where, vectors=False, connection=connection)
+        told.append([tuple(item) for item in bare])
+    return told
+
+
+def listen(db, engine):
+    """Return the list of the connections that are taken from now on, of both engines."""
+    taken = []
+    for each in (inside.beside(db), engine):
+        sa.event.listen(each, "checkout", lambda *_: taken.append(1))
+    return taken
+
+
+@pytest.mark.parametrize("opened", ["opened", "not yet opened"])
+@pytest.mark.parametrize("name", ENGINES)
+def test_one_connection_is_enough_and_all_is_as_after_a_commit(url, tmp_path, name, opened):
+    theirs = sa.create_engine(url, **ONE)
+    query = vectors(1, DIM, seed=99)[0]
+    with requant.open(theirs, folder=tmp_path / "indexes") as db:
+        notes, _ = filled(db, name)
+        notes.flush()
+    with requant.open(theirs, folder=tmp_path / "indexes") as db:
+        notes = db.collection("notes")
+        if opened == "opened":
+            notes.search(query)
+        with theirs.connect() as connection:
+            taken = listen(db, theirs)
+            assert len(notes.search(query, connection=connection)) == 10
+            near = notes.search(query, 12, exact=True, connection=connection)
+            notes.upsert(["new"], [query], ["text"], [{"n": 7}], connection=connection)
+            notes.upsert([5, 6], [query + 0.5, query + 0.7], connection=connection)
+            notes.delete([hit.id for hit in near[:6]], connection=connection)
+            notes.update([h.id for h in near[6:]], metadata={"n": 190}, connection=connection)
+            within = everything(notes, query, connection)
+            assert taken == []
+            connection.commit()
+        assert within == everything(notes, query, None)
+        assert taken
+    theirs.dispose()
+
+
+def test_a_snapshot_that_is_older_than_the_index(db, engine):
+    for name in ("faiss", "lancedb", "qdrant"):
+        notes, model = filled(db, name)
+        queries = vectors(2, DIM, seed=99)
+        check(notes, model, queries)
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            check(notes, model, queries, connection)
+            notes.delete(list(model.nearest(queries[0], 30)))
+            notes.upsert(["other"], queries[:1], metadata=[{"n": 1}])
+            assert notes.search(queries[0], 1)[0].id == "other"
+            notes.flush()
+            check(notes, model, queries, connection)
+            assert "other" not in {item.id for item in notes.iter(connection=connection)}
+        assert notes.search(queries[0], 1)[0].id == "other"
+        db.drop_collection("notes")
+
+
+@pytest.mark.parametrize("name", ["lancedb", "faiss"])
+def test_a_place_that_another_process_has_brought_further(db, engine, url, tmp_path, name):
+    notes, model = filled(db, name)
+    queries = vectors(2, DIM, seed=99)
+    check(notes, model, queries)
+    others = sa.create_engine(url)
+    with (
+        requant.open(others, folder=tmp_path / "indexes") as again,
+        engine.connect() as connection,
+    ):
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN")
+        else:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        check(notes, model, queries, connection)
+        theirs = again.collection("notes")
+        theirs.delete(list(model.nearest(queries[0], 30)))
+        theirs.upsert(["other"], queries[:1], metadata=[{"n": 1}])
+        theirs.flush()
+        check(notes, model, queries, connection)
+    others.dispose()
+
+
+def test_a_transaction_that_clears_the_collection(db, engine):
+    notes, model = filled(db)
+    queries = vectors(2, DIM, seed=99)
+    check(notes, model, queries)
+    with engine.connect() as connection:
+        notes.clear(connection=connection)
+        assert notes.search(queries[0], connection=connection) == []
+        notes.upsert(["only"], queries[:1], connection=connection)
+        assert [hit.id for hit in notes.search(queries[0], connection=connection)] == ["only"]
+        check(notes, model, queries)
+        connection.rollback()
+    check(notes, model, queries)
+    assert held(notes) == expected(notes)
+
+
+def test_nothing_is_left_of_a_rollback_under_the_same_numbers(db, engine):
+    notes, model = filled(db)
+    query = vectors(1, DIM, seed=99)
+    check(notes, model, query)
+    for _ in range(3):
+        with engine.connect() as connection:
+            notes.upsert(["mine"], query, metadata=[{"n": 1}], connection=connection)
+            assert notes.search(query[0], 1, connection=connection)[0].id == "mine"
+            connection.rollback()
+        notes.upsert(["other"], -query, metadata=[{"n": 2}])  # the same key, the same number
+        model.rows["other"] = (-query[0], 2)
+        check(notes, model, query)
+        notes.delete(["other"])
+        del model.rows["other"]
+        check(notes, model, query)
+    assert held(notes) == expected(notes)
+
+
+def test_what_is_asked_for_and_is_not_there(db, engine):
+    notes, _ = filled(db)
+    with engine.connect() as connection:
+        with pytest.raises(requant.UnknownIndexError, match="'main'"):
+            notes.search(np.ones(DIM), index="none", connection=connection)
+        with pytest.raises(requant.UnknownIdError, match="gone"):
+            notes.more_like("gone", connection=connection)
+        with pytest.raises(requant.UnknownIdError, match="gone"):
+            notes.vectors(["gone"], connection=connection)
+        with pytest.raises(requant.InputError, match="connection"):
+            notes.search(np.ones(DIM), connection=engine)
+    with pytest.raises(requant.InputError, match="batch"):
+        next(notes.iter(0))
+
+
+def test_whatever_rows_the_application_has_chosen(db, engine):
+    notes, model = filled(db)
+    queries = vectors(1, DIM, seed=99)
+    with engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        if engine.dialect.name == "sqlite":
+            raw.row_factory = lambda cursor, row: dict(enumerate(row))
+        else:
+            from psycopg.rows import dict_row
+
+            raw.row_factory = dict_row
+        try:
+            assert len(notes.search(queries[0], K, connection=connection)) == K
+        finally:
+            raw.row_factory = None
+            connection.invalidate()
+    check(notes, model, queries)
+
+
+@pytest.mark.parametrize("opened", ["opened", "not yet opened"])
+def test_one_state_is_seen_while_others_write_all_the_time(url, tmp_path, opened):
+    """Pairs of items always move together: a search never finds them apart, and always two."""
+    theirs, folder = sa.create_engine(url), tmp_path / "indexes"
+    query = np.zeros(DIM, np.float32)
+    with requant.open(theirs, folder=folder) as db:
+        notes, _ = filled(db)
+        notes.upsert(["a", "b"], [query + 0.1, query + 0.1], metadata=[{"n": 0}] * 2)
+        notes.flush()
+    done = threading.Event()
+
+    def write():
+        try:
+            n = 0
+            while not done.is_set():
+                n += 1
+                place = query + np.float32(0.001 * (n % 90))
+                notes.upsert(["a", "b"], [place, place], metadata=[{"n": n}] * 2)
+        finally:
+            done.set()
+
+    def read():
+        try:
+            for _ in range(60):
+                with theirs.connect() as connection:
+                    hits = notes.search(query, 2, oversample=20, connection=connection)
+                    assert {hit.id for hit in hits} == {"a", "b"}
+                    assert hits[0].score == hits[1].score
+                    assert hits[0].metadata == hits[1].metadata
+                    both = notes.get(["a", "b"], vectors=True, connection=connection)
+                    assert both[0].vector.tolist() == both[1].vector.tolist()
+                    items = [i for i in notes.iter(50, connection=connection) if i.id in ("a", "b")]
+                    assert items[0].metadata == items[1].metadata
+                    assert not done.is_set()
+        finally:
+            done.set()
+
+    with requant.open(theirs, folder=folder) as db:
+        notes = db.collection("notes")
+        if opened == "opened":
+            notes.search(query)
+        in_threads(write, read)
+        assert notes.verify(deep=True).ok
+    theirs.dispose()
+
+
+def test_who_may_only_read_is_told_if_others_never_stop(empty_postgres, tmp_path, monkeypatch):
+    monkeypatch.setattr(inside.SETTLED_PATIENCE, 0.1)
+    theirs = sa.create_engine(empty_postgres)
+    with requant.open(theirs, folder=tmp_path / "indexes") as db:
+        notes, _ = filled(db)
+        matching = Reader.matching
+
+        def overtaken(self, *asked):
+            keys = matching(self, *asked)
+            notes.upsert([0], vectors(1, DIM))
+            return keys
+
+        monkeypatch.setattr(inside.MATCHING, overtaken)
+        with theirs.connect() as connection:
+            connection = connection.execution_options(postgresql_readonly=True)
+            with pytest.raises(requant.StoreError, match="REPEATABLE READ"):
+                notes.get([1], where={"n": 1}, connection=connection)
+            assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+    theirs.dispose()
+
+
+def test_an_attached_index_is_asked_by_the_same_connection(url, tmp_path):
+    index, rows = faiss.IndexFlatL2(DIM), vectors(BASE, DIM)
+    index.add(rows)
+    faiss.write_index(index, str(tmp_path / "theirs.index"))
+    theirs = sa.create_engine(url, **ONE)
+    with requant.open(theirs, folder=tmp_path / "own") as db:
+        notes, model = filled(db, None)
+        notes.attach_index("main", engine="faiss", location=tmp_path / "theirs.index")
+        queries = vectors(2, DIM, seed=99)
+        check(notes, model, queries)
+        with theirs.connect() as connection:
+            taken = listen(db, theirs)
+            near = list(model.nearest(queries[0], 10))
+            notes.delete(near, connection=connection)
+            notes.upsert(["mine"], queries[1:], metadata=[{"n": 3}], connection=connection)
+            for one in near:
+                del model.rows[one]
+            model.rows["mine"] = (queries[1], 3)
+            check(notes, model, queries, connection)
+            assert taken == []
+    theirs.dispose()
+
+
+def test_an_index_that_nobody_has_opened_is_told_of_once(db, engine, tmp_path, monkeypatch):
+    notes, model = filled(db)
+    notes.flush()
+    monkeypatch.setattr(inside.MANY_ITEMS, 100)
+    queries = vectors(1, DIM, seed=99)
+    with (
+        requant.open(engine, folder=tmp_path / "indexes") as again,
+        engine.connect() as connection,
+    ):
+        fresh = again.collection("notes")
+        with pytest.warns(requant.IndexWarning, match="keep_up"):
+            fresh.search(queries[0], connection=connection)
+        check(fresh, model, queries, connection)
+        again.keep_up(0.01)
+        deadline = time.monotonic() + 30
+        while not inside.index_of(fresh, "main").is_open:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        check(fresh, model, queries, connection)

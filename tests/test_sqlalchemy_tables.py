@@ -80,12 +80,13 @@ def names(engine, schema=None):
 
 def test_two_sets_in_one_database_do_not_see_one_another(engine, tmp_path):
     ours, theirs = (add_tables(sa.MetaData(), prefix=p) for p in ("app_", "App_Items_"))
-    folder = tmp_path / "indexes"
+    postgres = engine.dialect.name == "postgresql"
+    folder = [tmp_path / name if postgres else None for name in "abc"]
     expected = [alone(tmp_path, seed) for seed in range(3)]
     with (
-        requant.open(engine, folder=folder, tables=ours) as a,
-        requant.open(engine, folder=folder, tables=theirs) as b,
-        requant.open(engine, folder=folder) as c,
+        requant.open(engine, folder=folder[0], tables=ours) as a,
+        requant.open(engine, folder=folder[1], tables=theirs) as b,
+        requant.open(engine, folder=folder[2]) as c,
     ):
         found = [use_all(db, seed) for seed, db in enumerate((a, b, c))]
         assert found == expected
@@ -96,7 +97,7 @@ def test_two_sets_in_one_database_do_not_see_one_another(engine, tmp_path):
             assert [(hit.id, hit.score) for hit in hits] == answers
     prefixes = {name.removesuffix("aliases") for name in names(engine) if name.endswith("aliases")}
     assert prefixes == {"app_", "App_Items_", "requant_"}
-    with requant.open(engine, folder=folder, tables=ours, read_only=True) as db:
+    with requant.open(engine, folder=folder[0], tables=ours, read_only=True) as db:
         assert [(h.id, h.score) for h in db.collection("notes").search(QUERY, k=10)] == expected[0]
 
 

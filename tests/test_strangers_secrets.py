@@ -201,7 +201,9 @@ def test_secrets_for_nobody_are_refused(tmp_path, secrets):
     assert KEY not in str(told.value)
 
 
-@pytest.mark.parametrize("trust", ["https://host", [7], ["/folder"], ["http://me:pw@host"], 7])
+@pytest.mark.parametrize(
+    "trust", ["https://host", [7], ["a folder/x"], "/folder", ["http://me:pw@host"], 7]
+)
 def test_hosts_that_are_none_are_refused(tmp_path, trust):
     with pytest.raises(InputError) as told:
         requant.open(tmp_path / "y.db", trust=trust)

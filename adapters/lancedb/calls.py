@@ -37,6 +37,8 @@ _ADVICE = (
         "it cannot be reached: check the address and the network, and try again",
     ),
     ("conflict|concurrent", "other processes keep writing to it: try again"),
+    ("Too many open files|os error 2[34]", "too many files are open: raise the limit (ulimit -n)"),
+    ("Cannot allocate memory|out of memory", "there is no memory left for it"),
 )
 _DAMAGE = re.compile(
     "not found|NotFound|corrupt|Invalid(Data|File)|magic|truncated|out of range|"
@@ -51,6 +53,10 @@ class _AbsentError(EngineError):
 
 class _TakenError(EngineError):
     """There is such a table already."""
+
+
+class _UnexplainedError(EngineError):
+    """Nothing outside of what stands there is known to lead to it."""
 
 
 class Caller:
@@ -98,9 +104,8 @@ class Caller:
             return CorruptIndexError(
                 f"a file of the table at {self.place} is missing or damaged ({text})"
             )
-        return EngineError(
-            f"lancedb failed at {self.place}: {advice or text}" + _aside(advice, text)
-        )
+        kind = EngineError if advice else _UnexplainedError
+        return kind(f"lancedb failed at {self.place}: {advice or text}" + _aside(advice, text))
 
     def _cause(self, error: Exception) -> Exception | None:
         """Return LanceDB's own error, unless its text holds a secret."""
@@ -120,6 +125,11 @@ def is_absent(error: EngineError) -> bool:
 def is_taken(error: EngineError) -> bool:
     """Tell whether there is such a table already."""
     return isinstance(error, _TakenError)
+
+
+def is_unexplained(error: EngineError) -> bool:
+    """Tell whether no cause is known, of this machine, a network or another process."""
+    return isinstance(error, _UnexplainedError)
 
 
 def is_conflict(error: EngineError) -> bool:

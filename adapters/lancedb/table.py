@@ -7,7 +7,7 @@ from typing import Any
 
 from requant.adapters.errors import CorruptIndexError, EngineError, LocationTakenError
 from requant.adapters.lancedb import place as places
-from requant.adapters.lancedb.calls import Caller, is_absent, is_taken
+from requant.adapters.lancedb.calls import Caller, is_absent, is_taken, is_unexplained
 from requant.adapters.lancedb.columns import described, description_in, schema_of
 from requant.adapters.lancedb.place import Place
 from requant.adapters.lancedb.plan import Plan
@@ -63,9 +63,11 @@ def open_table(place: Place, plan: Plan) -> Table:
     try:
         inner, schema, version, flushed = call(opened(place))
     except EngineError as error:
-        if not is_absent(error):
-            raise
-        raise CorruptIndexError(f"there is no lancedb index at {place}") from error
+        if is_absent(error):
+            raise CorruptIndexError(f"there is no lancedb index at {place}") from error
+        if place.folder and is_unexplained(error):  # torn manifests fail in a dozen ways
+            raise CorruptIndexError(f"the table at {place} is damaged: {error}") from error
+        raise
     _check(place, plan, schema)
     if version < flushed:
         inner.close()

@@ -52,7 +52,8 @@ Trust = Annotated[
         "--trust",
         metavar="HOST",
         help="A host, as https://qdrant.example:6333, that gets keys of the environment where the "
-        "database names it; repeat it for more.",
+        "database names it, or a folder, as /srv/indexes, in which its indexes may be; repeat it "
+        "for more.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]

@@ -17,7 +17,7 @@ from requant.backup.sealing import Backup
 from requant.backup.unpacking import remove_others, rename, undone, unpack
 from requant.backup.writing import problems
 from requant.errors import CorruptDataError, InputError, StoreError
-from requant.store import Tables, build_tables, engine_of, open_store
+from requant.store import Tables, build_tables, engine_of, folder_beside, open_store
 
 
 def restore(
@@ -53,7 +53,7 @@ def restore(
 def _to_sqlite(
     source: Path, path: Path, overwrite: bool, folder: Path | None, tables: Tables
 ) -> Backup:
-    home = folder or path.with_name(f"{path.name}.indexes")
+    home = folder or folder_beside(path, tables)
     placed: dict[Path, bool] = {}
     found: list[tuple[Backup, bool]] = []
     check_free(path, overwrite)

@@ -37,20 +37,17 @@ def check_select(among: object) -> sa.SelectBase | None:
 def select_keys(
     ids: sa.SelectBase, items: sa.Table, collection: int, dialect: sa.Dialect
 ) -> sa.Select[int] | None:
-    """Return the statement that selects the keys, in order, of the items that have one of `ids`.
+    """Return the statement that selects the keys of the items that have one of `ids`.
 
     None where the database cannot tell what Python makes of the column: ids have to be read then.
     """
-    named = ids.subquery()
-    (column,) = named.c
+    (column,) = ids.subquery().c
     text = _text(column, dialect)
     if text is None:
         return None
-    return (
-        sa.select(items.c.key)
-        .where(items.c.collection_id == collection, items.c.ext_id.in_(sa.select(text)))
-        .order_by(items.c.key)
-    )
+    c = items.c
+    named = sa.select(text)
+    return sa.select(c.key).where(c.collection_id == collection, c.ext_id.in_(named))
 
 
 def _text(column: sa.ColumnElement[object], dialect: sa.Dialect) -> sa.ColumnElement[str] | None:

@@ -26,12 +26,15 @@ from requant.store import (
     IndexConfig,
     IndexRow,
     Reader,
+    key_range,
     ledger,
     migrations,
 )
 
 # How often to catch up with other processes that publish while an index is rebuilt.
 _TRIES = 5
+# Fewer items are read in less time than anybody would notice.
+_MANY = 10_000
 _FOLLOWED: tuple[int, ...] = ()
 
 
@@ -45,6 +48,7 @@ class IndexSet:
         self._owner = owner
         self._following: dict[int, FollowingIndex] = {}
         self._pid = os.getpid()
+        self._told = False
 
     def add(
         self, name: str, config: IndexConfig, progress: Progress | None, *, overwrite: bool
@@ -70,6 +74,7 @@ class IndexSet:
 
         Where another process is building it, or was interrupted, it is there when this returns.
         """
+        self._workspace.secrets.trust(config)
         for _ in range(_TRIES):
             rows = ledger.every(self._store, self._owner.id)
             row = next((row for row in rows if row.name == name), None)
@@ -187,10 +192,25 @@ class IndexSet:
         if number is None and name is not None:
             rows = reader.rows(ledger.names_of(self._store.tables, self._owner.id))
             raise ledger.unknown(name, [row[0] for row in rows])
-        following = self._following.get(number) if number is not None else None
-        if following is None or os.getpid() != self._pid:
+        if number is None:
+            return None
+        here = os.getpid() == self._pid
+        following = self._following.get(number) if here else None
+        if following is None or not following.is_open:
+            self._tell_that_none_is_open(state)
             return None
         return following.as_it_is(reader, state)
+
+    def _tell_that_none_is_open(self, state: CollectionState) -> None:
+        if self._told or state.next_key - key_range(self._owner.id)[0] < _MANY:
+            return
+        self._told = True
+        warn(
+            "search",
+            f"a search in a transaction of {self._owner.name!r} looked at every item, since this "
+            "process has not opened the index: call Database.keep_up(), or search once without "
+            "connection=",
+        )
 
     def outlives(self, loaded: Loaded, error: BaseException) -> bool:
         """Let go of an index that failed in a search; whether it is worth while to ask again."""

@@ -1,4 +1,4 @@
-"""What is told to engines and to no store, and which hosts it is for.
+"""What is told to engines and to no store, and which hosts and folders the caller has named.
 
 The store names the place of an index, and a store may come from anybody. So what is secret goes to
 hosts that the caller has named, in this process, and to this machine.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from requant.adapters import registry
-from requant.adapters.hosts import Host, host_of, told_host
+from requant.adapters.hosts import Host, folder_of, host_of, told_host
 from requant.adapters.protocol import Capabilities
 from requant.errors import InputError, UntrustedHostError
+from requant.indexes.folders import is_within
 from requant.store import IndexConfig
 
 TRUSTED = "REQUANT_TRUSTED_HOSTS"
@@ -38,13 +40,21 @@ class Secrets:
                     f"secrets= are by engine ({', '.join(known)}) or by URL (https://host:port), "
                     f"and {name[:80]!r} is neither"
                 )
-        self._trusted = [told_host(host) for host in (*_listed(trust), *_from_environment())]
+        named = (*_listed(trust), *_from_environment())
+        self._folders = [Path(place).expanduser() for place in named if _is_folder(place)]
+        self._trusted = [told_host(place) for place in named if not _is_folder(place)]
 
     def trust(self, config: IndexConfig) -> None:
-        """Trust the host that the caller names by the arguments of an index."""
+        """Trust the host or the folder that the caller names by the arguments of an index."""
         target = _target(config, registry.load(config.engine).capabilities)
         if target is not None:
             self._trusted.append(target._replace(path=""))
+        elif (folder := folder_of(config.url)) is not None:
+            self._folders.append(folder)
+
+    def covers(self, folder: Path) -> bool:
+        """Whether the caller has named a folder, or one that it stands in."""
+        return any(is_within(folder, known) for known in self._folders)
 
     def of(self, config: IndexConfig) -> dict[str, Any]:
         """Return what the engine of an index is told.
@@ -103,10 +113,26 @@ def _untrusted(target: Host, secret: list[str], capabilities: Capabilities) -> s
     )
 
 
-def _listed(trust: Iterable[str]) -> list[str]:
-    if isinstance(trust, str) or not isinstance(trust, Iterable):
-        raise InputError(f"trust must be a list of hosts, as ['https://host:port'], not {trust!r}")
+def untrusted_folder(folder: Path) -> UntrustedHostError:
+    """Return the error that says how a folder is trusted."""
+    return UntrustedHostError(
+        f"{folder} is named by the database alone, so no index is opened, made or removed there: "
+        f"if it is yours, pass requant.open(trust=['{folder}']), or set {TRUSTED}={folder}"
+    )
+
+
+def _listed(trust: Iterable[Any]) -> list[Any]:
+    if isinstance(trust, str | Path) or not isinstance(trust, Iterable):
+        raise InputError(
+            "trust must be a list of hosts and folders, as ['https://host:port', '/folder'], not "
+            f"{trust!r}"
+        )
     return list(trust)
+
+
+def _is_folder(place: Any) -> bool:
+    """Whether a whole path is meant; a host has none at its beginning."""
+    return isinstance(place, str | Path) and Path(place).expanduser().is_absolute()
 
 
 def _from_environment() -> list[str]:

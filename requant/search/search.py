@@ -91,7 +91,8 @@ class Search:
         request = self._request
         if request.keys is not None and not len(request.keys):
             return [nothing()] * len(request.queries)
-        if self._loaded is None or not self._size:
+        few = request.keys is not None and len(request.keys) <= FEW
+        if self._loaded is None or not self._size or few:
             return self._exact(request.queries, self._batches(self._allowed))
         count = self._candidate_count(self._loaded)
         if self._is_small(self._loaded):

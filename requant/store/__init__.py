@@ -59,6 +59,7 @@ from requant.store.schema import (
     CollectionRow,
     Tables,
     build_tables,
+    folder_beside,
     key_range,
 )
 from requant.store.setup import place, upgrade
@@ -104,6 +105,7 @@ __all__ = [
     "checked",
     "engine_of",
     "field_infos",
+    "folder_beside",
     "id_of",
     "identity",
     "item_of",

@@ -16,9 +16,9 @@ from requant.store.connections import (
     Gate,
     Held,
     Lent,
+    Same,
     Taken,
     as_connection,
-    check_connection,
     check_durable,
     keep_log_short,
     parents,
@@ -67,12 +67,14 @@ class Store:
         self.sql: HotSql = hot_sql(engine.dialect.name, self.tables)
         self.fields: Memory = Memory(self.tables)
         self.meters: Meters = Meters()
+        self.given_ids = 0  # the highest of a collection that was made on a lent connection
         self._owned = owned
         self._held = Held()
         self._local = threading.local()  # `patience`, where it is not the driver's own
         self._own = self._with_our_isolation(engine)
         beside = engine if owned else sibling(engine)
         self._beside = self._with_our_isolation(beside)
+        self._same = Same(engine, beside)
         self._snapshots = Snapshots(
             engine, beside, self._held, self.sql, self.tables, self.fields, keep=owned
         )
@@ -108,13 +110,13 @@ class Store:
     def connection_of(self, lent: Lent) -> sa.Connection:
         """Return the connection that a caller lends; raises InputError unless it is to this one."""
         connection = as_connection(lent)
-        check_connection(connection, self.engine.url)
+        self._same.check(connection)
         check_translated(connection, self._wanted, self.tables.schema)
         return connection
 
     @contextmanager
-    def _lent(self, connection: Lent) -> Iterator[Reader]:
-        reader, here = self.reader_of(connection), self._held.here()
+    def _lent(self, lent: Lent) -> Iterator[Reader]:
+        reader, here = self.reader_of(lent), self._held.here()
         here.append(reader)  # what has to read further does so by it, too
         try:
             yield reader

@@ -59,7 +59,7 @@ class Reader:
         """
         self._memory = memory
         self.lent: bool = lent
-        self._connection = connection
+        self._open = connection
         self._cursor = self._driver_cursor = cursor
         self._sql = sql
         self.tables: Tables = tables
@@ -75,13 +75,20 @@ class Reader:
 
     def go_on_as(self, other: Reader) -> Any:
         """Read by the connection of another reader from now on; returns its cursor."""
-        self._connection, self._driver_cursor = other.source()
+        self._open, self._driver_cursor = other._open, other._driver_cursor
         self._cursor = self._driver_cursor
         return self._cursor
 
     def source(self) -> tuple[sa.Connection, Any]:
         """Return the connection that is read by, and the driver's cursor on it."""
         return self._connection, self._driver_cursor
+
+    @property
+    def _connection(self) -> sa.Connection:
+        """The connection, whose snapshot has begun."""
+        if isinstance(self._cursor, Untried):
+            self._cursor.begin()
+        return self._open
 
     def go_on(self) -> None:
         """Read by the driver's cursor from now on: its connection lives."""
@@ -186,8 +193,9 @@ class Reader:
 
     def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
         """Yield what a statement selects, `size` rows at a time and never more in memory."""
-        # A caller's own: what commits each statement by itself has no cursor on the server.
-        alone = self._sql.name == "postgresql" and raw_of(self._connection).autocommit
+        raw = raw_of(self._connection)
+        # What commits each statement by itself has no cursor on the server.
+        alone = self._sql.name == "postgresql" and raw.autocommit and not _in_transaction(raw)
         options = {} if alone else {"stream_results": True, "yield_per": size}
         with self._connection.execute(statement, execution_options=options) as result:
             yield from result.partitions(size)
@@ -212,22 +220,22 @@ class Reader:
         parameters = (collection, *after, before_key, limit)
         return list(self._cursor.execute(self._sql.log, parameters).fetchall())
 
-    def items(self, keys: Sequence[int]) -> dict[int, Item]:
+    def items(self, keys: list[int]) -> dict[int, Item]:
         """Return the items of `keys` by key, without vectors."""
         rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
         return {row[0]: item_of(0, *row) for row in rows}
 
-    def raw_items(self, keys: Sequence[int]) -> dict[int, RawItem]:
+    def raw_items(self, keys: list[int]) -> dict[int, RawItem]:
         """Return the items of `keys` by key, as they are stored: `item_of` makes items of them."""
         rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
         return {row[0]: row for row in rows}
 
-    def metadata(self, keys: Sequence[int]) -> dict[int, dict[str, Any] | None]:
+    def metadata(self, keys: list[int]) -> dict[int, dict[str, Any] | None]:
         """Return the metadata of `keys` by key."""
         rows = self._cursor.execute(self._sql.metadata, (self._sql.keys(keys),))
         return {key: parse_metadata(text) for key, text in rows}
 
-    def ids(self, keys: Sequence[int]) -> dict[int, Id]:
+    def ids(self, keys: list[int]) -> dict[int, Id]:
         """Return the ids of `keys` by key."""
         rows = self._cursor.execute(self._sql.ids, (self._sql.keys(keys),))
         return {key: id_of(ext_id, kind) for key, ext_id, kind in rows}
@@ -341,6 +349,12 @@ class Reader:
         parameter = self._sql.keys(keys.tolist())
         rows = self._cursor.execute(self._sql.vectors, (parameter,)).fetchall()
         return _matrix(rows, dim)
+
+
+def _in_transaction(raw: Any) -> bool:
+    """Whether psycopg's connection has a transaction, as one that was begun by a statement."""
+    info = getattr(raw, "info", None)
+    return info is not None and bool(info.transaction_status)
 
 
 def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.schema import conv
@@ -112,6 +114,12 @@ def build_tables(
     return Tables(metadata, **every, prefix=prefix, schema=schema)
 
 
+def folder_beside(path: str | os.PathLike[str], tables: Tables | None) -> Path:
+    """Return where index files are kept by default: each set of tables has a folder of its own."""
+    own = "" if tables is None or tables.prefix == PREFIX else tables.prefix
+    return Path(f"{os.fspath(path)}.{own}indexes").absolute()
+
+
 def _add(metadata: sa.MetaData, kind: str, name: str, schema: str | None) -> sa.Table:
     original = _template().tables[f"{PREFIX}{kind}"]
     if schema is None:
@@ -130,20 +138,22 @@ def _template() -> sa.MetaData:
     _ledger(metadata)
     _fields(metadata)
     for table in metadata.tables.values():
-        _name_constraints(table)
+        for constraint in table.constraints:
+            constraint.name = conv("any")  # else a convention gives a copy one, or refuses to
     return metadata
 
 
 def _name_constraints(table: sa.Table) -> None:
-    """Name constraints as PostgreSQL names those without a name, as all were before.
+    """Name constraints so that an application's naming convention changes nothing.
 
-    So an application's naming convention, which leaves a `conv` alone, gives them no other name.
+    It leaves a `conv` alone. A primary key is called as PostgreSQL calls it by itself; Alembic
+    compares constraints without a name by their columns, as those of databases that are there.
     """
     for constraint in table.constraints:
         if isinstance(constraint, sa.PrimaryKeyConstraint):
             constraint.name = conv(f"{table.name}_pkey")
         elif isinstance(constraint, sa.UniqueConstraint):
-            constraint.name = conv("_".join((table.name, *constraint.columns.keys(), "key")))
+            constraint.name = None
 
 
 def _check_names(prefix: object, schema: object) -> None:

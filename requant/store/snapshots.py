@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
-from requant.store.connections import Gate, Held, parents
+from requant.store.connections import Gate, Held, parents, unawaited
 from requant.store.fields import Memory
 from requant.store.reader import Reader
 from requant.store.schema import Tables
@@ -67,6 +67,8 @@ class Snapshots:
             connection, reader = self._connect()
         if self._sql.name == "sqlite":
             self._begin(connection, reader)
+        else:
+            unawaited.settle(connection.connection.driver_connection)
         return connection, reader
 
     def begin_again(self, connection: sa.Connection) -> tuple[sa.Connection, Reader]:
@@ -83,15 +85,13 @@ class Snapshots:
             connection.close()
             return
         if failed or not self._keep or len(self._idle) >= KEPT:
-            connection.close()
+            if not failed:
+                self._roll_back(connection)  # whatever the pool makes of what commits by itself
+            self._close(connection)
             if failed:  # a server that went away has left the others as useless
                 self.close()
             return
-        raw: Any = connection.connection.driver_connection
-        if connection.in_transaction():
-            connection.rollback()
-        else:
-            raw.rollback()
+        self._roll_back(connection)
         self._idle.append((connection, reader))
         if self._shut:  # meanwhile
             self.close()
@@ -99,7 +99,7 @@ class Snapshots:
     def close(self) -> None:
         """Close the connections of idle readers."""
         while self._idle:
-            self._idle.pop()[0].close()
+            self._close(self._idle.pop()[0])
 
     def shut(self) -> None:
         """Keep no reader any more, neither those in use."""
@@ -110,6 +110,21 @@ class Snapshots:
         """Drop the readers of a parent process, without closing what it still uses."""
         parents.extend(self._idle)
         self._idle = []
+
+    def _roll_back(self, connection: sa.Connection) -> None:
+        raw: Any = connection.connection.driver_connection
+        if connection.in_transaction():
+            connection.rollback()
+        elif self._sql.name == "sqlite":
+            raw.rollback()
+        else:
+            unawaited.roll_back(raw)
+
+    def _close(self, connection: sa.Connection) -> None:
+        if self._sql.name != "sqlite":
+            with contextlib.suppress(*self.failures):
+                unawaited.settle(connection.connection.driver_connection)
+        connection.close()
 
     def _begin(self, connection: sa.Connection, reader: Reader) -> None:
         try:
@@ -132,7 +147,8 @@ class Snapshots:
         if self._sql.name == "sqlite":
             cursor = raw.cursor()
         else:
-            connection.execution_options(isolation_level="REPEATABLE READ")
+            # Begun by hand, with the first statement, see `requant.store.untried`.
+            connection.execution_options(isolation_level="AUTOCOMMIT")
             cursor = raw.cursor(binary=True)
         return connection, Reader(connection, cursor, self._sql, self._tables, self._memory)
 

@@ -39,6 +39,7 @@ class DatabaseVerbs:
         *,
         exist_ok: bool = False,
         index_fields: Iterable[str] = (),
+        connection: AsyncLent | None = None,
     ) -> AsyncCollection:
         """Add a collection of vectors of `dim` dimensions.
 
@@ -47,9 +48,14 @@ class DatabaseVerbs:
         return self._stand_for(
             await self._call(
                 "writes",
-                None,
+                connection,
                 lambda call: self._sync.create_collection(
-                    name, dim, metric, exist_ok=exist_ok, index_fields=index_fields
+                    name,
+                    dim,
+                    metric,
+                    exist_ok=exist_ok,
+                    index_fields=index_fields,
+                    connection=call.connection,
                 ),
             )
         )

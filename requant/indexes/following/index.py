@@ -137,6 +137,11 @@ class FollowingIndex:
         finally:
             self._lock.release()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been opened or built here, and is in use."""
+        return self._loaded is not None
+
     def as_it_is(self, reader: Reader, state: CollectionState) -> Loaded | None:
         """Return the index as far as it has come, if it serves a transaction that sees `state`.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from requant.adapters import registry
+from requant.adapters.hosts import folder_of
 from requant.adapters.protocol import (
     Attached,
     Attaching,
@@ -17,7 +18,7 @@ from requant.adapters.protocol import (
     Keys,
     Support,
 )
-from requant.errors import InputError, UnsupportedError
+from requant.errors import CorruptIndexError, InputError, UnsupportedError
 from requant.indexes.location.workspace import Workspace
 from requant.quantizers.arrays import Codes
 from requant.quantizers.codes import CodeSpec
@@ -128,6 +129,7 @@ def open_attached(config: IndexConfig, workspace: Workspace, owner: CollectionRo
     if not hasattr(engine, Attaching.attach.__name__):
         raise UnsupportedError(f"{config.engine} cannot open indexes of other programs")
     refuse_own_file(config.url or "")
+    _refuse_pipe(config.url)
     params: dict[str, Any] = {**config.params, **workspace.secrets.of(config)}
     foreign: Attached = engine.attach(config.url or "", params)
     if foreign.dim != owner.dim:
@@ -137,3 +139,10 @@ def open_attached(config: IndexConfig, workspace: Workspace, owner: CollectionRo
             f"has {owner.dim}"
         )
     return foreign
+
+
+def _refuse_pipe(url: str | None) -> None:
+    """Raise CorruptIndexError for what could be read without an end; the store has named it."""
+    place = folder_of(url)
+    if place is not None and place.exists() and not (place.is_file() or place.is_dir()):
+        raise CorruptIndexError(f"{place} is neither a file nor a folder")

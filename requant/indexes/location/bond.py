@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 
 from requant.adapters.protocol import Backend
 from requant.errors import CorruptIndexError, EngineError, TurnLostError
@@ -15,6 +17,10 @@ from requant.store import CollectionRow, IndexRow, Watermark, ledger, locations
 
 # How often a place in use is asked whose it is, in seconds.
 ASK_EVERY = 2.0
+# So long whoever writes first, after a clone was made of the database, waits for the clone: longer
+# than it takes from reading a note to writing it.
+_PAUSE, _PAUSE_TIMES = 0.02, 4
+_sleep = time.sleep
 # How often this process has written to a place or made it: then others in it ask at once.
 _written: Counter[str] = Counter()
 
@@ -40,6 +46,7 @@ class Bond:
         # Of each place: the mark of its note, and of the store, as they were last found to agree.
         self._agreed: dict[str, tuple[tuple[int, str], tuple[int, str]]] = {}
         self._turn = (0, "")
+        self._begun: set[str] = set()  # the places that this process has written to
         self._asked = 0.0
         self._seen = -1  # how much of `_written` there was then
 
@@ -77,7 +84,7 @@ class Bond:
         place = locations.find(self._store, self._row.id, name)
         if place is None:
             return True  # given up by another process, which the head tells
-        return self._objection(note, place) is None
+        return self._objection(note, place, backend) is None
 
     def followed_to(self, backend: Backend, seq: int) -> bool:
         """Whether the place says that it is ours, and that nothing beyond `seq` was written to it.
@@ -107,9 +114,35 @@ class Bond:
             raise TurnLostError(self._lost(name))
         self._turn = (serial, token)
         wrote(self._where(name))
-        notes.write(backend, Note(self._workspace.identity.name, owner, index, serial, token, seq))
+        mine = Note(self._workspace.identity.name, owner, index, serial, token, seq)
+        if self._is_reachable(name, place, backend):
+            self._begin_alone(name, backend, note, mine)
+        else:
+            notes.write(backend, mine)
+        self._begun.add(name)
         self._agreed[name] = (self._turn, self._turn)
         self._asked, self._seen = time.monotonic(), _written[self._where(name)]
+
+    def _is_reachable(self, name: str, place: locations.Place, backend: Backend) -> bool:
+        """Whether a clone of the database may write there at this moment, both for the first time.
+
+        Who has written once since then finds a note of one's own, or the other's.
+        """
+        shared = self._row.config.url is not None and backend.capabilities.notes
+        return shared and place.serial > 0 and name not in self._begun
+
+    def _begin_alone(self, name: str, backend: Backend, before: Note | None, mine: Note) -> None:
+        """Write a note, and wait whether a clone does so, too; raises CorruptIndexError if so."""
+        begun = time.monotonic()
+        if notes.read(backend) == before:
+            notes.write(backend, mine)
+            _sleep(max(_PAUSE, _PAUSE_TIMES * (time.monotonic() - begun)))
+            if notes.read(backend) == mine:
+                return
+        raise CorruptIndexError(
+            f"what stands at {self._where(name)} is not used: a copy of the database has begun to "
+            "write to it at the same moment"
+        )
 
     def check_turn(self, name: str) -> None:
         """Raise TurnLostError if another process has begun to write to the place."""
@@ -139,13 +172,24 @@ class Bond:
     ) -> None:
         if not backend.capabilities.notes:
             return
-        problem = self._objection(note, place)
+        problem = self._objection(note, place, backend)
         if problem is not None:
             raise CorruptIndexError(f"what stands at {self._where(name)} is not used: {problem}")
 
-    def _objection(self, note: Note | None, place: locations.Place) -> str | None:
+    def _objection(self, note: Note | None, place: locations.Place, backend: Backend) -> str | None:
         identity = self._workspace.identity
-        return notes.objection(note, place, identity, self._owner.id, self._row.id)
+        ours = self._owner.id, self._row.id
+        if note is not None and notes.is_shared(note, place, identity, *ours):
+            self._warn_off(note, backend)
+        return notes.objection(note, place, identity, *ours)
+
+    def _warn_off(self, note: Note, backend: Backend) -> None:
+        """Let the clone know, whose note stands there, that what it wrote is not all that is."""
+        if not self._store.read_only:
+            with suppress(EngineError):
+                notes.write(
+                    backend, replace(note, serial=note.serial + 1, token=secrets.token_hex(8))
+                )
 
     def _agree(self, name: str, note: Note | None, place: locations.Place) -> None:
         if note is not None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from requant.adapters import making, registry
 from requant.adapters.files import Digest
+from requant.adapters.hosts import folder_of
 from requant.adapters.protocol import Backend, IndexSpec
 from requant.errors import InputError, LocationTakenError, UnsupportedError
+from requant.indexes.folders import admit
 from requant.indexes.location.bond import Bond, wrote
-from requant.indexes.location.removal import remove
+from requant.indexes.location.removal import check_folder, remove
 from requant.indexes.location.workspace import Workspace, on_disk
 from requant.indexes.location.write_lock import WriteLock
 from requant.quantizers.arrays import Codes
@@ -72,8 +74,12 @@ class LiveLocation:
         return self._create(self._made_up(), spec, sample, mark, False)
 
     def open(self, generation: Generation, spec: IndexSpec) -> Backend:
-        """Let the engine open the place; raises CorruptIndexError if it is not as we left it."""
+        """Let the engine open the place; raises CorruptIndexError if it is not as we left it.
+
+        Raises UntrustedHostError for a folder that nobody has named but the store.
+        """
         engine, name = registry.load(self._row.config.engine), generation.file
+        self._check_folder([name])
         backend: Backend = making.open(engine, spec, self._address(name))
         try:
             self._bond.renew(name, backend, int(generation.stamp or 0))
@@ -129,7 +135,11 @@ class LiveLocation:
         self, name: str, spec: IndexSpec, sample: Codes, mark: Watermark, overwrite: bool
     ) -> tuple[str, Backend]:
         store = self._workspace.store
+        self._check_folder(locations.names(store, self._row.id))
         self._workspace.claim()
+        folder = folder_of(self._row.config.url)
+        if folder is not None:
+            admit(folder, self._workspace.identity)
         locations.add(store, self._row, name, mark)
         try:
             engine = registry.load(self._row.config.engine)
@@ -144,6 +154,9 @@ class LiveLocation:
         locations.made(store, self._row.id, name)
         wrote(self._address(name))
         return name, backend
+
+    def _check_folder(self, names: Iterable[str]) -> None:
+        check_folder(self._workspace, self._row.id, self._row.config, names)
 
     def _wish(self) -> str | None:
         """Return the name that was asked for, unless it is in use."""

@@ -77,3 +77,22 @@ def objection(
     if note.serial == place.serial and note.token != place.token:
         return "a copy of the database has written to it"
     return None
+
+
+def is_shared(
+    note: Note | None, place: locations.Place, identity: Identity, collection: int, index: int
+) -> bool:
+    """Whether two clones of a database have begun the same turn: each may have the other's items.
+
+    Both had come as far when they were told apart by nothing, and both wrote then.
+    """
+    if note is None or not place.serial or not identity.knows(note.database):
+        return False
+    same_turn = (note.collection, note.index, note.serial) == (collection, index, place.serial)
+    return same_turn and note.token != place.token
+
+
+def vouches(text: str | None, identity: Identity, index: int) -> bool:
+    """Whether a note, as it was written, says that its place is that of an index of ours."""
+    note = parsed(text)
+    return note is not None and identity.knows(note.database) and note.index == index

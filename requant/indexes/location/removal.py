@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from requant.adapters import own_files, registry
+from requant.adapters.hosts import folder_of
 from requant.adapters.protocol import IndexSpec
 from requant.errors import (
     CorruptIndexError,
@@ -12,11 +14,13 @@ from requant.errors import (
     LocationTakenError,
     RequantError,
 )
+from requant.indexes.folders import admit, give_back
 from requant.indexes.location import notes
 from requant.indexes.location.workspace import Workspace
 from requant.indexes.spec import trial_spec
+from requant.indexes.trust import untrusted_folder
 from requant.metrics import warn
-from requant.store import IndexRow, locations
+from requant.store import IndexConfig, IndexRow, locations
 
 
 def sweep(workspace: Workspace, dropped: list[IndexRow]) -> None:
@@ -43,6 +47,7 @@ def remove(workspace: Workspace, place: locations.LocationRow) -> None:
     try:
         if not place.ours:
             raise LocationTakenError(f"{where} may be somebody else's")
+        check_folder(workspace, place.index, place.config, [place.name])
         engine = registry.load(place.config.engine)
         spec = trial_spec(place.config, workspace.secrets)
         _check_ours(workspace, place, engine, spec, where)
@@ -54,6 +59,32 @@ def remove(workspace: Workspace, place: locations.LocationRow) -> None:
         warn("indexes", text)
         return
     locations.remove(workspace.store, place.index, place.name)
+    folder = folder_of(place.config.url)
+    if folder is not None and not locations.is_used(workspace.store, str(place.config.url)):
+        give_back(folder, workspace.identity)
+
+
+def check_folder(
+    workspace: Workspace, index: int, config: IndexConfig, names: Iterable[str]
+) -> None:
+    """Raise UntrustedHostError for a folder that nobody has named but the store.
+
+    A place in it that says itself that it is this index's is as good as a mark of the folder's: it
+    was made before there were marks.
+    """
+    folder = workspace.foreign_folder(config)
+    if folder is None:
+        return
+    engine: Any = registry.load(config.engine)
+    if engine.capabilities.notes:
+        spec = trial_spec(config, workspace.secrets)
+        for name in names:
+            text = engine.noted_at(spec, workspace.address_of(index, config, name))
+            if notes.vouches(text, workspace.identity, index):
+                if not workspace.store.read_only:
+                    admit(folder, workspace.identity)
+                return
+    raise untrusted_folder(folder)
 
 
 def _check_ours(

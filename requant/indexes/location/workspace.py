@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from requant.adapters.hosts import folder_of
 from requant.adapters.own_files import check_own, check_remote
 from requant.errors import StoreError
+from requant.indexes.folders import is_admitted, is_within
 from requant.indexes.trust import Secrets
 from requant.store import Identity, IndexConfig, Store
 
@@ -44,6 +46,16 @@ class Workspace:
     def folder_of(self, index: int) -> Path:
         """Return the folder of an index, by its number in the store."""
         return self.folder / str(index)
+
+    def foreign_folder(self, config: IndexConfig) -> Path | None:
+        """Return the folder of an index if nobody but the store has named it, else None.
+
+        It is outside of our own, the caller has not named it, and it was not given to us before.
+        """
+        folder = folder_of(config.url)
+        if folder is None or self.secrets.covers(folder) or is_within(folder, self.folder):
+            return None
+        return None if is_admitted(folder, self.identity) else folder
 
     def address_of(self, index: int, config: IndexConfig, name: str) -> str:
         """Return the path or URL at which an engine keeps an index as `name`.

@@ -1,13 +1,15 @@
 """How the store comes by its connections: engines opened or refused, and what callers lend.
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
-a call within a savepoint, `held` and `taken` know what each thread holds, `checkpoints` keeps
-SQLite's log short, `drivers` gives those of asyncio one face with the others, `in_use` keeps others
-off SQLite's files, and `forks` keeps a forked child from harming its parent, and itself.
+a call within a savepoint, `same` asks which database it is to, `held` and `taken` know what each
+thread holds, `unawaited` ends reads in PostgreSQL, `checkpoints` keeps SQLite's log short,
+`drivers` gives those of asyncio one face with the others, `in_use` keeps others off SQLite's files,
+and `forks` keeps a forked child from harming its parent, and itself.
 """
 
 from __future__ import annotations
 
+from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import checked, raw_of, worded
 from requant.store.connections.forks import Gate, parents
@@ -16,7 +18,6 @@ from requant.store.connections.in_use import refuse_own_file
 from requant.store.connections.lent import (
     Lent,
     as_connection,
-    check_connection,
     check_transaction,
     plain_cursor,
     savepoint,
@@ -27,15 +28,16 @@ from requant.store.connections.opening import (
     engine_of,
     refuse_absent,
 )
+from requant.store.connections.same import Same
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
     "Gate",
     "Held",
     "Lent",
+    "Same",
     "Taken",
     "as_connection",
-    "check_connection",
     "check_durable",
     "check_engine",
     "check_transaction",
@@ -50,6 +52,7 @@ __all__ = [
     "savepoint",
     "sibling",
     "taken_of",
+    "unawaited",
     "worded",
     "working_for",
 ]

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import sqlalchemy as sa
@@ -23,6 +22,9 @@ _IN_ERROR = 3  # what PostgreSQL's drivers call a transaction that has failed
 # What `connection=` takes. Whoever has a session has imported SQLAlchemy's ORM; we need not.
 Lent: TypeAlias = Union[sa.Connection, "Session", "scoped_session[Any]"]
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
+
 
 def as_connection(given: Lent) -> sa.Connection:
     """Return the connection that a caller lends: itself, or the one of a session's transaction.
@@ -38,11 +40,6 @@ def as_connection(given: Lent) -> sa.Connection:
     check_engine(connection)
     _check_alive(connection)
     return connection
-
-
-def check_connection(connection: sa.Connection, ours: sa.URL) -> None:
-    """Refuse what is no connection to this database; raises InputError."""
-    _check_same(ours, connection.engine.url)
 
 
 @contextmanager
@@ -153,17 +150,3 @@ def _check_alive(connection: sa.Connection) -> None:
             "connection=: a statement failed before, and PostgreSQL refuses any other until the "
             "transaction, or a savepoint in it, is rolled back"
         )
-
-
-def _check_same(ours: sa.URL, theirs: sa.URL) -> None:
-    """Refuse a connection to another database: the ids would be stored where nobody looks."""
-    if ours == theirs or not (ours.database and theirs.database):
-        return
-    places = [
-        Path(url.database or "").resolve()
-        if url.get_backend_name() == "sqlite"
-        else (url.database, url.host, url.port)
-        for url in (ours, theirs)
-    ]
-    if places[0] != places[1]:
-        raise InputError(f"connection= is one to {theirs!r}, this database is {ours!r}")

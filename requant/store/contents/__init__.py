@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from requant.store.contents.among import keys_among
+from requant.store.contents.one_state import settled
 from requant.store.contents.paging import Part
 from requant.store.contents.reading import Contents
 from requant.store.contents.selection import Page, Selection
-from requant.store.contents.settled import settled
 from requant.store.contents.values import Extent, ValueCount
 from requant.store.contents.writing import ContentsWriter
 

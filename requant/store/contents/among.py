@@ -24,7 +24,8 @@ def keys_among(reader: Reader, owner: CollectionRow, ids: sa.SelectBase) -> Keys
     statement = select_keys(ids, reader.tables.items, owner.id, connection.dialect)
     try:
         if statement is not None:
-            return np.fromiter(connection.execute(statement).scalars(), np.int64)
+            # Sorted here: the database might look at all items in their order, else.
+            return np.sort(np.array(connection.execute(statement).scalars().all(), np.int64))
         values = connection.execute(cast("sa.Select[Any]", ids)).scalars().all()
     except sa.exc.DBAPIError as error:
         if reader.lent:

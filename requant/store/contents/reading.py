@@ -15,9 +15,9 @@ from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.connections import Lent
+from requant.store.contents.one_state import settled
 from requant.store.contents.paging import Part, check_limit
 from requant.store.contents.selection import Selection
-from requant.store.contents.settled import settled
 from requant.store.contents.values import Extent, ValueCount, count_values, extent
 from requant.store.engine import Store
 from requant.store.fields import Counting, FieldInfo, field_infos
@@ -188,7 +188,7 @@ class Contents:
             return pages, list(next(pages, ()))
 
         with self._store.reading(connection) as reader:
-            pages, rows = settled(reader, owner, lambda _state: begin(reader))
+            pages, rows = settled(reader, owner, lambda _: begin(reader), lasting=True)
             for some in chain([rows], pages):
                 yield from (item_of(owner.dim, *row) for row in some)
 

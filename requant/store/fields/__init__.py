@@ -17,7 +17,7 @@ from requant.store.fields.building import (
     unindex_field,
 )
 from requant.store.fields.counting import Counting
-from requant.store.fields.definitions import Field, FieldInfo, field_infos, parse_metadata
+from requant.store.fields.definitions import Field, FieldInfo, field_infos, load, parse_metadata
 from requant.store.fields.key_lists import BITS, PART
 from requant.store.fields.matching import Matching
 from requant.store.fields.source import Memory, Source, one_of
@@ -39,6 +39,7 @@ __all__ = [
     "drop_fields",
     "field_infos",
     "index_field",
+    "load",
     "note_fields",
     "one_of",
     "parse_metadata",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -131,7 +131,7 @@ class Source:
             statement = statement.where(one_of(key, among, self.sql))
         return np.fromiter(self.connection.execute(statement).scalars(), np.int64)
 
-    def texts(self, keys: Sequence[int]) -> dict[int, str | None]:
+    def texts(self, keys: list[int]) -> dict[int, str | None]:
         """Return the metadata of `keys` by key, as they are stored."""
         return dict(self.cursor.execute(self.sql.metadata, (self.sql.keys(keys),)).fetchall())
 
@@ -172,8 +172,8 @@ class Source:
 
 def one_of(key: sa.ColumnElement[int], keys: Keys, sql: HotSql) -> sa.ColumnElement[bool]:
     """Return the condition that `key` is one of `keys`, which travel as one parameter."""
-    parameter = sql.keys(keys.tolist())
+    listed = keys.tolist()
     if sql.name == "sqlite":
-        each = sa.func.json_each(parameter).table_valued("value")
+        each = sa.func.json_each(sql.keys(listed)).table_valued("value")
         return key.in_(sa.select(each.c.value))
-    return key == sa.any_(sa.bindparam(None, parameter, type_=sa.ARRAY(sa.BigInteger)))
+    return key == sa.any_(sa.bindparam(None, listed, type_=sa.ARRAY(sa.BigInteger)))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from requant.errors import ExistsError, StoreError, UnknownCollectionError
 from requant.scores import Metric
+from requant.store.connections import Lent
 from requant.store.engine import Store, insert_into
-from requant.store.fields import drop_fields, note_fields
+from requant.store.fields import drop_fields, load, note_fields
 from requant.store.records import checked
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 
@@ -30,7 +33,12 @@ class Origin:
 
 
 def create(
-    store: Store, name: str, dim: int, metric: Metric, fields: Sequence[str] = ()
+    store: Store,
+    name: str,
+    dim: int,
+    metric: Metric,
+    fields: Sequence[str] = (),
+    lent: Lent | None = None,
 ) -> CollectionRow:
     """Add a collection whose `fields` are indexed; raises ExistsError if the name is taken."""
     table = store.tables.collections
@@ -39,27 +47,57 @@ def create(
         "next_key": 0, "seq": 0, "log_floor": 0, "logging": False,
     }  # fmt: skip
     try:
-        with store.writing() as connection:
-            insert = sa.insert(table).values(values).returning(table.c.id)
-            number = connection.execute(insert).scalar_one()
+        with store.writing(lent) as connection:
+            number = _insert(connection, store, values, lent is not None)
             if number >= MAX_COLLECTIONS:
                 raise StoreError(f"a database holds at most {MAX_COLLECTIONS} collections")
             first, _ = key_range(number)
             update = sa.update(table).where(table.c.id == number).values(next_key=first)
             connection.execute(update)
             note_fields(connection, store.tables, number, fields)
-    except StoreError as error:
-        if isinstance(error.__cause__, sa.exc.IntegrityError):
+    except (StoreError, sa.exc.IntegrityError) as error:
+        if isinstance(error.__cause__ if lent is None else error, sa.exc.IntegrityError):
             raise ExistsError(f"collection {name!r} already exists") from error
         raise
     return CollectionRow(number, name, dim, metric)
 
 
-def find(store: Store, name: str) -> CollectionRow:
+def _insert(connection: sa.Connection, store: Store, values: dict[str, Any], lent: bool) -> int:
+    """Insert a collection under an id that none has had which this process knows of.
+
+    SQLite gives out an id again that was rolled back, and whoever kept that collection would write
+    into another one.
+    """
+    table = store.tables.collections
+    insert = sa.insert(table).returning(table.c.id)
+    number: int = connection.execute(insert.values(values)).scalar_one()
+    if number <= store.given_ids:
+        connection.execute(sa.delete(table).where(table.c.id == number))
+        values = {**values, "id": store.given_ids + 1}
+        number = connection.execute(insert.values(values)).scalar_one()
+    if lent and store.sql.name == "sqlite":
+        store.given_ids = number
+    return number
+
+
+def ready_fields(connection: sa.Connection, store: Store, row: CollectionRow) -> list[str]:
+    """Return the names of fields that a transaction finds indexed."""
+    return [field.name for field in load(connection, store.tables, row.id) if field.ready]
+
+
+def is_there(connection: sa.Connection, store: Store, row: CollectionRow) -> bool:
+    """Whether a transaction sees a collection."""
+    c = store.tables.collections.c
+    known = sa.select(c.id).where(c.id == row.id, c.name == row.name)
+    return connection.execute(known).first() is not None
+
+
+def find(store: Store, name: str, lent: Lent | None = None) -> CollectionRow:
     """Return a collection; raises UnknownCollectionError, which lists those that exist."""
     table = store.tables.collections
     columns = (table.c.id, table.c.name, table.c.dim, table.c.metric)
-    with store.connected() as connection:
+    own = store.connected() if lent is None else nullcontext(store.connection_of(lent))
+    with own as connection:
         found = connection.execute(sa.select(*columns).where(table.c.name == name)).one_or_none()
     if found is not None:
         return CollectionRow(*checked.collection(*found))

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from requant.adapters.hosts import check_stored
+from requant.adapters.hosts import check_stored, folder_of
 from requant.adapters.own_files import check_remote
 from requant.errors import CorruptDataError, CorruptIndexError, InputError
 from requant.inputs import check_name
@@ -53,6 +53,7 @@ def config(text: object, index: object) -> dict[str, Any]:
     try:
         if found.get("url") is not None:
             check_stored(found["url"])
+            folder_of(found["url"])
         if found.get("remote_name") is not None:
             check_remote(found["remote_name"])
     except (InputError, CorruptIndexError) as error:

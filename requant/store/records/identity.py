@@ -22,19 +22,23 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sqlite3
 import uuid
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import sqlalchemy as sa
 
+from requant.errors import CorruptDataError
 from requant.store.engine import Store, insert_into
+from requant.store.records import checked
 
 _NAME = "identity"
+_RANDOM = re.compile("[0-9a-f]{32}")
 _MACHINE = Path("/etc/machine-id")
 
 Home = Mapping[str, Any]
@@ -67,16 +71,13 @@ def establish(store: Store) -> Identity:
         if text is None:
             _write_first(store, Identity(uuid.uuid4().hex), home)
             continue
-        known = json.loads(text)
-        found = Identity(known["name"], tuple(known["ancestors"]))
-        if known["home"] == home:
+        found, known = _parsed(text)
+        if known == home:
             return found
-        copy = _is_copy(store, known["home"], home, found.name)
+        copy = _is_copy(store, known, home, found.name)
         fresh = found
         if copy:
-            fresh = Identity(
-                uuid.uuid4().hex, (*found.ancestors, found.name), _where(known["home"])
-            )
+            fresh = Identity(uuid.uuid4().hex, (*found.ancestors, found.name), _where(known))
         with store.writing_durably() as connection:
             meta = store.tables.meta
             same = sa.and_(meta.c.name == _NAME, meta.c.value == text)
@@ -92,11 +93,10 @@ def look(store: Store) -> Identity:
         text = connection.scalar(_read(store))
     if text is None:
         return Identity("", copied_from="an older version of requant, which did not say")
-    known = json.loads(text)
-    found = Identity(known["name"], tuple(known["ancestors"]))
-    if known["home"] == home or not _is_copy(store, known["home"], home, found.name):
+    found, known = _parsed(text)
+    if known == home or not _is_copy(store, known, home, found.name):
         return found
-    return replace(found, copied_from=_where(known["home"]))
+    return replace(found, copied_from=_where(known))
 
 
 def sees(store: Store, connection: sa.Connection) -> bool:
@@ -112,6 +112,33 @@ def sees(store: Store, connection: sa.Connection) -> bool:
 def _read(store: Store) -> sa.Select[Any]:
     meta = store.tables.meta
     return sa.select(meta.c.value).where(meta.c.name == _NAME)
+
+
+def _parsed(text: object) -> tuple[Identity, Home]:
+    """Return an identity and its home; raises CorruptDataError.
+
+    Names become those of files and folders, so that they are nothing but a number.
+    """
+    what = "the identity of the database"
+    known = checked.mapping(text, what)
+    ancestors, home = known.get("ancestors"), known.get("home")
+    names: list[Any] = [known.get("name"), *ancestors] if isinstance(ancestors, list) else [None]
+    if not _is_home(home) or not all(_is_name(one) for one in names):
+        raise CorruptDataError(f"{what} is not what requant writes: {str(known)[:200]}")
+    return Identity(names[0], tuple(names[1:])), home
+
+
+def _is_home(value: Any) -> TypeGuard[Home]:
+    """Whether it is the home of a database in SQLite or PostgreSQL."""
+    if not isinstance(value, dict):
+        return False
+    if "path" not in value:
+        return {"system", "database"} <= set(value)
+    return isinstance(value["path"], str) and {"machine", "inode"} <= set(value)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and _RANDOM.fullmatch(value) is not None
 
 
 def _text(identity: Identity, home: Home) -> str:
@@ -180,7 +207,8 @@ def _is_copy(store: Store, known: Home, now: Home, name: str) -> bool:
 
 def _stands_at(store: Store, path: str, name: str) -> bool:
     """Whether a database of that identity, or one that cannot be looked into, is at `path`."""
-    if not os.path.lexists(path):
+    place = Path(path)
+    if not os.path.lexists(path) or (place.exists() and not place.is_file()):
         return False
     try:
         with closing(sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True)) as connection:

@@ -110,6 +110,16 @@ def names(store: Store, index: int) -> set[str]:
         return set(found.scalars())
 
 
+def is_used(store: Store, url: str) -> bool:
+    """Whether a place is noted at a URL."""
+    with store.connected() as connection:
+        for config in connection.execute(sa.select(store.tables.locations.c.config)).scalars():
+            with suppress(CorruptDataError):
+                if checked.mapping(config, "a location").get("url") == url:
+                    return True
+    return False
+
+
 def orphans(store: Store) -> list[LocationRow]:
     """Return the places whose index has been dropped; not those of which nonsense is said."""
     table, indexes = store.tables.locations, store.tables.indexes

@@ -23,11 +23,18 @@ _PAUSE = 0.001
 T = TypeVar("T")
 
 
-def settled(reader: Reader, owner: CollectionRow, read: Callable[[CollectionState], T]) -> T:
+def settled(
+    reader: Reader,
+    owner: CollectionRow,
+    read: Callable[[CollectionState], T],
+    *,
+    lasting: bool = False,
+) -> T:
     """Return what `read` finds in one state of the collection, which it is given.
 
     In PostgreSQL each statement may see what others have committed meanwhile: it is read again
-    then, and at last while no other transaction may write to the collection.
+    then, and at last while no other transaction may write to the collection. Not so where what is
+    returned is `lasting`, as a cursor is: a savepoint would take it back.
 
     Raises:
         UnknownCollectionError: the collection is gone.
@@ -39,11 +46,15 @@ def settled(reader: Reader, owner: CollectionRow, read: Callable[[CollectionStat
         with _in_one_transaction(connection, cursor):
             return read(reader.state_of(owner))
     state = reader.state_of(owner)
-    for _ in range(_TRIES):
+    tries, deadline = 0, time.monotonic() + _PATIENCE
+    while tries < _TRIES or (lasting and time.monotonic() < deadline):
+        tries += 1
         outcome = _tried(reader, read, state)
         before, state = state, reader.state_of(owner)
         if state == before:
             return outcome()
+    if lasting:
+        raise _overtaken()
     with _nobody_writes(reader, owner):
         return read(reader.state_of(owner))
 
@@ -91,19 +102,26 @@ def _nobody_writes(reader: Reader, owner: CollectionRow) -> Iterator[None]:
     """
     deadline = time.monotonic() + _PATIENCE
     connection, _ = reader.source()
+    driver: Any = connection.dialect.loaded_dbapi
     point = connection.begin_nested()
     try:
-        while not reader.hold_still(owner.id):
-            point.rollback()
-            if time.monotonic() > deadline:
-                raise StoreError(
-                    "a read in a transaction of your own was overtaken by other writes again and "
-                    "again: begin one that sees a single snapshot, in PostgreSQL with "
-                    "isolation_level='REPEATABLE READ'"
-                )
-            time.sleep(_PAUSE)
-            point = connection.begin_nested()
+        try:
+            while not reader.hold_still(owner.id):
+                point.rollback()
+                if time.monotonic() > deadline:
+                    raise _overtaken()
+                time.sleep(_PAUSE)
+                point = connection.begin_nested()
+        except (driver.InternalError, driver.ProgrammingError) as error:
+            raise _overtaken() from error  # who may only read, may not hold up others
         yield
     finally:
         if point.is_active:
             point.rollback()
+
+
+def _overtaken() -> StoreError:
+    return StoreError(
+        "a read in a transaction of your own was overtaken by other writes again and again: begin "
+        "one that sees a single snapshot, in PostgreSQL with isolation_level='REPEATABLE READ'"
+    )

@@ -1,0 +1,1 @@
+"""What an application pays for requant inside it, beside plain SQLAlchemy; see `__main__`."""
