@@ -1065,13 +1065,13 @@ class Collection:
         """
         return self._contents.selected(self._searcher.condition(where))
 
-    def deleting(self, connection: sa.Connection) -> Deleting:
+    def deleting(self, connection: Lent) -> Deleting:
         """Return the SQL that removes items, for a trigger in the database of `connection`.
 
         Raises InputError where that is another database.
         """
         self.ids(limit=1, connection=connection)
-        return Deleting(connection.dialect, self._store.tables, self.name)
+        return Deleting(self._store.tables, self.name)
 
     def published(self) -> list[PublishedIndex]:
         """Return what each index is, and what it recorded when it was last published."""

@@ -16,6 +16,10 @@ FOREIGN = {
     "_replace": "of every NamedTuple",
     "_exit": "of os: ends a forked child without its parent's cleanup",
     "_client": "of QdrantClient: its local mode, which the stand-in for a server answers by",
+    "_sa_registry": "of SQLModel: the registry of its models",
+    "_returning": "of SQLAlchemy's insert(), update() and delete(): what the caller asks back",
+    "_multi_values": "of SQLAlchemy's insert(): whether it says more rows than one",
+    "_post_values_clause": "of SQLAlchemy's insert(): whether it has ON CONFLICT",
     "_dict": "of the store that LangChain pickles, which a test builds",
 }
 # To test what is damaged, and to measure parts alone, each in one place.

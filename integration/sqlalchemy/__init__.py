@@ -1,6 +1,6 @@
 """requant inside an application that uses SQLAlchemy: its models, its sessions, its transactions.
 
-Nothing is imported before it is asked for; see docs/sqlalchemy.md.
+Nothing is imported before it is asked for; see docs/sqlalchemy.md and docs/sqlalchemy-tables.md.
 """
 
 from __future__ import annotations

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Mapper, Session, configure_mappers
 
+from requant.collection import Collection
 from requant.database import Database
-from requant.errors import InputError
+from requant.errors import (
+    CorruptIndexError,
+    EngineError,
+    EngineMissingError,
+    InputError,
+    UnknownCollectionError,
+)
 from requant.integration.sqlalchemy.orm.bulk import Bulk
 from requant.integration.sqlalchemy.orm.listeners import Flushes
 from requant.integration.sqlalchemy.orm.mapped import Mapped
@@ -110,7 +119,7 @@ class Binding:
                 f"{name!r}: ids of one would be those of the other; give each a collection= of "
                 "its own"
             )
-        collection = self._db.create_collection(name, vector.dim, vector.metric, exist_ok=True)
+        collection = _collection(self._db, name, vector)
         mapped = Mapped(vector, home, collection)
         vector.homes[home] = mapped
         listening = any(one.home is home for one in self._mapped)
@@ -119,11 +128,29 @@ class Binding:
         if listening:
             return
         for event in ("after_insert", "after_update", "after_delete", "expire"):
-            self._listen(home.class_, event, getattr(self._flushes, event), propagate=True)
+            self._listen(
+                home.class_, event, getattr(self._flushes, event), propagate=True, raw=True
+            )
 
     def _listen(self, target: Any, name: str, function: Callable[..., Any], **options: Any) -> None:
         sa.event.listen(target, name, function, **options)
         self._listening.append((target, name, function))
+
+
+def _collection(db: Database, name: str, vector: Vector) -> Collection:
+    """Return the collection of a Vector; created, or refused for what it is, if need be."""
+    try:
+        found = db.collection(name)
+    except UnknownCollectionError:
+        found = None
+    if found is not None and (found.dim, found.metric) == (vector.dim, vector.metric):
+        if found.published():
+            # A session's searches use an index that is open, and open none: they have no
+            # connection for it. Without it they are exact, and whoever searches plainly is told.
+            with suppress(EngineError, EngineMissingError, CorruptIndexError):
+                found.search(np.ones(found.dim), 1)
+        return found  # nothing is written where all is there
+    return db.create_collection(name, vector.dim, vector.metric, exist_ok=True)
 
 
 def _chosen(models: Any) -> Callable[[], list[Mapper[Any]]]:

@@ -52,7 +52,7 @@ def _run(state: ORMExecuteState, mapper: Mapper[Any], name: str) -> tuple[Any, l
     given = state.parameters
     if isinstance(given, list) and all(isinstance(one, dict) and name in one for one in given):
         return state.invoke_statement(), [one[name] for one in given]
-    asked = len(statement.returning_column_descriptions) if statement._returning else 0
+    asked = len(statement._returning)  # an entity is one
     if not state.is_insert and not asked:
         if isinstance(given, list):
             raise UnsupportedError(
@@ -61,6 +61,14 @@ def _run(state: ORMExecuteState, mapper: Mapper[Any], name: str) -> tuple[Any, l
             )
         result: Any = state.invoke_statement(execution_options={"synchronize_session": "fetch"})
         return result, [row[0] for row in result.returned_defaults_rows or ()]
+    if state.is_insert and not asked and given is None and _is_one_row(statement):
+        result = state.invoke_statement()
+        if result.inserted_primary_key is not None and result.inserted_primary_key[0] is not None:
+            return result, [result.inserted_primary_key[0]]
+        raise UnsupportedError(
+            f"this insert() does not tell the primary key of the {mapper.class_.__name__} that it "
+            f"wrote: add .returning({mapper.class_.__name__}.{name})"
+        )
     key = mapper.attrs[name].class_attribute
     frozen = state.invoke_statement(statement=statement.returning(key)).freeze()
     keys = [row[-1] for row in frozen()]
@@ -138,6 +146,12 @@ def _key_name(mapper: Mapper[Any]) -> str:
 
 def _on_conflict(statement: Any) -> bool:
     return getattr(statement, "_post_values_clause", None) is not None
+
+
+def _is_one_row(statement: Any) -> bool:
+    """Whether an INSERT writes the row that it says, so that its result tells the primary key."""
+    several = getattr(statement, "_multi_values", ()) or statement.select is not None
+    return not several and not _on_conflict(statement)
 
 
 def _what(state: ORMExecuteState) -> str:

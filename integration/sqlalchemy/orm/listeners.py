@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.orm.attributes import instance_state
 
 from requant.integration.sqlalchemy.orm.embedding import embedded
 from requant.integration.sqlalchemy.orm.held import held, let_go, saved
@@ -28,7 +29,9 @@ class Flush:
 
     known: dict[Mapped, dict[str, Float32s]] = field(default_factory=dict)
     rows: dict[_Where, Rows] = field(default_factory=dict)
-    objects: list[tuple[Mapped, Any]] = field(default_factory=list)
+    states: dict[Mapped, list[tuple[Any, InstanceState[Any]]]] = field(default_factory=dict)
+    # Those that had changed before the database made a value of it.
+    changed: set[InstanceState[Any]] = field(default_factory=set)
 
     def of(self, mapped: Mapped, connection: sa.Connection) -> Rows:
         """Return what was written of a class through a connection."""
@@ -48,9 +51,12 @@ class Flushes:
         flush = self._open[session] = Flush()
         asked: dict[Mapped, list[tuple[str, str]]] = {}
         for instance in session.new:
-            self._ask(asked, instance, new=True)
+            self._ask(asked, instance_state(instance), new=True)
         for instance in session.dirty:
-            self._ask(asked, instance, new=False)
+            state = instance_state(instance)
+            self._ask(asked, state, new=False)
+            if any(mapped.is_changed(state) for mapped in self._of(state.class_)):
+                flush.changed.add(state)
         for mapped, rows in asked.items():
             flush.known[mapped] = embedded(mapped, rows)
 
@@ -59,65 +65,77 @@ class Flushes:
         flush = self._open.pop(session, None)
         if flush is None:
             return
-        written: dict[Mapped, dict[Any, Float32s | None]] = {}
         for (mapped, connection), rows in flush.rows.items():
-            found = write(mapped, connection, rows, flush.known.get(mapped))
-            written.setdefault(mapped, {}).update(found)
-        for mapped, instance in flush.objects:
-            key = mapped.key_of(instance)
-            if key in written.get(mapped, ()):
-                saved(sa.inspect(instance), mapped.name, written[mapped][key])
+            written = write(mapped, connection, rows, flush.known.get(mapped))
+            for key, state in flush.states.get(mapped, ()):
+                if key in written:
+                    saved(state, mapped.name, written[key])
 
-    def after_insert(self, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+    def after_insert(
+        self, mapper: Mapper[Any], connection: sa.Connection, state: InstanceState[Any]
+    ) -> None:
         """Note a row that is new, or another one under the key of a deleted one."""
-        for mapped, flush in self._here(mapper, target):
-            rows, key = flush.of(mapped, connection), mapped.key_of(target)
+        for mapped, flush in self._here(mapper, state):
+            rows, key = flush.of(mapped, connection), mapped.key_of(state)
             rows.new.add(key)
-            found = held(sa.inspect(target), mapped.name)
+            found = held(state, mapped.name)
             if found is not None and found.given:
                 rows.given[key] = Given(found.vector)
-            flush.objects.append((mapped, target))
+            flush.states.setdefault(mapped, []).append((key, state))
 
-    def after_update(self, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+    def after_update(
+        self, mapper: Mapper[Any], connection: sa.Connection, state: InstanceState[Any]
+    ) -> None:
         """Note a row that has changed; this is told of rows that have not, too."""
-        for mapped, flush in self._here(mapper, target):
-            state, key = sa.inspect(target), mapped.key_of(target)
-            rows, before = flush.of(mapped, connection), state.key[1][0]
+        if state.key is None:  # it takes the row of one that was deleted
+            self.after_insert(mapper, connection, state)
+            return
+        before = state.key[1][0]
+        for mapped, flush in self._here(mapper, state):
+            rows, key = flush.of(mapped, connection), mapped.key_of(state)
             found = held(state, mapped.name)
             if found is not None and found.unsaved:
                 rows.given[key] = Given(found.vector)
             if key != before:
                 rows.moved[before] = key
-            elif mapped.is_changed(target):
+            elif state in flush.changed or mapped.is_changed(state):
                 rows.changed.add(key)
-            flush.objects.append((mapped, target))
+            flush.states.setdefault(mapped, []).append((key, state))
 
-    def after_delete(self, mapper: Mapper[Any], connection: sa.Connection, target: Any) -> None:
+    def after_delete(
+        self, mapper: Mapper[Any], connection: sa.Connection, state: InstanceState[Any]
+    ) -> None:
         """Note a row that is gone."""
-        for mapped, flush in self._here(mapper, target):
-            flush.of(mapped, connection).removed.add(sa.inspect(target).key[1][0])
+        for mapped, flush in self._here(mapper, state):
+            assert state.key is not None
+            flush.of(mapped, connection).removed.add(state.key[1][0])
 
-    def expire(self, target: Any, names: Iterable[str] | None) -> None:
+    def expire(self, state: InstanceState[Any], names: Iterable[str] | None) -> None:
         """Forget a vector with the columns of its row."""
         if names is None:
-            for mapped in self._of(type(target)):
-                let_go(sa.inspect(target), mapped.name)
+            for mapped in self._of(state.class_):
+                let_go(state, mapped.name)
 
-    def _here(self, mapper: Mapper[Any], target: Any) -> list[tuple[Mapped, Flush]]:
-        session = sa.orm.object_session(target)
+    def _here(self, mapper: Mapper[Any], state: InstanceState[Any]) -> list[tuple[Mapped, Flush]]:
+        session = state.session
         flush = None if session is None else self._open.get(session)
         return [] if flush is None else [(one, flush) for one in self._of(mapper.class_)]
 
-    def _ask(self, asked: dict[Mapped, list[tuple[str, str]]], instance: Any, *, new: bool) -> None:
-        for mapped in self._of(type(instance)):
+    def _ask(
+        self,
+        asked: dict[Mapped, list[tuple[str, str]]],
+        state: InstanceState[Any],
+        *,
+        new: bool,
+    ) -> None:
+        for mapped in self._of(state.class_):
             document = mapped.vector.document
             if mapped.vector.embed is None or document is None:
                 continue
-            state = sa.inspect(instance)
             found = held(state, mapped.name)
             if found is not None and (found.given if new else found.unsaved):
                 continue
             text = state.dict.get(document)
             # What the database makes is embedded once it is there.
             if isinstance(text, str) and (new or state.attrs[document].history.has_changes()):
-                asked.setdefault(mapped, []).append((mapped.row_name(instance), text))
+                asked.setdefault(mapped, []).append((mapped.row_name(state), text))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.orm import InstanceState, Mapper, Session
 
 from requant.collection import Collection
 from requant.errors import InputError
@@ -41,14 +42,15 @@ class Mapped:
         made = (column for name in self.columns for column in home.column_attrs[name].columns)
         self.made_by_database = any(map(_is_made_by_database, made))
 
-    def key_of(self, instance: Any) -> Any:
+    def key_of(self, state: InstanceState[Any]) -> Any:
         """Return the primary key of an object; None while it has none."""
-        return self.home.primary_key_from_instance(instance)[0]
+        if self.key_name in state.dict:
+            return state.dict[self.key_name]
+        return None if state.key is None else state.key[1][0]  # expired, and not changed since
 
-    def row_name(self, instance: Any) -> str:
+    def row_name(self, state: InstanceState[Any]) -> str:
         """Name the row of an object."""
-        key = sa.inspect(instance).dict.get(self.key_name)
-        name = type(instance).__name__
+        key, name = self.key_of(state), state.class_.__name__
         return f"{name}({key!r}).{self.name}" if key is not None else f"a new {name}.{self.name}"
 
     def named(self, key: Any) -> str:
@@ -65,15 +67,26 @@ class Mapped:
             return None
         return key if str(key) == str(item) else None
 
-    def is_changed(self, instance: Any) -> bool:
+    def is_changed(self, state: InstanceState[Any]) -> bool:
         """Whether a write of this object may change what is kept of it."""
-        attrs = sa.inspect(instance).attrs
-        changed = any(attrs[name].history.has_changes() for name in self.columns)
-        return changed or self.made_by_database
+        return self.made_by_database or any(
+            name not in state.dict or state.attrs[name].history.has_changes()
+            for name in self.columns
+        )
 
     def select(self) -> sa.Select[Any]:
         """Select the primary key, the document and the metadata of rows."""
-        return sa.select(self.key, *(getattr(self.cls, name) for name in self.columns))
+        return self.rows(self.key, *(getattr(self.cls, name) for name in self.columns))
+
+    def rows(self, *columns: Any) -> sa.Select[Any]:
+        """Select of the rows that are kept here.
+
+        A class whose subclasses have tables of their own selects these, too: their keys are others.
+        """
+        home, statement = self.home, sa.select(*columns)
+        if home.concrete and home.with_polymorphic and home.polymorphic_on is not None:
+            return statement.where(home.polymorphic_on == home.polymorphic_identity)
+        return statement
 
     def item(self, row: Any) -> tuple[str | None, dict[str, Any]]:
         """Return the document and the metadata of a row that `select` has read."""
@@ -89,21 +102,18 @@ class Mapped:
 
 def connection_of(session: Any, mapper: Mapper[Any]) -> sa.Connection:
     """Return the connection of a session's transaction; raises InputError where there is none."""
-    if not callable(getattr(session, "connection", None)) or not hasattr(session, "get_bind"):
+    connect = getattr(session, "connection", None)
+    if not callable(connect) or not hasattr(session, "get_bind") or iscoroutinefunction(connect):
         raise InputError(
-            f"a Session is needed, not {type(session).__name__}; asearch takes an AsyncSession"
+            f"a Session is needed, not {type(session).__name__}; asearch takes an AsyncSession, "
+            "and all else await session.run_sync(...)"
         )
     try:
-        connection = session.connection(bind_arguments={"mapper": mapper})
+        connection: sa.Connection = connect(bind_arguments={"mapper": mapper})
     except sa.exc.SQLAlchemyError as error:
         if isinstance(error, sa.exc.DBAPIError):
             raise
         raise InputError(f"the session cannot be used: {error}") from error
-    if not isinstance(connection, sa.Connection):
-        raise InputError(
-            f"a Session is needed, not {type(session).__name__}: use asearch, or "
-            "await session.run_sync(...)"
-        )
     return connection
 
 
@@ -140,8 +150,11 @@ def _primary_key(home: Mapper[Any], title: str) -> tuple[str, type[Key]]:
             f"{title}: the primary key of {home.class_.__name__} is composite ({names}), an id is "
             "one value: give the class a primary key of one column and make these unique"
         )
+    stored = columns[0].type
+    if isinstance(stored, sa.types.TypeDecorator):
+        stored = stored.impl_instance
     try:
-        kind = columns[0].type.python_type
+        kind = stored.python_type
     except NotImplementedError:
         kind = type(None)
     if kind not in _KINDS:

@@ -49,8 +49,10 @@ def search(asked: Asked, session: Session, options: Sequence[Any]) -> list[Match
         key = getattr(asked.cls, asked.mapped.key_name)
         for start in range(0, len(keys), _AT_ONCE):
             part = keys[start : start + _AT_ONCE]
-            rows: Any = session.scalars(sa.select(asked.cls).where(key.in_(part)).options(*options))
-            found.update((asked.mapped.key_of(one), one) for one in rows.unique())
+            rows: Any = session.scalars(
+                asked.mapped.rows(asked.cls).where(key.in_(part)).options(*options)
+            )
+            found.update((getattr(one, asked.mapped.key_name), one) for one in rows.unique())
         return set(found)
 
     return [Match(found[key], score) for key, score in _nearest(asked, session, existing)]
@@ -64,7 +66,7 @@ def nearest(asked: Asked, session: Session) -> sa.CTE:
 
     def existing(keys: Sequence[Any]) -> set[Any]:
         parts = [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
-        statements = (sa.select(key).where(key.in_(part)) for part in parts)
+        statements = (asked.mapped.rows(key).where(key.in_(part)) for part in parts)
         return {one for statement in statements for one in session.scalars(statement)}
 
     rows = [
@@ -129,7 +131,7 @@ def _restricted(asked: Asked) -> dict[str, Any]:
     """Return the options of the collection's search: which ids, and which metadata."""
     mapped, where = asked.mapped, asked.where
     key = getattr(asked.cls, mapped.key_name)
-    every: sa.Select[Any] = sa.select(key)
+    every = mapped.rows(key)
     # What chooses from the nearest is to choose from rows that exist.
     some = asked.cls is not mapped.cls or bool(_CHOOSING & asked.how.keys())
     if where is None or isinstance(where, Mapping):

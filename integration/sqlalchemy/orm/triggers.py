@@ -129,11 +129,19 @@ def _key(mapped: Mapped) -> Any:
 
 
 def _column(connection: sa.Connection, mapped: Mapped) -> str:
-    return connection.dialect.identifier_preparer.format_column(_key(mapped))
+    return _undoubled(
+        connection, connection.dialect.identifier_preparer.format_column(_key(mapped))
+    )
 
 
 def _format(connection: sa.Connection, table: sa.Table) -> str:
-    return connection.dialect.identifier_preparer.format_table(table)
+    return _undoubled(connection, connection.dialect.identifier_preparer.format_table(table))
+
+
+def _undoubled(connection: sa.Connection, name: str) -> str:
+    """Return a name as it is where a driver looks for no parameters."""
+    doubles = "%%" in connection.dialect.identifier_preparer.quote_identifier("%")
+    return name.replace("%%", "%") if doubles else name
 
 
 def _text(mapped: Mapped, value: str, *, sqlite: bool) -> str:

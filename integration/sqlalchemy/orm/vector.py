@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from numpy.typing import ArrayLike
 from sqlalchemy.orm import Mapper
-from sqlalchemy.orm.attributes import flag_dirty
+from sqlalchemy.orm.attributes import flag_dirty, instance_state
 
 from requant.errors import InputError, RequantError
 from requant.inputs import check_name
@@ -70,6 +70,7 @@ class Vector(property):  # as which pydantic, and with it SQLModel, leaves it al
         self.name = ""
         self._collection = None if collection is None else check_name(collection, "collection")
         self._fields: WeakKeyDictionary[type, VectorField] = WeakKeyDictionary()
+        self._mapped: WeakKeyDictionary[type, Mapped] = WeakKeyDictionary()
         self.homes: WeakKeyDictionary[Mapper[Any], Mapped] = WeakKeyDictionary()
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -94,16 +95,16 @@ class Vector(property):  # as which pydantic, and with it SQLModel, leaves it al
         Raises DimensionError, NonFiniteError, InputError, UnboundError.
         """
         mapped = self.mapped(type(instance))
-        state = sa.inspect(instance)
+        state = instance_state(instance)
         vector = None
         if value is not None:
             try:
                 # A copy: the array stays the caller's, who may go on to change it.
                 vector = as_vector(value, self.dim, self.name)[0].copy()
             except RequantError as error:
-                raise about(mapped.row_name(instance), error) from error
+                raise about(mapped.row_name(state), error) from error
         held.hold(state, self.name, vector, given=True, unsaved=True)
-        if state.persistent:
+        if state.key is not None:
             flag_dirty(instance)
 
     def __delete__(self, instance: Any) -> None:
@@ -118,6 +119,9 @@ class Vector(property):  # as which pydantic, and with it SQLModel, leaves it al
 
     def mapped(self, owner: type) -> Mapped:
         """Return what is known of a class once it is bound; raises UnboundError."""
+        known = self._mapped.get(owner)
+        if known is not None and self.homes.get(known.home) is known:
+            return known
         home = home_of(owner, self)
         found = None if home is None else self.homes.get(home)
         if found is None:
@@ -127,6 +131,7 @@ class Vector(property):  # as which pydantic, and with it SQLModel, leaves it al
                 if home is not None
                 else f"{owner.__name__} is not mapped: {self.name} is used on a mapped class"
             )
+        self._mapped[owner] = found
         return found
 
 

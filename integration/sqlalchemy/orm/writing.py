@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from requant.errors import RequantError
+from requant.errors import InputError, RequantError
 from requant.inputs import check_ids, metadata_text
 from requant.integration.sqlalchemy.orm.embedding import embedded
 from requant.integration.sqlalchemy.orm.errors import about
@@ -16,7 +16,7 @@ from requant.integration.sqlalchemy.orm.mapped import Mapped
 from requant.quantizers.arrays import Float32s
 
 # Rows that are read at a time: their keys are parameters of one statement.
-_AT_ONCE = 500
+_AT_ONCE = 1000
 
 
 class Given(NamedTuple):
@@ -116,6 +116,7 @@ def _items(
 ) -> list[Item]:
     statement = mapped.select().where(mapped.key.in_(keys))
     found = {row[0]: mapped.item(row) for row in connection.execute(statement)}
+    _check_keys(mapped, keys, found)
     stays = _unchanged(mapped, connection, [key for key in found if key not in rows.new], found)
     vectors = {key: rows.given[key] for key in found if key in rows.given}
     for key in found.keys() & carried.keys() - vectors.keys():
@@ -128,6 +129,17 @@ def _items(
     for key in (found.keys() & rows.new) - vectors.keys():
         vectors[key] = Given(None)
     return [Item(key, *found[key], vectors.get(key)) for key in found]
+
+
+def _check_keys(mapped: Mapped, keys: Iterable[Any], found: Iterable[Any]) -> None:
+    """Refuse a primary key that comes back as another value: it would be two ids."""
+    known = set(keys)
+    other = next((key for key in found if key not in known), None)
+    if other is not None:
+        raise InputError(
+            f"{mapped.named(other)}: the database gives this primary key back for one that is "
+            "written otherwise (padding, case): write it as it is stored"
+        )
 
 
 def _made(

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from requant.store.fields import BITS, PART
 from requant.store.history.turns import REMEMBERED
 from requant.store.schema import KEY_BITS, Tables
@@ -25,13 +23,12 @@ _HEX = "'0123456789ABCDEF'"
 class Deleting:
     """The statements of one database for the items of the collection `name`."""
 
-    dialect: sa.Dialect
     tables: Tables
     name: str
 
     def table(self, name: str) -> str:
         """Return the name of one of requant's tables, as SQL."""
-        return self.dialect.identifier_preparer.format_table(getattr(self.tables, name))
+        return self.tables.quoted(name)
 
     @property
     def text(self) -> str:
