@@ -24,7 +24,7 @@ WRITES = {
 }  # fmt: skip
 # Written by hand, as they do no I/O or are no plain call; or for requant's own rooms alone.
 BY_HAND = {"name", "dim", "metric", "closed", "iter", "read_only", "engine"}
-WITHIN = {"deleting", "selected", "follow", "is_at", "let_go"}
+WITHIN = {"deleting", "stands_for", "selected", "follow", "is_at", "let_go"}
 LENT = "AsyncLent"
 _OWN_IMPORTS = ("__future__", "collections.abc", "typing")
 

@@ -74,7 +74,6 @@ from requant.verification import (
 )
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
     from typing_extensions import Unpack
 
 NOT_PICKLED = (

@@ -19,7 +19,7 @@ TWINS = {Collection: aio.AsyncCollection, Database: aio.AsyncDatabase}
 # What does no I/O and stays a property; the engine is an asynchronous one.
 PROPERTIES = {"name", "dim", "metric", "closed", "read_only", "engine"}
 # What each has that the other has not.
-WITHIN = {"deleting", "selected", "follow", "is_at", "let_go"}
+WITHIN = {"deleting", "stands_for", "selected", "follow", "is_at", "let_go"}
 OWN = {"sync_collection", "sync_database"}
 MEMBERS = [
     (kind, name)

@@ -278,8 +278,7 @@ class Search:
             begun = self._operation.took("fetch", begun)
             self._operation.count("fetched", len(found))
             for i, (query, row) in enumerate(zip(queries, rows, strict=True)):
-                # An item deleted after the engine answered, or not yet in this snapshot, has no
-                # floats.
+                # What was deleted after the engine answered, or is not there yet, has no floats.
                 whole = len(found) == len(unique)
                 row = found if len(rows) == 1 else row if whole else row[np.isin(row, found)]
                 at = None if len(rows) == 1 else np.searchsorted(found, row)

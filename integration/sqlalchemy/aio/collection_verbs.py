@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from requant.migration import MigrationInfo, MigrationPlan, MigrationReport
     from requant.quantizers.arrays import Float32s
     from requant.search import Batch, Hit, SearchOptions
-    from requant.store import CollectionRow, Extent, FieldInfo, Id, Item, ValueCount
+    from requant.store import Extent, FieldInfo, Id, Item, ValueCount
     from requant.verification import IndexInfo, PublishedIndex, Report, Stats
 
 T = TypeVar("T")
@@ -623,13 +623,6 @@ class CollectionVerbs:
         As `Collection.published`.
         """
         return await self._call("reads", None, lambda call: self._sync.published())
-
-    async def stands_for(self, row: CollectionRow) -> bool:
-        """Whether it is that collection: ids of what was rolled back may be given out again.
-
-        As `Collection.stands_for`.
-        """
-        return await self._call("builds", None, lambda call: self._sync.stands_for(row))
 
     async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
         raise NotImplementedError
