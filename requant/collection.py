@@ -1084,10 +1084,6 @@ class Collection:
                 if self._closed:  # by another thread, between two steps
                     return
 
-    def stands_for(self, row: CollectionRow) -> bool:
-        """Whether it is that collection: ids of what was rolled back may be given out again."""
-        return self._row == row
-
     def let_go(self) -> None:
         """Forget the indexes without publishing them: the collection has been dropped."""
         if not self._closed:

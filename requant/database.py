@@ -275,7 +275,8 @@ class Database:
 
     def _adopt(self, row: CollectionRow, fresh: Collection) -> Collection:
         known = self._open.setdefault(row.id, fresh)
-        if known.closed or not known.stands_for(row):  # of a transaction that could not commit
+        same = (known.name, known.dim, known.metric) == (row.name, row.dim, row.metric)
+        if known.closed or not same:  # its transaction could not commit, and its id was given again
             self._open[row.id] = known = fresh
         return known
 

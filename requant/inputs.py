@@ -26,6 +26,7 @@ MAX_ID_BYTES = 2560  # what PostgreSQL has room for in an index, and SQLite alik
 _LONG = MAX_ID_BYTES // 4  # no character takes more bytes
 _USUAL = 1 << 62
 MAX_DEPTH = 100
+_NESTED = (dict, list, tuple)  # made once: it is looked at for each value
 # An escaped NUL: a backslash that is not itself escaped, then u0000.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -270,16 +271,17 @@ def metadata_text(entry: Any, row: int | None = None) -> str:
     >>> metadata_text({"lang": "en", "year": 1999})
     '{"lang":"en","year":1999}'
     """
-    if not isinstance(entry, Mapping):
-        kind = type(entry).__name__
-        raise InputError(f"{_named('metadata', row)} is a {kind}: give a dict or None")
-    entry = entry if type(entry) is dict else dict(entry)
+    if type(entry) is not dict:
+        if not isinstance(entry, Mapping):
+            kind = type(entry).__name__
+            raise InputError(f"{_named('metadata', row)} is a {kind}: give a dict or None")
+        entry = dict(entry)
     _check_keys(entry, row, 1)
     try:
         text = encode_json(entry)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{_named('metadata', row)} is not JSON: {error}") from error
-    if _NUL.search(text):
+    if "\\u0000" in text and _NUL.search(text):
         raise _nul("metadata", row)
     _check_text(text, "metadata", row)
     return text
@@ -296,7 +298,7 @@ def _check_keys(value: Any, row: int | None, depth: int) -> None:
                 what = _named("metadata", row)
                 raise InputError(f"{what} has the key {key!r}: JSON keys are text")
     for inner in value.values() if isinstance(value, dict) else value:
-        if isinstance(inner, dict | list | tuple):
+        if isinstance(inner, _NESTED):
             _check_keys(inner, row, depth + 1)
 
 

@@ -40,6 +40,7 @@ from requant.store import (
     locations,
     migrations,
 )
+from requant.store.contents import loading
 from requant.store.records import pruning
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
@@ -61,6 +62,10 @@ REFIT_SECONDS = "requant.indexes.following.refit._SECONDS"
 REFIT_ENOUGH = "requant.indexes.following.refit.ENOUGH_ROWS"
 PUBLISH_ROWS = "requant.indexes.following.index.PUBLISH_ROWS"
 SEARCH_PUBLISH_ROWS = "requant.indexes.following.index.SEARCH_PUBLISH_ROWS"
+COPIES = "requant.store.contents.items.copies"
+COPIES_VALUES = "requant.store.fields.upkeep.copies"
+COPY_BYTES = "requant.store.contents.loading._BYTES"
+COPY_ITEMS = "requant.store.contents.loading._ITEMS"
 SIMILARITY_ROWS = "requant.embeddings.similarities._ROWS"
 LANCEDB_LONGEST_LIST = "requant.adapters.lancedb.search._LONGEST_LIST"
 LANCEDB_MOST_MORE = "requant.adapters.lancedb.search._MOST_MORE"
@@ -343,6 +348,21 @@ def overwrite_note(collection: Collection, name: str) -> None:
     note = notes.read(backend)
     assert note is not None
     notes.write(backend, replace(note, token="0" * 16))
+
+
+def interrupt_a_copy(monkeypatch: Any, rows: int, dim: int, at: int, error: Any) -> list[int]:
+    """Send so many vectors at a time, and raise before the part `at`; returns what is sent."""
+    made, parts = loading._binary, list[int]()
+
+    def interrupted(keys: Any, floats: Any) -> bytes:
+        if len(parts) == at:
+            raise error
+        parts.append(len(keys))
+        return made(keys, floats)
+
+    monkeypatch.setattr(loading, "_binary", interrupted)
+    monkeypatch.setattr(COPY_BYTES, rows * dim * 4)
+    return parts
 
 
 def look_at_shadow(collection: Collection) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # No TCP port, so that servers of parallel workers cannot collide; no fsync, since nothing is kept.
-SERVER_OPTIONS = "-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
+SERVER_OPTIONS = "-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync={fsync}"
 
 
 def find_binaries() -> Path | None:
@@ -26,7 +26,7 @@ def find_binaries() -> Path | None:
 
 
 @contextmanager
-def running_server(binaries: Path) -> Iterator[str]:
+def running_server(binaries: Path, fsync: str = "off") -> Iterator[str]:
     """Start a new cluster, yield the SQLAlchemy URL of its database, and remove it all."""
     folder = Path(tempfile.mkdtemp(prefix="requant-pg-"))
     data = folder / "data"
@@ -35,7 +35,7 @@ def running_server(binaries: Path) -> Iterator[str]:
         if os.geteuid() == 0:
             shutil.chown(folder, _unprivileged_user())
         _run([binaries / "initdb", "-D", data, *_initdb_options(binaries)], folder)
-        options = SERVER_OPTIONS.format(folder=folder)
+        options = SERVER_OPTIONS.format(folder=folder, fsync=fsync)
         _run([*control, "-l", folder / "log", "-o", options, "start"], folder)
         try:
             yield f"postgresql+psycopg://requant@/postgres?host={folder}"

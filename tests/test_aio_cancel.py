@@ -39,22 +39,23 @@ async def cancelled_after(seconds, call):
 
 def test_a_write_is_whole_or_absent_whenever_it_is_cancelled(url, tmp_path):
     async def work(engine, db, notes):
-        moments, floats = random.Random(7), vectors(500)
+        moments, floats = random.Random(7), vectors(300)
         begun = time.perf_counter()
-        await notes.upsert(range(500), floats)
+        await notes.upsert(range(300), floats)
         longest = time.perf_counter() - begun
         seen = set()
-        for number in range(40):
+        for number in range(16):
             await notes.clear()
-            call = notes.upsert(range(500), floats, documents=[str(number)] * 500)
+            call = notes.upsert(range(300), floats, documents=[str(number)] * 300)
             was = await cancelled_after(moments.random() * longest, call)
             # When the caller goes on, the thread is done: what is there now is there for good.
             found = await notes.count()
-            assert found in ((0, 500) if was else (500,))
+            assert found in ((0, 300) if was else (300,))
             seen.add((was, found))
             await asyncio.sleep(0.01)
             assert await notes.count() == found
-            assert len(await notes.vectors(range(500))) == 500 if found else True
+            assert len(await notes.vectors(range(300))) == 300 if found else True
+        assert any(was for was, _ in seen)
         assert (await notes.verify(deep=True)).ok
 
     run(work, url, tmp_path)
@@ -64,34 +65,34 @@ def test_a_write_in_a_transaction_is_taken_back_or_whole(url, tmp_path):
     """And the transaction goes on, or says that it cannot: it is never torn in silence."""
 
     async def work(engine, db, notes):
-        moments, floats = random.Random(8), vectors(500)
+        moments, floats = random.Random(8), vectors(300)
         begun = time.perf_counter()
         async with AsyncSession(engine) as session:
-            await notes.upsert(range(500), floats, connection=session)
+            await notes.upsert(range(300), floats, connection=session)
             await session.rollback()
         longest = time.perf_counter() - begun
         went_on = 0
-        for number in range(40):
+        for number in range(16):
             await notes.clear()
             with contextlib.suppress(Exception):  # a driver may give the connection up
                 async with AsyncSession(engine) as session:
                     await notes.upsert(["first"], vectors(1), connection=session)
-                    call = notes.upsert(range(500), floats, connection=session)
+                    call = notes.upsert(range(300), floats, connection=session)
                     was = await cancelled_after(moments.random() * longest, call)
                     await notes.upsert(["last"], vectors(1), connection=session)
                     await session.commit()
                     went_on += was
             found = await notes.ids()
             every = [n for n in found if isinstance(n, int)]
-            assert len(every) in (0, 500), number
+            assert len(every) in (0, 300), number
             if found:
                 assert {"first", "last"} <= set(found)
         assert (await notes.verify(deep=True)).ok
         await notes.clear()
         async with AsyncSession(engine) as session:  # the pool has not been harmed
-            await notes.upsert(range(500), floats, connection=session)
+            await notes.upsert(range(300), floats, connection=session)
             await session.commit()
-        assert await notes.count() == 500
+        assert await notes.count() == 300
 
     run(work, url, tmp_path)
 
@@ -134,7 +135,7 @@ def test_who_is_cancelled_before_a_thread_was_free_has_done_nothing(tmp_path):
 
 def test_a_build_ends_at_its_next_step(tmp_path):
     async def work(engine, db, notes):
-        await notes.upsert(range(60_000), vectors(60_000))
+        await notes.upsert(range(30_000), vectors(30_000))
         for verb in (
             lambda **told: notes.add_index("main", engine="faiss", **told),
             lambda **told: db.backup(tmp_path / "all.backup", **told),
@@ -154,7 +155,7 @@ def test_a_build_ends_at_its_next_step(tmp_path):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert told[-1] < 60_000
+            assert told[-1] < 30_000
         assert await notes.indexes() == []
         assert not (tmp_path / "all.backup").exists()
         assert not (tmp_path / "out").exists()

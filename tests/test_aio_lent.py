@@ -213,3 +213,31 @@ def test_a_connection_to_another_database_is_refused(tmp_path):
         await other.dispose()
 
     run(work, f"sqlite+aiosqlite:///{tmp_path / 'application.db'}", tmp_path)
+
+
+def test_searches_and_iterators_see_the_transactions_own_rows(url, tmp_path):
+    async def work(engine, db, notes):
+        await notes.upsert(["old"], vectors(1))
+        await notes.add_index("main", engine="faiss")
+        async with AsyncSession(engine) as session:
+            floats = vectors(300)
+            await notes.upsert(range(300), floats, documents=["new"] * 300, connection=session)
+            hits = await notes.search(floats[7], k=2, connection=session)
+            assert (hits[0].id, hits[0].document) == (7, "new")
+            (many,) = await notes.search_many(floats[9:10], k=1, connection=session)
+            assert many[0].id == 9
+            found = [item.id async for item in notes.iter(batch=50, connection=session)]
+            assert found == ["old", *range(300)]
+            assert (await notes.vectors([5], connection=session)).tobytes() == floats[5].tobytes()
+            async with notes.iter(batch=10, vectors=False, connection=session) as items:
+                assert (await anext(items)).id == "old"
+            items = notes.iter(batch=10, connection=session)
+            await anext(items)
+            await items.aclose()
+            await notes.delete(["old"], connection=session)
+            assert await notes.ids(limit=1, connection=session) == [0]
+            assert [hit.id for hit in await notes.search(floats[7], k=5)] == ["old"]
+            await session.rollback()
+        assert await notes.ids() == ["old"]
+
+    run(work, url, tmp_path, **({"pool_size": 1, "max_overflow": 0}))

@@ -1,9 +1,11 @@
 """The asynchronous classes have all verbs of the synchronous ones, and take and return the same."""
 
+import ast
 import asyncio
 import inspect
 import runpy
 from pathlib import Path
+from typing import ForwardRef
 
 import numpy as np
 import pytest
@@ -13,14 +15,22 @@ from requant.collection import Collection
 from requant.database import Database
 from requant.errors import InputError, UnknownIdError, UnsupportedError
 from requant.integration.sqlalchemy import aio
+from requant.integration.sqlalchemy.aio.search_options import AsyncSearchOptions
+from requant.search import SearchOptions
 
 MAKE = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "make_async.py"))
 TWINS = {Collection: aio.AsyncCollection, Database: aio.AsyncDatabase}
 # What does no I/O and stays a property; the engine is an asynchronous one.
 PROPERTIES = {"name", "dim", "metric", "closed", "read_only", "engine"}
 # What each has that the other has not.
-WITHIN = {"deleting", "stands_for", "selected", "follow", "is_at", "let_go"}
-OWN = {"sync_collection", "sync_database"}
+WITHIN = {
+    node.name
+    for kind in TWINS
+    for text in [Path(inspect.getsourcefile(kind)).read_text("utf-8")]
+    for node in ast.walk(ast.parse(text))
+    if isinstance(node, ast.FunctionDef) and node.lineno > MAKE["within"](text)
+}
+OWN = {"sync_collection", "sync_database", "sees"}
 MEMBERS = [
     (kind, name)
     for kind in TWINS
@@ -53,6 +63,8 @@ def test_each_takes_and_returns_the_same(kind, name):
         assert (one.name, one.kind, one.default) == (other.name, other.kind, other.default)
         if one.name == "connection":
             assert one.annotation == "AsyncLent | None"
+        elif one.kind is one.VAR_KEYWORD:
+            assert one.annotation.replace("[AsyncSearch", "[Search") == other.annotation
         elif name == "upsert_many" and one.name == "rows":
             assert one.annotation.startswith(other.annotation)
         else:
@@ -74,11 +86,18 @@ def test_what_opens_takes_the_same():
         )
 
 
-@pytest.mark.parametrize("kind", TWINS)
-def test_what_is_generated_is_current(kind):
-    name = kind.__name__
-    module = MAKE["AIO"] / f"{name.lower()}_verbs.py"
-    assert module.read_text("utf-8") == MAKE["verbs"](name), "run: python docs/make_async.py"
+@pytest.mark.parametrize("path", MAKE["modules"](), ids=lambda path: path.name)
+def test_what_is_generated_is_current(path):
+    assert path.read_text("utf-8") == MAKE["modules"]()[path], "run: python docs/make_async.py"
+
+
+def test_a_search_may_be_asked_the_same():
+    ours, theirs = AsyncSearchOptions.__annotations__, SearchOptions.__annotations__
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 10
+    assert (
+        ours.get("connection", ForwardRef("AsyncLent | None")).__forward_arg__ == "AsyncLent | None"
+    )
 
 
 def test_every_kind_of_verb_works(tmp_path):

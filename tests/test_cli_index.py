@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -126,3 +128,24 @@ def test_progress_is_reported_in_rows(db, monkeypatch):
     run("index", "add", db, "notes", "main")
     run("index", "rebuild", db, "notes", "main")
     assert seen == [("building main", 300, 300), ("rebuilding main", 300, 300)]
+
+
+def test_a_damaged_index_is_told(db):
+    with requant.open(db) as opened:
+        opened.collection("notes").add_index("main")
+        opened.collection("notes").add_index("other")
+    with closing(sqlite3.connect(db)) as raw:
+        raw.execute("UPDATE requant_indexes SET config = 'no json' WHERE name = 'other'")
+        raw.commit()
+    for command in (("index", "list", db, "notes"), ("stats", db)):
+        said = run(*command).out
+        assert "problem: other: the config of index 2 is not JSON" in said
+        assert "problem: main" not in said
+    (main, other) = run("index", "list", db, "notes", "--json").json["indexes"]
+    assert main["problem"] is None
+    assert "not JSON" in other["problem"]
+    told = run("verify", db, code=1).out
+    assert "problem: index 'other': the config of index 2 is not JSON" in told
+    assert "index 'main'" in told
+    run("index", "drop", db, "notes", "other")
+    assert run("verify", db).out.endswith("ok\n")

@@ -36,6 +36,7 @@ FLOORS = [
     {"search", "verification", "backup"},
     {"migration"},
     {"collection"},
+    {"uncommitted"},
     {"database"},
 ]
 # Whoever writes a backend uses it, and nothing of ours does.

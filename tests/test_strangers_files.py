@@ -266,6 +266,11 @@ def test_a_damaged_index_is_told_and_can_be_dropped(path, engine, statement, val
         assert (main.name, main.problem, main.items) == ("main", None, notes.count())
         assert other.name == "other"
         assert "index 2" in other.problem
+        told = notes.verify()
+        assert not told.ok
+        (problem,) = told.problems
+        assert problem.startswith("index 'other': ")
+        assert any("'main'" in line for line in told.checked)
         assert not other.current
         notes.upsert(["one more"], vectors(1))
         if "config" in statement:

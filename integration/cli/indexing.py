@@ -72,7 +72,7 @@ def add(
     Next: `requant search`, or `requant index use` to ask another index.
 
     --json answers: collection, index (name, engine, precision, index_type,
-    options, params, url, active, items, bytes, current).
+    options, params, url, active, items, bytes, current, problem).
     """
     with place.opened(database) as opened:
         target = opened.collection(collection)
@@ -143,7 +143,7 @@ def list_(
     is not `current` catches up with what was written at the next search.
 
     --json answers: collection, indexes (name, engine, precision, index_type,
-    options, params, url, active, items, bytes, current).
+    options, params, url, active, items, bytes, current, problem).
     """
     with place.opened(database) as opened:
         stats = opened.collection(collection).stats()
@@ -250,6 +250,8 @@ def print_indexes(indexes: list[IndexInfo], vector_bytes: int) -> None:
     for info in indexes:
         if options := {**info.options, **info.params}:
             print_lines(f"  {info.name}: {readable(options)}")
+        if info.problem is not None:
+            print_lines(f"  problem: {info.name}: {info.problem}; drop it, and add it again")
 
 
 def _read_ids(path: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from requant.errors import (
+    CorruptDataError,
     CorruptIndexError,
     EngineError,
     EngineMissingError,
@@ -231,13 +232,19 @@ class IndexSet:
     ) -> dict[str, Loaded | None]:
         """Return all indexes by name, caught up; None for one that has nothing to hold yet.
 
-        What cannot be opened or reached is raised, or put into `failed` by name.
+        What cannot be opened or reached, or is damaged in the store, is raised, or put into
+        `failed` by name.
         """
         found: dict[str, Loaded | None] = {}
-        for row in ledger.every(self._store, self._owner.id):
+        rows, damaged = ledger.sound_and_damaged(self._store, self._owner.id)
+        for one in damaged:
+            if failed is None:
+                raise one.error
+            failed[one.row.name] = one.error
+        for row in rows:
             try:
                 found[row.name] = self._follow(row).sync(reader, state, wait=True)
-            except (EngineError, EngineMissingError, CorruptIndexError) as error:
+            except (EngineError, EngineMissingError, CorruptIndexError, CorruptDataError) as error:
                 if failed is None:
                     raise
                 failed[row.name] = error
@@ -247,7 +254,8 @@ class IndexSet:
     def pinned(self, only: Collection[int] | None = None) -> Iterator[None]:
         """Keep every index, or `only` some, from moving on until the end of the block."""
         with ExitStack() as pins:
-            for row in ledger.every(self._store, self._owner.id):
+            rows, _ = ledger.sound_and_damaged(self._store, self._owner.id)
+            for row in rows:
                 if only is None or row.id in only:
                     pins.enter_context(self._follow(row).pinned())
             yield

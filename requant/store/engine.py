@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import TracebackType
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -16,7 +17,6 @@ from requant.store.connections import (
     Gate,
     Held,
     Lent,
-    Same,
     Taken,
     as_connection,
     check_durable,
@@ -28,11 +28,18 @@ from requant.store.connections import (
     taken_of,
 )
 from requant.store.fields import Memory
+from requant.store.interrupted import handled_now
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
-from requant.store.setup import check_translated, place, prepare
+from requant.store.setup import Same, check_translated, place, prepare
 from requant.store.snapshots import BusyError as BusyError
-from requant.store.snapshots import Reading, Snapshots, give_up_if_interrupted, store_error
+from requant.store.snapshots import (
+    Reading,
+    Snapshots,
+    give_up_if_interrupted,
+    store_error,
+    translated,
+)
 from requant.store.statements import HotSql, hot_sql
 
 # What waits for more than this server's disk stays as it is.
@@ -134,20 +141,25 @@ class Store:
 
     @contextmanager
     def writing(
-        self, lent: Lent | None = None, *, turn: int | None = None
+        self,
+        lent: Lent | None = None,
+        *,
+        turn: int | None = None,
+        first: Callable[[sa.Connection], None] | None = None,
     ) -> Iterator[sa.Connection]:
         """Yield a connection in a transaction: the caller's own, or one that commits at the end.
 
         The first statement must write, so that the transaction waits for its turn before it reads;
-        `turn` is the collection whose turn that is. What fails on the caller's connection is taken
-        back, and nothing else of the caller's transaction.
+        `turn` is the collection whose turn that is, and `first` takes it, if it is given: a turn
+        that leads to nothing does no harm. What fails on the caller's connection is taken back, and
+        nothing else of the caller's transaction.
 
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
         self.gate.check()
         if lent is not None:
             connection = self.connection_of(lent)
-            with savepoint(connection):
+            with savepoint(connection, first):
                 yield connection
             self._held.note_write(connection, turn)
             return
@@ -164,6 +176,8 @@ class Store:
             own.begin(),
         ):
             try:
+                if first is not None:
+                    first(own)
                 yield own
             except BaseException as error:
                 give_up_if_interrupted(own, error)
@@ -229,13 +243,12 @@ class Store:
         with self.gate.entered(), self.errors("read"), self._connection() as connection:
             yield connection
 
-    @contextmanager
-    def errors(self, action: str) -> Iterator[None]:
-        """Turn what SQLAlchemy and the driver raise into StoreError that names the action."""
-        try:
-            yield
-        except self._snapshots.failures as error:
-            raise store_error(action, error) from error
+    def errors(self, action: str) -> AbstractContextManager[None]:
+        """Turn what SQLAlchemy and the driver raise into StoreError that names the action.
+
+        Not where they were stopped by Ctrl-C, which is raised then.
+        """
+        return _Errors(self._snapshots.failures, action)
 
     @property
     def log_bytes(self) -> int | None:
@@ -302,6 +315,29 @@ class Store:
             (mode,) = raw.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreError(f"{self.engine.url!r} has no write-ahead log: its journal is {mode}")
+
+
+class _Errors:
+    """A context that raises StoreError in place of what a database raises."""
+
+    __slots__ = ("_action", "_failures", "_handled")
+
+    def __init__(self, failures: tuple[type[Exception], ...], action: str) -> None:
+        self._failures = failures
+        self._action = action
+        self._handled: BaseException | None = None
+
+    def __enter__(self) -> None:
+        self._handled = handled_now()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and isinstance(error, self._failures):
+            raise translated(self._action, error, self._handled) from error
 
 
 def open_store(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,7 +45,13 @@ class ReadOnlyStore(Store):
             f"{self.engine.url!r} was opened with read_only=True: open it without, to write"
         )
 
-    def writing(self, lent: Lent | None = None, *, turn: int | None = None) -> NoReturn:
+    def writing(
+        self,
+        lent: Lent | None = None,
+        *,
+        turn: int | None = None,
+        first: Callable[[sa.Connection], None] | None = None,
+    ) -> NoReturn:
         """Raise ReadOnlyError."""
         self.check_writable()
 

@@ -18,7 +18,7 @@ from requant.quantizers.chunks import rows_for
 from requant.store.connections import raw_of
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
-from requant.store.statements import HotSql
+from requant.store.statements import HotSql, json_texts
 from requant.store.states import CollectionState, Head, Seen, Watermark
 from requant.store.untried import Untried
 
@@ -325,7 +325,7 @@ class Reader:
 
     def keys_of(self, collection: int, ids: Sequence[str]) -> dict[str, int]:
         """Return the keys of those ids that are stored."""
-        parameters = (self._sql.texts(ids), collection)
+        parameters = (json_texts(ids), collection)
         return dict(self._cursor.execute(self._sql.existing, parameters).fetchall())
 
     def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:

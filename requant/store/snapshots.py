@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from requant.errors import StoreError
 from requant.store.connections import Gate, Held, parents, unawaited
 from requant.store.fields import Memory
+from requant.store.interrupted import handled_now, interruption
 from requant.store.reader import Reader
 from requant.store.schema import Tables
 from requant.store.statements import HotSql
@@ -156,7 +157,7 @@ class Snapshots:
 class Reading:
     """A context manager that lends a reader; what the driver raises comes out as StoreError."""
 
-    __slots__ = ("_connection", "_gate", "_here", "_pass", "_reader", "_snapshots")
+    __slots__ = ("_connection", "_gate", "_handled", "_here", "_pass", "_reader", "_snapshots")
 
     def __init__(self, snapshots: Snapshots, gate: Gate) -> None:
         """Read from one of these snapshots, once `gate` lets us in."""
@@ -165,13 +166,14 @@ class Reading:
 
     def __enter__(self) -> Reader:
         """Begin."""
+        self._handled = handled_now()
         self._pass = self._gate.enter()
         try:
             self._connection, self._reader = self._snapshots.begin()
         except BaseException as error:
             self._gate.leave(self._pass)
             if isinstance(error, self._snapshots.failures):
-                raise store_error("read", error) from error
+                raise translated("read", error, self._handled) from error
             raise
         if self._snapshots.may_be_cut:
             self._reader.retry_first(self._renew)
@@ -199,7 +201,7 @@ class Reading:
         finally:
             self._gate.leave(self._pass)
         if failed and error is not None:
-            raise store_error("read", error) from error
+            raise translated("read", error, self._handled) from error
 
     def _renew(self, error: BaseException) -> Reader:
         """Return a reader for a first statement that failed, if the server had hung up."""
@@ -212,9 +214,16 @@ class Reading:
 
 def give_up_if_interrupted(connection: sa.Connection, error: BaseException | None) -> None:
     """Close what Ctrl-C has stopped in the middle of a statement: no server would roll it back."""
-    interrupted = error is not None and not isinstance(error, Exception | GeneratorExit)
-    if interrupted and connection.dialect.name != "sqlite":
+    if connection.dialect.name != "sqlite" and interruption(error) is not None:
         connection.invalidate()
+
+
+def translated(action: str, error: BaseException, handled: BaseException | None) -> BaseException:
+    """Return what is to be raised for what SQLAlchemy or a driver raised: StoreError, or Ctrl-C.
+
+    `handled` is what the caller was handling already.
+    """
+    return interruption(error, handled) or store_error(action, error)
 
 
 def store_error(action: str, error: BaseException) -> StoreError:

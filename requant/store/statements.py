@@ -41,10 +41,16 @@ class HotSql:
     existing: str
     aliases: str
     insert_item: str
+    insert_new: str
     put_vector: str
+    put_item: str
+    put_document: str
     put_metadata: str
-    log_change: str
+    log_changes: str
+    next_key: str
     take_turn: str
+    write_one: str  # the turn, and an item if it is new, in one statement
+    replace_one: str  # an item that is stored, with its vector and the log
     begin_run: str
     forget_runs: str
     run_at: str
@@ -53,6 +59,12 @@ class HotSql:
     put_values: str
     drop_values: str
     clear_values: str
+    # PostgreSQL, psycopg 3: see `requant.store.contents.loading`.
+    copy_items: str = ""
+    copy_vectors: str = ""
+    copy_values: str = ""
+    put_items: str = ""
+    put_vectors: str = ""
     named: Callable[[str], str] = str
 
 
@@ -63,17 +75,33 @@ _HEAD = (
     "WHERE g.index_id = {} ORDER BY g.generation DESC LIMIT 1"
 )
 
+# A key is reserved only for what looks new. What was committed while the statement waited for its
+# turn is not seen by it; ON CONFLICT does see it, and leaves the item to another statement.
+_WRITE_ONE = (
+    "WITH fresh AS MATERIALIZED (SELECT 1 - count(*) AS n FROM requant_items "
+    "WHERE collection_id = %s AND ext_id = %s), turn AS (<turn>), item AS ("
+    "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+    "SELECT turn.first, %s::bigint, %s::text, %s::smallint, %s::text, %s::text "
+    "FROM turn CROSS JOIN fresh WHERE fresh.n = 1 "
+    "ON CONFLICT (collection_id, ext_id) DO NOTHING RETURNING key), floats AS ("
+    "INSERT INTO requant_vectors (key, vec, crc) SELECT item.key, given.vec, given.crc FROM "
+    "item CROSS JOIN (SELECT %s::bytea AS vec, %s::bigint AS crc) AS given "
+    "WHERE given.vec IS NOT NULL) "
+    "SELECT turn.*, fresh.n, item.key FROM turn CROSS JOIN fresh LEFT JOIN item ON true"
+)
+
 _TURNS = {
     # Where nobody follows, a later follower must not take the missing log for no changes.
     "take_turn": (
-        "UPDATE requant_collections SET seq = seq + 1, "
+        "UPDATE requant_collections SET seq = seq + 1, next_key = next_key + ?, "
         "run = CASE WHEN run = ? AND seq >= ? THEN run ELSE ? END, "
         "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END, "
         # Fields that another requant has not kept in step stay as they are.
         "fields_seq = CASE WHEN fields_seq = seq THEN seq + 1 END "
-        "WHERE id = ? RETURNING seq, next_key, logging, run, "
-        "CASE WHEN fields_seq = seq THEN fields END"
+        "WHERE id = ? RETURNING seq, next_key - ? AS first, logging, run, "
+        "CASE WHEN fields_seq = seq THEN fields END AS fields"
     ),
+    "next_key": "UPDATE requant_collections SET next_key = ? WHERE id = ?",
     "begin_run": "INSERT INTO requant_runs (collection_id, start, name) VALUES (?, ?, ?)",
     "forget_runs": (
         "DELETE FROM requant_runs WHERE collection_id = ? AND start < "
@@ -91,11 +119,21 @@ def _turns(mark: str) -> dict[str, Any]:
 
 
 def _array(keys: list[int]) -> str:
-    """Return an array as PostgreSQL writes it: the driver takes ten times as long for a list."""
+    """Return an array as PostgreSQL writes it: psycopg takes ten times as long for a list.
+
+    Statements say that it is a text: asyncpg asks the server what a parameter is.
+    """
     return f"{{{str(keys)[1:-1]}}}"
 
 
-def _json_texts(texts: Sequence[str]) -> str:
+def _write_one(take_turn: str) -> str:
+    reserving = take_turn.replace("next_key + %s", "next_key + (SELECT n FROM fresh)")
+    reserving = reserving.replace("next_key - %s", "next_key - (SELECT n FROM fresh)")
+    return _WRITE_ONE.replace("<turn>", reserving)
+
+
+def json_texts(texts: Sequence[str]) -> str:
+    """Return texts as JSON, which is how `existing` takes them in both databases."""
     return json.dumps(texts, ensure_ascii=False)
 
 
@@ -103,7 +141,7 @@ _SQLITE = HotSql(
     name="sqlite",
     # str() of a list of integers is JSON, and twice as fast as json.dumps.
     keys=str,
-    texts=_json_texts,
+    texts=json_texts,
     state=(
         "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END "
         "FROM requant_collections WHERE id = ?"
@@ -156,13 +194,23 @@ _SQLITE = HotSql(
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
         "VALUES (?, ?, ?, ?, ?, ?)"
     ),
+    insert_new=(
+        "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (collection_id, ext_id) DO NOTHING RETURNING key"
+    ),
     put_vector=(
         "INSERT INTO requant_vectors (key, vec, crc) VALUES (?, ?, ?) "
         "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
     ),
+    put_item="UPDATE requant_items SET document = ?, metadata = ? WHERE key = ?",
+    put_document="UPDATE requant_items SET document = ? WHERE key = ?",
     put_metadata="UPDATE requant_items SET metadata = ? WHERE key = ?",
-    log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (?, ?, ?)",
+    log_changes=(
+        "INSERT INTO requant_changes (collection_id, seq, key) SELECT ?, ?, value FROM json_each(?)"
+    ),
     **_turns("?"),
+    write_one="",
+    replace_one="",
     lists_of="SELECT value, keys FROM requant_values WHERE field_id = ? AND part = ? AND value IN",
     add_values=("INSERT INTO requant_values (field_id, part, value, keys) VALUES (?, ?, ?, ?)"),
     put_values=("UPDATE requant_values SET keys = ? WHERE field_id = ? AND part = ? AND value = ?"),
@@ -180,7 +228,9 @@ _POSTGRES = HotSql(
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
-    vectors="SELECT key, vec FROM requant_vectors WHERE key = ANY(%s) ORDER BY key",
+    vectors=(
+        "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"
+    ),
     scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "
@@ -195,17 +245,23 @@ _POSTGRES = HotSql(
         "AND (seq, key) > (%s, %s) AND key < %s ORDER BY seq, key LIMIT %s"
     ),
     items=(
-        "SELECT key, ext_id, id_kind, document, metadata FROM requant_items WHERE key = ANY(%s)"
+        "SELECT key, ext_id, id_kind, document, metadata FROM requant_items "
+        "WHERE key = ANY(%s::text::bigint[])"
     ),
-    metadata="SELECT key, metadata FROM requant_items WHERE key = ANY(%s)",
-    ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s)",
+    metadata="SELECT key, metadata FROM requant_items WHERE key = ANY(%s::text::bigint[])",
+    ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s::text::bigint[])",
     items_with_vectors=(
         "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata, v.vec FROM requant_items AS i "
         "LEFT JOIN requant_vectors AS v ON v.key = i.key WHERE i.key >= %s AND i.key < %s "
         "ORDER BY i.key LIMIT %s"
     ),
+    # Id by id: with ANY, a plan that was made while the table was small reads all of it. As JSON,
+    # which is made ten times as fast as an array.
     existing=(
-        "SELECT ext_id, key FROM requant_items WHERE ext_id = ANY(%s) AND collection_id = %s"
+        "SELECT i.ext_id, i.key "
+        "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
+        "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
+        "AND stored.ext_id = given.ext_id LIMIT 1) AS i"
     ),
     aliases=(
         "SELECT foreign_id, key FROM requant_aliases WHERE foreign_id = ANY(%s) AND index_id = %s"
@@ -214,13 +270,33 @@ _POSTGRES = HotSql(
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
         "VALUES (%s, %s, %s, %s, %s, %s)"
     ),
+    insert_new="",  # `write_one` is all of it
     put_vector=(
         "INSERT INTO requant_vectors (key, vec, crc) VALUES (%s, %s, %s) "
         "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
     ),
+    put_item="UPDATE requant_items SET document = %s, metadata = %s WHERE key = %s",
+    put_document="UPDATE requant_items SET document = %s WHERE key = %s",
     put_metadata="UPDATE requant_items SET metadata = %s WHERE key = %s",
-    log_change="INSERT INTO requant_changes (collection_id, seq, key) VALUES (%s, %s, %s)",
+    log_changes=(
+        "INSERT INTO requant_changes (collection_id, seq, key) "
+        "SELECT %s::bigint, %s::bigint, unnest(%s::text::bigint[])"
+    ),
     **_turns("%s"),
+    write_one=_write_one(_turns("%s")["take_turn"]),
+    replace_one=(
+        "WITH item AS (UPDATE requant_items SET "
+        "document = CASE WHEN %s::boolean THEN %s::text ELSE document END, "
+        "metadata = CASE WHEN %s::boolean THEN %s::text ELSE metadata END "
+        "WHERE collection_id = %s AND ext_id = %s RETURNING key), floats AS ("
+        "INSERT INTO requant_vectors (key, vec, crc) SELECT item.key, given.vec, given.crc FROM "
+        "item CROSS JOIN (SELECT %s::bytea AS vec, %s::bigint AS crc) AS given "
+        "WHERE given.vec IS NOT NULL "
+        "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc), logged AS ("
+        "INSERT INTO requant_changes (collection_id, seq, key) "
+        "SELECT %s::bigint, %s::bigint, item.key FROM item WHERE %s::boolean) "
+        "SELECT key FROM item"
+    ),
     lists_of=(
         "SELECT value, keys FROM requant_values WHERE field_id = %s AND part = %s "
         "AND value = ANY(%s)"
@@ -231,6 +307,24 @@ _POSTGRES = HotSql(
     ),
     drop_values="DELETE FROM requant_values WHERE field_id = %s AND part = %s AND value = %s",
     clear_values="DELETE FROM requant_values WHERE field_id = %s",
+    copy_items=(
+        "COPY requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+        "FROM STDIN (FORMAT BINARY)"
+    ),
+    copy_vectors="COPY requant_vectors (key, vec, crc) FROM STDIN (FORMAT BINARY)",
+    copy_values="COPY requant_values (field_id, part, value, keys) FROM STDIN (FORMAT BINARY)",
+    put_items=(
+        "UPDATE requant_items AS i SET "
+        "document = CASE WHEN %b THEN given.document ELSE i.document END, "
+        "metadata = CASE WHEN %b THEN given.metadata ELSE i.metadata END "
+        "FROM unnest(%b::bigint[], %b::text[], %b::text[]) AS given(key, document, metadata) "
+        "WHERE i.key = given.key"
+    ),
+    put_vectors=(
+        "INSERT INTO requant_vectors (key, vec, crc) "
+        "SELECT * FROM unnest(%b::bigint[], %b::bytea[], %b::bigint[]) "
+        "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc"
+    ),
 )
 
 

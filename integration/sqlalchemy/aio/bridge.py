@@ -13,10 +13,17 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from greenlet import getcurrent
 from sqlalchemy.util import greenlet_spawn
 
+from requant.errors import PackageMissingError
 from requant.integration.sqlalchemy.aio.calls import Call
+
+try:
+    from greenlet import getcurrent
+except ImportError:
+    raise PackageMissingError(
+        "requant.integration.sqlalchemy.aio needs greenlet: pip install 'requant[async]'"
+    ) from None
 
 T = TypeVar("T")
 

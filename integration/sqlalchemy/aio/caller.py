@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -25,33 +26,33 @@ class Caller:
 
     def __init__(self, name: str) -> None:
         """Call in threads of its own; `name` is what errors call the database."""
-        self.threads = Threads(name)
-        self.streams = Streams(self.threads)
+        self.threads: Threads = Threads(name)
+        self.streams: Streams = Streams(self.threads)
         self._lent: WeakKeyDictionary[asyncio.Task[Any], WeakSet[sa.Connection]]
         self._lent = WeakKeyDictionary()
 
     async def call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
         """Return what `work(call)` returns in a thread of `lane`, or by what the caller lends."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        before = self._lent.setdefault(task, WeakSet()) if task is not None else WeakSet()
-        context = copy_context()
-
-        def alone() -> T:
-            with working_for(before):
-                return work(call)
-
         if lent is None:
+            before = tuple(self._lent.get(task, ())) if task is not None else ()
+
+            def alone() -> T:
+                with working_for(before):
+                    return work(call)
+
             call = Call(loop)
-            return await self.threads.run(lane, lambda: context.run(alone), call)
+            return await self.threads.run(lane, partial(copy_context().run, alone), call)
         self.threads.check()
         connection = await connection_of(lent)
         kind = await greenlet_kind()
         async with turn_of(connection):
-            call = Call(loop, connection)
-            before.add(connection)
+            if task is not None:
+                self._lent.setdefault(task, WeakSet()).add(connection)
 
             def within() -> T:
-                with working_for(before), checked(call.may_go_on):
+                with working_for((connection,)), checked(call.may_go_on):
                     return drive(kind, work, call)
 
-            return await self.threads.run("lent", lambda: context.run(within), call)
+            call = Call(loop, connection)
+            return await self.threads.run("lent", partial(copy_context().run, within), call)

@@ -6,15 +6,21 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import sqlalchemy as sa
 
+from requant.errors import StoreError
 from requant.indexes import Progress
+
+if TYPE_CHECKING:
+    from requant.integration.sqlalchemy.aio.search_options import AsyncSearchOptions
+    from requant.search import SearchOptions
 
 T = TypeVar("T")
 # Rows of an asynchronous iterator that are fetched by one trip to the event loop.
 _ROWS = 256
+_PATIENCE = 10.0
 
 
 class InterruptedCallError(Exception):
@@ -28,8 +34,8 @@ class Call:
         self, loop: asyncio.AbstractEventLoop, connection: sa.Connection | None = None
     ) -> None:
         """Work for a coroutine on `loop`."""
-        self.loop = loop
-        self.connection = connection
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.connection: sa.Connection | None = connection
         # A statement of SQLite runs to its end in a thread of aiosqlite's, whoever gives it up.
         self._gives_up = connection is not None and connection.dialect.name != "sqlite"
         self._cancelled = threading.Event()
@@ -60,6 +66,9 @@ class Call:
         awaiting = self._awaiting(awaited, gives_up)
         future = asyncio.run_coroutine_threadsafe(awaiting, self.loop)
         try:
+            while not concurrent.futures.wait([future], _PATIENCE).done:
+                if not self.loop.is_running():  # nobody would ever wake this thread
+                    raise StoreError("the event loop was stopped in the midst of a call")
             return future.result()
         except concurrent.futures.CancelledError:
             # As where there is no thread: an error of asyncio, which drivers and SQLAlchemy know.
@@ -78,6 +87,13 @@ class Call:
             return await awaited
         finally:
             self._waiting = None
+
+    def lending(self, options: AsyncSearchOptions) -> SearchOptions:
+        """Return options of a search for the sync collection."""
+        given: dict[str, Any] = {**options}
+        if "connection" in given:
+            given["connection"] = self.connection
+        return cast("SearchOptions", given)
 
     def watch(self, progress: Progress | None) -> Progress:
         """Return what is called with (done, total), and ends a call that was cancelled."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
+
+import sqlalchemy as sa
 
 from requant.collection import Collection
 from requant.errors import UnsupportedError
@@ -11,6 +13,7 @@ from requant.integration.sqlalchemy.aio.caller import Caller
 from requant.integration.sqlalchemy.aio.calls import Call
 from requant.integration.sqlalchemy.aio.collection_verbs import CollectionVerbs
 from requant.integration.sqlalchemy.aio.lent import AsyncLent
+from requant.integration.sqlalchemy.aio.sources import Alone, Within
 from requant.integration.sqlalchemy.aio.streams import Stream
 from requant.integration.sqlalchemy.aio.threads import Lane
 from requant.scores import Metric
@@ -63,20 +66,25 @@ class AsyncCollection(CollectionVerbs):
         *,
         where: Mapping[str, Any] | None = None,
         vectors: bool = True,
+        connection: AsyncLent | None = None,
     ) -> Stream[Item]:
         """Yield every item with its vector, in the order of insertion, from one snapshot.
 
-        As `Collection.iter`, for `async for`. It holds a thread and a snapshot until it is at its
-        end or is closed, which leaving `async with notes.iter() as items:` does at once.
+        As `Collection.iter`, for `async for`. It holds a thread and a snapshot, or a cursor of the
+        connection, until it is at its end or closed: what is left before its end is left by way of
+        `async with notes.iter() as items:`.
         """
-        collection = self._sync
-
-        def begin() -> Any:
-            return collection.iter(batch, where=where, vectors=vectors)
-
         # What is no number of items is refused at the first of them.
         size = max(1, batch) if isinstance(batch, int) else 1
-        return self._caller.streams.open(begin, size)
+
+        def begin(lent: sa.Connection | None = None) -> Iterator[Item]:
+            return self._sync.iter(batch, where=where, vectors=vectors, connection=lent)
+
+        streams = self._caller.streams
+        if connection is None:
+            return Stream(streams, Alone(self._caller.threads, begin, size))
+        within = Within(self._caller, connection, lambda call: begin(call.connection), size)
+        return Stream(streams, within)
 
     async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
         return await self._caller.call(lane, lent, work)

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from requant.inputs import Duplicates, OnConflict, Vectors
     from requant.integration.sqlalchemy.aio.calls import Call
     from requant.integration.sqlalchemy.aio.lent import AsyncLent
+    from requant.integration.sqlalchemy.aio.search_options import AsyncSearchOptions
     from requant.integration.sqlalchemy.aio.threads import Lane
     from requant.migration import MigrationInfo, MigrationPlan, MigrationReport
     from requant.quantizers.arrays import Float32s
-    from requant.search import Batch, Hit, SearchOptions
+    from requant.search import Batch, Hit
     from requant.store import Extent, FieldInfo, Id, Item, ValueCount
-    from requant.verification import IndexInfo, PublishedIndex, Report, Stats
+    from requant.verification import IndexInfo, Report, Stats
 
 T = TypeVar("T")
 
@@ -339,13 +340,17 @@ class CollectionVerbs:
         )
 
     async def search(
-        self, vector: ArrayLike, k: int = 10, **options: Unpack[SearchOptions]
+        self, vector: ArrayLike, k: int = 10, **options: Unpack[AsyncSearchOptions]
     ) -> list[Hit]:
         """Return the k nearest items, best first, with exact scores.
 
         As `Collection.search`.
         """
-        return await self._call("reads", None, lambda call: self._sync.search(vector, k, **options))
+        return await self._call(
+            "reads",
+            options.get("connection"),
+            lambda call: self._sync.search(vector, k, **call.lending(options)),
+        )
 
     async def search_many(
         self,
@@ -353,7 +358,7 @@ class CollectionVerbs:
         k: int = 10,
         *,
         documents: bool = True,
-        **options: Unpack[SearchOptions],
+        **options: Unpack[AsyncSearchOptions],
     ) -> Batch:
         """Search for many queries `(q, d)` at once; `options` are those of `search`.
 
@@ -361,8 +366,10 @@ class CollectionVerbs:
         """
         return await self._call(
             "reads",
-            None,
-            lambda call: self._sync.search_many(queries, k, documents=documents, **options),
+            options.get("connection"),
+            lambda call: self._sync.search_many(
+                queries, k, documents=documents, **call.lending(options)
+            ),
         )
 
     async def search_text(
@@ -372,7 +379,7 @@ class CollectionVerbs:
         *,
         model: Any = None,
         encode: Mapping[str, Any] | None = None,
-        **options: Unpack[SearchOptions],
+        **options: Unpack[AsyncSearchOptions],
     ) -> list[Hit]:
         """Embed one query text and search for it; `options` are those of `search`.
 
@@ -380,18 +387,24 @@ class CollectionVerbs:
         """
         return await self._call(
             "reads",
-            None,
-            lambda call: self._sync.search_text(text, k, model=model, encode=encode, **options),
+            options.get("connection"),
+            lambda call: self._sync.search_text(
+                text, k, model=model, encode=encode, **call.lending(options)
+            ),
         )
 
     async def more_like(
-        self, ids: Id | Iterable[Id], k: int = 10, **options: Unpack[SearchOptions]
+        self, ids: Id | Iterable[Id], k: int = 10, **options: Unpack[AsyncSearchOptions]
     ) -> list[Hit]:
         """Return the items nearest to a stored one, or to several, without these themselves.
 
         As `Collection.more_like`.
         """
-        return await self._call("reads", None, lambda call: self._sync.more_like(ids, k, **options))
+        return await self._call(
+            "reads",
+            options.get("connection"),
+            lambda call: self._sync.more_like(ids, k, **call.lending(options)),
+        )
 
     async def indexes(self) -> list[IndexInfo]:
         """What indexes there are, in the order in which they were added.
@@ -616,13 +629,6 @@ class CollectionVerbs:
                 progress=call.watch(progress),
             ),
         )
-
-    async def published(self) -> list[PublishedIndex]:
-        """Return what each index is, and what it recorded when it was last published.
-
-        As `Collection.published`.
-        """
-        return await self._call("reads", None, lambda call: self._sync.published())
 
     async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
         raise NotImplementedError

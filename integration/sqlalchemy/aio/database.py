@@ -59,6 +59,7 @@ class AsyncDatabase(DatabaseVerbs):
 
         Again is harmless. Cancelled, it raises CancelledError when all is closed.
         """
+        self._caller.threads.shut()
         await whole(self._close())
 
     async def __aenter__(self) -> AsyncDatabase:
@@ -81,6 +82,16 @@ class AsyncDatabase(DatabaseVerbs):
     def __repr__(self) -> str:
         """Show where the store is."""
         return repr(self._sync).replace("<Database", "<AsyncDatabase", 1)
+
+    # Within
+
+    async def sees(self, lent: AsyncLent) -> bool:
+        """Whether a connection of another engine sees this database."""
+
+        def look(call: Call) -> bool:
+            return call.connection is not None and self._sync.is_at(call.connection)
+
+        return await self._call("reads", lent, look)
 
     def _stand_for(self, collection: Collection) -> AsyncCollection:
         return AsyncCollection(collection, self._caller)

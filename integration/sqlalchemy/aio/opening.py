@@ -81,7 +81,7 @@ async def open(
     opened = AsyncDatabase(database, engine)
     try:
         if engine is not None:
-            await _check_same(engine, database)
+            await _check_same(engine, opened)
     except BaseException:
         await opened.close()
         raise
@@ -157,10 +157,11 @@ def _of_psycopg(url: sa.URL) -> sa.URL:
     return url.set(drivername="postgresql+psycopg", query=query)
 
 
-async def _check_same(engine: AsyncEngine, database: Database) -> None:
+async def _check_same(engine: AsyncEngine, opened: AsyncDatabase) -> None:
     """Refuse two engines that see different tables: what one writes, the other would not find."""
+    database = opened.sync_database
     async with engine.connect() as connection:
-        if await connection.run_sync(database.is_at):
+        if await opened.sees(connection):
             return
     raise InputError(
         f"the AsyncEngine of {engine.url!r} does not see the tables that requant has opened at "

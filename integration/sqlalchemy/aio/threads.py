@@ -57,9 +57,13 @@ class Threads:
         if self._closed:
             raise StoreError(f"{self._name} is closed: open it again with aio.open")
 
+    def shut(self) -> None:
+        """Let nobody in any more."""
+        self._closed = True
+
     async def close(self, last: Callable[[], None]) -> None:
         """Let nobody in any more, wait for those that are in, and do the `last` in a thread."""
-        self._closed = True
+        self.shut()
         for future in list(self._running):
             await ended(asyncio.wrap_future(future))
         try:

@@ -1,17 +1,24 @@
 """How the store comes by its connections: engines opened or refused, and what callers lend.
 
 Nothing here knows of tables. `opening` makes engines, `lent` checks a caller's connection and keeps
-a call within a savepoint, `same` asks which database it is to, `held` and `taken` know what each
-thread holds, `unawaited` ends reads in PostgreSQL, `checkpoints` keeps SQLite's log short,
-`drivers` gives those of asyncio one face with the others, `in_use` keeps others off SQLite's files,
-and `forks` keeps a forked child from harming its parent, and itself.
+a call within a savepoint, `held` and `taken` know what each thread holds, `unawaited` ends reads in
+PostgreSQL, `checkpoints` keeps SQLite's log short, `drivers` gives those of asyncio one face with
+the others, `in_use` keeps others off SQLite's files, and `forks` keeps a forked child from harming
+its parent, and itself.
 """
 
 from __future__ import annotations
 
 from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
-from requant.store.connections.drivers import checked, raw_of, worded
+from requant.store.connections.drivers import (
+    LEAST_COPIED,
+    checked,
+    copies,
+    copy_rows,
+    raw_of,
+    worded,
+)
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling, working_for
 from requant.store.connections.in_use import refuse_own_file
@@ -28,20 +35,21 @@ from requant.store.connections.opening import (
     engine_of,
     refuse_absent,
 )
-from requant.store.connections.same import Same
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
+    "LEAST_COPIED",
     "Gate",
     "Held",
     "Lent",
-    "Same",
     "Taken",
     "as_connection",
     "check_durable",
     "check_engine",
     "check_transaction",
     "checked",
+    "copies",
+    "copy_rows",
     "engine_of",
     "keep_log_short",
     "parents",

@@ -22,6 +22,8 @@ import sqlalchemy as sa
 ASYNC_DRIVERS = {("sqlite", "aiosqlite"), ("postgresql", "asyncpg"), ("postgresql", "psycopg")}
 # Rows that are made and sent at a time: the event loop is not held up by thousands.
 _ROWS = 128
+# Fewer rows are written one by one: a COPY costs as much as some inserts.
+LEAST_COPIED = 8
 _NUMBERED = "numeric_dollar"
 # Called before each statement of ours: raises where the call is not to go on.
 _CHECK: ContextVar[Callable[[], None] | None] = ContextVar("requant_check", default=None)
@@ -52,6 +54,22 @@ def numbered(statement: str) -> str:
         elif part == "%%":
             parts[at] = "%"
     return "".join(parts)
+
+
+def copies(connection: sa.Connection) -> bool:
+    """Whether the driver can COPY as psycopg 3 does, and takes parameters marked `%b`."""
+    dialect = connection.dialect
+    return dialect.driver == "psycopg" and not dialect.is_async
+
+
+def copy_rows(
+    cursor: Any, statement: str, types: Sequence[str], rows: Iterable[tuple[Any, ...]]
+) -> None:
+    """Add rows by a binary COPY, where `copies` says that the driver can."""
+    with cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
 
 
 @contextmanager

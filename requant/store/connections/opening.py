@@ -173,18 +173,25 @@ def _sqlite_engine(url: sa.URL, durable: bool) -> sa.Engine:
         cursor.close()
 
     sa.event.listen(engine, "connect", set_up)
-    sa.event.listen(engine, "savepoint", _begin_before_savepoint)
+    _begin_before_savepoints(engine.dialect)
     return engine
 
 
-def _begin_before_savepoint(connection: sa.Connection, _name: str) -> None:
+def _begin_before_savepoints(dialect: Any) -> None:
     """Begin the transaction that the driver begins at a write only, a savepoint or not.
 
     Without it, what was released from a first savepoint is committed, and a rollback comes late.
     """
-    raw: Any = connection.connection.driver_connection
-    if not raw.in_transaction:
-        raw.execute("BEGIN")
+    savepoint = dialect.do_savepoint
+
+    def begun_savepoint(connection: sa.Connection, name: str) -> None:
+        raw: Any = connection.connection.driver_connection
+        if not raw.in_transaction:
+            raw.execute("BEGIN")
+        savepoint(connection, name)
+
+    # No listener: a single one has SQLAlchemy look for others at each step of each transaction.
+    dialect.do_savepoint = begun_savepoint
 
 
 def _commit_synchronously(connection: Any, _record: object) -> None:

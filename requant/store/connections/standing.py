@@ -77,10 +77,15 @@ def watch_connections(engine: sa.Engine, path: str) -> None:
         if standing is not None and standing.is_replaced():
             raise sa.exc.DisconnectionError  # the pool opens the new file instead
 
-    def before_commit(connection: sa.Connection) -> None:
+    dialect: Any = engine.dialect
+    commit = dialect.do_commit
+
+    def checked_commit(connection: Any) -> None:
         standing = connection.info.get(_KEY)
         if standing is not None:
             standing.check()
+        commit(connection)
 
     sa.event.listen(engine, "checkout", out)
-    sa.event.listen(engine, "commit", before_commit)
+    # No listener: a single one has SQLAlchemy look for others at each step of each transaction.
+    dialect.do_commit = checked_commit

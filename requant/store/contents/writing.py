@@ -12,10 +12,10 @@ from requant.inputs import OnConflict, Rows
 from requant.metrics import Operation
 from requant.patches import Patch
 from requant.store.connections import Lent
+from requant.store.contents.items import ItemWriter, already_stored
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import ChangeLog, Turns
-from requant.store.items import ItemWriter, already_stored
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
 
@@ -35,9 +35,11 @@ class ContentsWriter:
         self, rows: Rows, connection: Lent | None, on_conflict: OnConflict = "replace"
     ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
-        with self._writing(connection, "upsert") as (open_connection, operation):
+        # One item, and its turn, are one statement where the database has such.
+        reserve = None if len(rows) == 1 and self._store.sql.write_one else len(rows)
+        with self._writing(connection, "upsert", reserve) as (writer, operation):
             operation.count("rows_written", len(rows))
-            return self._writer(open_connection, operation).upsert(rows, on_conflict)
+            return writer.upsert(rows, on_conflict)
 
     def update(
         self,
@@ -46,26 +48,25 @@ class ContentsWriter:
         connection: Lent | None,
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
-        with self._writing(connection, "update") as (open_connection, operation):
+        with self._writing(connection, "update") as (writer, operation):
             operation.count("rows_written", len(rows))
-            return self._writer(open_connection, operation).update(rows, patches)
+            return writer.update(rows, patches)
 
     def update_where(self, condition: Filter, patch: Patch, connection: Lent | None) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection, "update") as (open_connection, operation):
-            writer = self._writer(open_connection, operation)
-            keys = self._store.reader_of(open_connection).matching(first, end, condition)
+        with self._writing(connection, "update") as (writer, operation):
+            keys = self._store.reader_of(writer.connection).matching(first, end, condition)
             writer.merge(keys.tolist(), patch)
             operation.count("rows_written", len(keys))
             return len(keys)
 
     def clear(self, connection: Lent | None) -> int:
         """Remove every item and return how many there were."""
-        with self._writing(connection, "clear") as (open_connection, operation):
-            removed = self._writer(open_connection, operation).clear()
+        with self._writing(connection, "clear") as (writer, operation):
+            removed = writer.clear()
             operation.count("rows_removed", removed)
-            catalog.forget_origins(open_connection, self._store, self._owner)
+            catalog.forget_origins(writer.connection, self._store, self._owner)
             return removed
 
     def to_be_written(self, rows: Rows, connection: Lent | None, on_conflict: OnConflict) -> Rows:
@@ -85,8 +86,7 @@ class ContentsWriter:
 
     def delete(self, ids: Sequence[str], connection: Lent | None) -> int:
         """Remove items by id and return how many there were."""
-        with self._writing(connection, "delete") as (open_connection, operation):
-            writer = self._writer(open_connection, operation)
+        with self._writing(connection, "delete") as (writer, operation):
             removed = writer.delete(writer.keys_of(ids))
             operation.count("rows_removed", removed)
             return removed
@@ -94,9 +94,8 @@ class ContentsWriter:
     def delete_where(self, condition: Filter, connection: Lent | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection, "delete") as (open_connection, operation):
-            writer = self._writer(open_connection, operation)
-            reader = self._store.reader_of(open_connection)
+        with self._writing(connection, "delete") as (writer, operation):
+            reader = self._store.reader_of(writer.connection)
             removed = writer.delete(reader.matching(first, end, condition).tolist())
             operation.count("rows_removed", removed)
             return removed
@@ -111,28 +110,20 @@ class ContentsWriter:
 
     @contextmanager
     def _writing(
-        self, connection: Lent | None, name: str
-    ) -> Iterator[tuple[sa.Connection, Operation]]:
-        meter = self._store.meters.of(self._owner.name)
-        with (
-            meter.operation("write", name=name) as operation,
-            self._store.writing(connection, turn=self._owner.id) as open_connection,
-        ):
-            yield open_connection, operation
-        if connection is None:  # else the caller's transaction is still open
-            self._wrote()
-
-    def _writer(self, connection: sa.Connection, operation: Operation) -> ItemWriter:
+        self, connection: Lent | None, name: str, reserve: int | None = 0
+    ) -> Iterator[tuple[ItemWriter, Operation]]:
+        """Yield what writes, in its turn, with so many keys reserved; None: it is to take it."""
         store, owner = self._store, self._owner
         writer = ItemWriter(
-            connection,
-            store.tables,
-            store.sql,
-            owner.id,
-            owner.name,
-            self._turns,
-            self._change_log,
-            store.fields,
+            store.tables, store.sql, owner, self._turns, self._change_log, store.fields
         )
-        operation.took("write_wait", operation.begun)
-        return writer
+
+        def first(open_connection: sa.Connection) -> None:
+            writer.begin(open_connection, reserve)
+            operation.took("write_wait", operation.begun)
+
+        operation = store.meters.of(owner.name).operation("write", name=name)
+        with operation, store.writing(connection, turn=owner.id, first=first):
+            yield writer, operation
+        if connection is None:  # else the caller's transaction is still open
+            self._wrote()

@@ -22,7 +22,10 @@ _SQLITE = (
     "SELECT v.part, v.keys FROM json_each(?) AS j CROSS JOIN requant_values AS v "
     "ON v.field_id = ? AND v.part = j.value AND "
 )
-_POSTGRES = "SELECT part, keys FROM requant_values WHERE part = ANY(%s) AND field_id = %s AND "
+_POSTGRES = (
+    "SELECT part, keys FROM requant_values WHERE part = ANY(%s::text::bigint[]) "
+    "AND field_id = %s AND "
+)
 # Of a field whose values are all different a range has a row an item: each part's lists come as one
 # list. SQLite gives one column, whose last byte is 1 where there are bits as well, and would sort
 # the rows for a GROUP BY.
@@ -35,7 +38,8 @@ _SQLITE_JOINED = (
 _POSTGRES_JOINED = (
     f"SELECT part, string_agg(keys, '') FILTER (WHERE length(keys) <> {BITS}), "
     f"string_agg(keys, '') FILTER (WHERE length(keys) = {BITS}) "
-    "FROM requant_values WHERE part = ANY(%s) AND field_id = %s AND {} GROUP BY part"
+    "FROM requant_values WHERE part = ANY(%s::text::bigint[]) AND field_id = %s AND {} "
+    "GROUP BY part"
 )
 _INSIDE = {
     ("sqlite", "$contains"): "instr(substr(v.value, 2), ?) > 0",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from requant.store.connections import raw_of
+from requant.store.connections import LEAST_COPIED, copies, copy_rows, raw_of
 from requant.store.fields.definitions import Field, Finder, parse_metadata
 from requant.store.fields.key_lists import PART, changed
 from requant.store.statements import HotSql
@@ -17,6 +17,7 @@ from requant.store.statements import HotSql
 _ROWS = 8192
 # Values that one statement asks for.
 _VALUES = 500
+_VALUE_TYPES = ["int8", "int8", "bytea", "bytea"]
 Places = dict[bytes, list[int]]
 
 
@@ -39,6 +40,11 @@ class Upkeep:
         self._first = first
         self._finders = [Finder(field) for field in fields]
         self._parts: dict[tuple[int, int], _Part] = {}
+
+    @property
+    def kept(self) -> bool:
+        """Whether the collection has any indexed field."""
+        return bool(self._finders)
 
     def add(self, first: int, texts: Iterable[str | None]) -> None:
         """New items have these metadata; their keys go on from `first`."""
@@ -140,7 +146,10 @@ class Upkeep:
                     drop.append((field, part, value))
         if drop:
             self._many(self._sql.drop_values, drop)
-        if new:
+        if len(new) >= LEAST_COPIED and copies(self._connection):
+            cursor = raw_of(self._connection).cursor()
+            copy_rows(cursor, self._sql.copy_values, _VALUE_TYPES, new)
+        elif new:
             self._many(self._sql.add_values, new)
         if put:
             self._many(self._sql.put_values, put)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from requant.errors import UnknownCollectionError
-from requant.store.connections import check_transaction, worded
+from requant.store.connections import check_transaction
 from requant.store.schema import CollectionRow
 from requant.store.statements import HotSql
 
@@ -27,10 +29,14 @@ _LOOK_EVERY = 64
 
 @dataclass(frozen=True)
 class Turn:
-    """A write transaction's turn at a collection: its number, and the first free key."""
+    """A write transaction's turn at a collection: its number, and the first free key.
+
+    So many keys from there on are reserved: whoever uses more or fewer says so.
+    """
 
     seq: int
     next_key: int
+    reserved: int
     logging: bool
     fields: int | None  # the number of the indexed fields as they are
 
@@ -46,32 +52,44 @@ class Turns:
         self._mine = ("", 0)  # the name of our run, and the last number of it that we know of
         self._begun = 0
 
-    def take(self, connection: sa.Connection) -> Turn:
+    def take(self, connection: sa.Connection, cursor: Any, reserve: int = 0) -> Turn:
         """Wait until no other transaction writes to the collection; raises if it is gone.
 
         The row lock makes the order of keys and of sequence numbers the order of commits, which is
         what an index that follows the store relies on.
         """
+        asked = self.asked()
+        row = cursor.execute(self._sql.take_turn, (reserve, *asked, reserve)).fetchone()
+        return self.taken(connection, cursor, asked, row, reserve)
+
+    def asked(self) -> tuple[Any, ...]:
+        """Return the parameters of a statement that takes a turn, but for the keys to reserve."""
         if os.getpid() != self._pid:  # two processes are two writers
             self._pid, self._mine = os.getpid(), ("", 0)
-        name, known = self._mine
-        parameters = (name, known, secrets.token_hex(8), self._owner.id)
-        statement = worded(self._sql.take_turn, connection)
-        row = connection.exec_driver_sql(statement, parameters).one_or_none()
-        if row is None:
+        return (*self._mine, secrets.token_hex(8), self._owner.id)
+
+    def taken(
+        self,
+        connection: sa.Connection,
+        cursor: Any,
+        asked: Sequence[Any],
+        row: Sequence[Any] | None,
+        reserved: int,
+    ) -> Turn:
+        """Return the turn that such a statement has taken; raises if it found no collection."""
+        if not row:
             raise UnknownCollectionError(f"collection {self._owner.name!r} has been dropped")
         check_transaction(connection)
-        seq, next_key, logging, run, fields = row
-        if run != name:
-            self._begin(connection, seq, run)
+        seq, first, logging, run, fields = row
+        if run != asked[0]:
+            self._begin(cursor, seq, run)
         # Though it may be rolled back: the next one of ours is then the first of another run.
         self._mine = (run, seq)
-        return Turn(seq, next_key, bool(logging), fields)
+        return Turn(seq, first, reserved, bool(logging), fields)
 
-    def _begin(self, connection: sa.Connection, seq: int, run: str) -> None:
+    def _begin(self, cursor: Any, seq: int, run: str) -> None:
         number = self._owner.id
-        connection.exec_driver_sql(worded(self._sql.begin_run, connection), (number, seq, run))
+        cursor.execute(self._sql.begin_run, (number, seq, run))
         if self._begun % _LOOK_EVERY == 0:
-            old = (number, number, seq - REMEMBERED)
-            connection.exec_driver_sql(worded(self._sql.forget_runs, connection), old)
+            cursor.execute(self._sql.forget_runs, (number, number, seq - REMEMBERED))
         self._begun += 1

@@ -14,14 +14,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError
-from requant.store.connections import worded
 from requant.store.schema import Tables, build_tables
 
 _HOME = (
     "SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-    "WHERE c.oid = to_regclass(%s)"
+    "WHERE c.oid = to_regclass(:name)"
 )
-_IS_THERE = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+_IS_THERE = "SELECT 1 FROM pg_namespace WHERE nspname = :name"
 
 
 def place(given: sa.Engine | sa.Connection, wanted: Tables) -> Tables:
@@ -71,14 +70,14 @@ def check_translated(connection: sa.Connection, wanted: str | None, ours: str | 
 
 def _found(connection: sa.Connection, schema: str | None, prefix: str) -> str:
     if schema is not None:
-        if connection.exec_driver_sql(worded(_IS_THERE, connection), (schema,)).scalar() is None:
+        if connection.scalar(sa.text(_IS_THERE), {"name": schema}) is None:
             raise StoreError(
                 f"{connection.engine.url!r} has no schema {schema!r}: CREATE SCHEMA makes one"
             )
         return schema
     name = f'"{prefix}meta"'
-    found = connection.exec_driver_sql(worded(_HOME, connection), (name,)).scalar()
-    found = found or connection.exec_driver_sql("SELECT current_schema()").scalar()
+    found = connection.scalar(sa.text(_HOME), {"name": name})
+    found = found or connection.scalar(sa.text("SELECT current_schema()"))
     if found is None:
         raise StoreError(
             f"{connection.engine.url!r} has no schema to make tables in: the search_path names "

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError
+from requant.store.connections import plain_cursor
 
 # On a connection of the driver: which database it is to.
 _KEY = "requant_database"
@@ -69,9 +70,4 @@ def _which(connection: sa.Connection) -> Which | None:
 
 def _rows(connection: sa.Connection, statement: str) -> list[Any]:
     # By the driver: the caller's transaction, as SQLAlchemy knows it, does not begin by our asking.
-    cursor = connection.connection.cursor()
-    try:
-        cursor.execute(statement)
-        return list(cursor.fetchall())
-    finally:
-        cursor.close()
+    return list(plain_cursor(connection).execute(statement).fetchall())
