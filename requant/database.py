@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +17,11 @@ import sqlalchemy as sa
 
 from requant.backup import Backup, write_backup
 from requant.collection import NOT_PICKLED, Collection
-from requant.errors import ExistsError, IndexWarning, InputError, UnsupportedError
+from requant.errors import ExistsError, InputError, UnsupportedError
 from requant.indexes import Progress, Secrets, Workspace, folder_for, sweep
 from requant.inputs import check_name, check_secrets
 from requant.keep_up import KeepUp
+from requant.metrics import Metrics, Observer, warn
 from requant.scores import Metric
 from requant.store import (
     CollectionRow,
@@ -178,6 +178,30 @@ class Database:
         self._store.gate.check()
         return write_backup(self._workspace, Path(path), indexes=indexes, progress=progress)
 
+    def metrics(self) -> Metrics:
+        """Return what this process has done with the database since it was opened here.
+
+        Plain numbers, by collection and index; to read them asks no database. A forked child begins
+        at zero.
+
+        >>> import requant
+        >>> with requant.open(":memory:") as db:
+        ...     notes = db.create_collection("notes", dim=2)
+        ...     _ = notes.upsert(["a"], [[1, 0]]), notes.search([1, 0])
+        ...     found = db.metrics().collections["notes"]
+        >>> found.searches.count, found.rows_written
+        (1, 1)
+        """
+        store = self._store
+        return Metrics(store.meters.seconds, store.log_bytes, store.meters.read())
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell an observer of every search, write, build... of this process, as it begins and ends.
+
+        See `requant.metrics`; what is returned ends that when it is called.
+        """
+        return self._store.meters.observe(observer)
+
     def close(self) -> None:
         """Publish what indexes in memory hold, and close the connections; again is harmless."""
         collections, self._open = list(self._open.values()), {}
@@ -296,7 +320,7 @@ def open_database(
         store.close()
         raise
     if ours.shared:
-        warnings.warn(_copied(store, ours), IndexWarning, stacklevel=3)
+        warn("store", _copied(store, ours), stacklevel=3)
     return Database(Workspace(store, folder_for(place, ours), private, ours))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from requant.errors import IndexWarning, InputError, RequantError, UnknownCollectionError
+from requant.errors import InputError, RequantError, UnknownCollectionError
+from requant.metrics import warn
 
 
 class KeepUp:
@@ -60,7 +60,7 @@ class KeepUp:
             if str(error) not in self._told:  # once, however often it is tried
                 self._told.add(str(error))
                 text = f"keep_up: {error}; it is tried again, and searches read the store meanwhile"
-                warnings.warn(text, IndexWarning, stacklevel=2)
+                warn("indexes", text)
 
 
 _every: weakref.WeakSet[KeepUp] = weakref.WeakSet()

@@ -28,6 +28,7 @@ from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location import notes
 from requant.indexes.location.bond import Bond
 from requant.indexes.screening import ScreenedRows as ScreenedRows
+from requant.metrics import Meter
 from requant.scores import normalise as normalise
 from requant.search import Search
 from requant.store import (
@@ -209,9 +210,9 @@ def before_following(monkeypatch: Any, act: Any) -> None:
     """Call `act()` whenever an index is about to be brought up to date."""
     follow = requant.indexes.following.index.follow_some
 
-    def acting(*arguments: Any) -> None:
+    def acting(*arguments: Any) -> Any:
         act()
-        follow(*arguments)
+        return follow(*arguments)
 
     monkeypatch.setattr(requant.indexes.following.index, "follow_some", acting)
 
@@ -434,3 +435,8 @@ def vector_reads(monkeypatch: Any) -> list[int]:
 
     monkeypatch.setattr(Reader, "_fetched", counting)
     return read
+
+
+def reading(meter: Meter) -> AbstractContextManager[Any]:
+    """Add up what was measured, for as long as the block lasts."""
+    return meter._lock

@@ -29,7 +29,7 @@ HEIGHT = {"requant.integration": 3, "requant": 2, "requant.adapters": 1, "requan
 # The rooms of the core, the lowest first; those of one floor do not know of each other, but for the
 # files of the ground floor, which stand side by side.
 FLOORS = [
-    {"errors", "inputs", "patches", "batches", "scores", "embeddings", "keep_up"},
+    {"errors", "inputs", "patches", "batches", "scores", "embeddings", "keep_up", "metrics"},
     {"filters", "exchange", "tables"},
     {"store"},
     {"indexes"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -13,7 +12,6 @@ from requant.errors import (
     EngineError,
     EngineMissingError,
     ExistsError,
-    IndexWarning,
     RequantError,
     StoreError,
     UnknownIndexError,
@@ -22,6 +20,7 @@ from requant.indexes.following import FollowingIndex, Progress
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Workspace, sweep
 from requant.indexes.spec import check_config, check_same
+from requant.metrics import warn
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -153,7 +152,7 @@ class IndexSet:
         rows, damaged = ledger.sound_and_damaged(self._store, self._owner.id)
         for one in damaged:
             text = f"index {one.row.name!r} of {self._owner.name!r} is left out: {one.error}"
-            warnings.warn(f"{text}; drop it, and add it again", IndexWarning, stacklevel=3)
+            warn("indexes", f"{text}; drop it, and add it again", stacklevel=3)
         for row in rows:
             self._sync(row)
             self._follow(row).publish()
@@ -207,12 +206,11 @@ class IndexSet:
         if self._told or state.next_key - key_range(self._owner.id)[0] < _MANY:
             return
         self._told = True
-        warnings.warn(
+        warn(
+            "search",
             f"a search in a transaction of {self._owner.name!r} looked at every item, since this "
             "process has not opened the index: call Database.keep_up(), or search once without "
             "connection=",
-            IndexWarning,
-            stacklevel=2,
         )
 
     def outlives(self, loaded: Loaded, error: BaseException) -> bool:

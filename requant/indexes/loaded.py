@@ -39,6 +39,7 @@ class Loaded:
     logged: tuple[int, int] = (0, 0)  # the last (seq, key) of the log that a share has followed
     seconds_a_row: float = 0.0  # what following has cost lately
     seconds_unfollowed: float = 0.0  # what reading the rest has cost the last search
+    index: str = ""  # what the user calls it
     built: int = 0  # its size when it was built, here
     judged: int = 0  # its size when its quantizer was last found good enough
     nearby: Nearby = field(default_factory=Nearby)

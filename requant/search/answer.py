@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from requant.adapters.protocol import Keys
 from requant.errors import InputError, UnknownIdError
 from requant.indexes import Loaded
+from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
 from requant.scores import normalise
 from requant.search.choosing import diverse, grouped
@@ -44,8 +45,9 @@ def answered(
     loaded: Loaded | None,
     question: Question,
     compile_where: Compile,
+    operation: Operation,
 ) -> Answer:
-    """Answer with the index `loaded`, or exactly if it is None."""
+    """Answer with the index `loaded`, or exactly if it is None; `operation` is measured."""
     request = question.request
     if question.ids is not None:
         by_id = reader.keys_of(owner.id, question.ids) if question.ids else {}
@@ -56,7 +58,7 @@ def answered(
             keys = np.intersect1d(keys, named, assume_unique=True)
         request = request._replace(keys=keys)
     if question.is_plain:
-        found = Search(reader, owner, state, loaded, request).run()
+        found = Search(reader, owner, state, loaded, request, operation=operation).run()
         return Answer(request, found, found)
     without = np.empty(0, np.int64)
     if question.like is not None:
@@ -74,6 +76,7 @@ def answered(
         min_score=question.min_score,
         # Of groups only a few of those that are looked at come to be results.
         keep=question.mmr is not None or (question.vectors and question.groups is None),
+        operation=operation,
     )
     groups = None
     if question.groups is not None:

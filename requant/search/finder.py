@@ -10,6 +10,7 @@ import numpy as np
 from requant.adapters.protocol import Keys
 from requant.filters import Filter
 from requant.indexes import Loaded
+from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
 from requant.search.request import MAX_K, Found, Request
 from requant.search.search import Search
@@ -41,12 +42,13 @@ class Finder:
         without: Keys,
         min_score: float | None,
         keep: bool,
+        operation: Operation,
     ) -> None:
         """Search as `request` says, with the index `loaded` or exactly if it is None.
 
         `where` is the filter that `request` has compiled. Items of the keys `without`, and those
         with a score below `min_score`, are not wanted; the vectors of results are kept where `keep`
-        says that somebody will ask for them.
+        says that somebody will ask for them. `operation` is what is measured.
         """
         self._reader = reader
         self._owner = owner
@@ -58,6 +60,7 @@ class Finder:
         self._without = without
         self._min_score = min_score
         self._keeps = keep
+        self._operation = operation
         self._seen: dict[int, Float32s] = {}
         # What stands in the field that was last asked for, by key.
         self.values: dict[int, Any] = {}
@@ -76,7 +79,9 @@ class Finder:
         count = min(count, MAX_K)
         request = asked._replace(queries=queries, k=count + extra, condition=condition)
         seen = self._seen if self._keeps else None
-        every = Search(self._reader, self._owner, self._state, self._loaded, request, seen).run()
+        every = Search(
+            self._reader, self._owner, self._state, self._loaded, request, seen, self._operation
+        ).run()
         if not self.first[1]:
             self.first = request, every
         wanted = [self._wanted(found) for found in every]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.indexes import Batch
+from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
-from requant.scores import best
+from requant.quantizers.chunks import rows_for
+from requant.scores import Metric, best, score
 from requant.search.request import Found
 
 
@@ -57,3 +60,23 @@ def keep_vectors(
         for key, row in zip(keys.tolist(), at.tolist(), strict=True):
             if found[row] == key:
                 seen[key] = vectors[row].copy()  # and not all of them
+
+
+def counted(batches: Iterable[Batch], operation: Operation) -> Iterator[Batch]:
+    """Yield batches, and count what is in them."""
+    for batch in batches:
+        operation.count("scanned", len(batch.keys))
+        yield batch
+
+
+def scores_at(
+    query: Float32s, vectors: Float32s, at: NDArray[np.intp] | None, metric: Metric
+) -> Float32s:
+    """Return the exact scores of `vectors[at]`; None stands for all."""
+    step = rows_for(vectors.shape[1])
+    if at is None:
+        return score(query, vectors, metric)
+    if len(at) <= step:
+        return score(query, vectors[at], metric)
+    parts = [at[start : start + step] for start in range(0, len(at), step)]
+    return np.concatenate([score(query, vectors[part], metric) for part in parts])

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.indexes import Batch, Loaded, ready
+from requant.metrics import Operation
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
-from requant.scores import normalise, score
+from requant.scores import normalise
 from requant.search.request import Asked, Found, Request
-from requant.search.scan import keep_vectors, merged, nearest, nothing
+from requant.search.scan import counted, keep_vectors, merged, nearest, nothing, scores_at
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -68,10 +69,11 @@ class Search:
         loaded: Loaded | None,
         request: Request,
         seen: dict[int, Float32s] | None = None,
+        operation: Operation | None = None,
     ) -> None:
         """Search with the index `loaded`, or exactly if it is None.
 
-        The stored vectors of results are left in `seen`, by key, as far as they come by.
+        Stored vectors of results are left in `seen`, by key; what it takes is added to `operation`.
         """
         self._reader = reader
         self._owner = owner
@@ -79,6 +81,7 @@ class Search:
         self._loaded = loaded
         self._request = request
         self._seen = seen
+        self._operation = operation or Operation(None, "search", owner.name)
         # Read once: another thread may be writing to the index.
         self._size = loaded.size if loaded is not None else 0
         self._mark = loaded.watermark if loaded is not None else None
@@ -190,6 +193,7 @@ class Search:
         The second result is how many met it.
         """
         refines = self._refines(loaded) and self._kept(keep) < keep
+        begun = time.perf_counter()
         answer = loaded.backend.search(
             asked.encoded,
             min(ask, self._size),
@@ -197,6 +201,8 @@ class Search:
             effort=self._request.effort,
             codes=refines,
         )
+        self._operation.took("first_pass", begun)
+        self._operation.count("candidates", answer.keys.size)
         passing = self._passing(answer.keys, among)
         survivors = passing.sum(axis=1)
         rows, all_of_them = [], slice(keep)
@@ -222,7 +228,9 @@ class Search:
             there &= ~np.isin(keys, self._changed)
         if self._lets_all:
             return there
+        begun = time.perf_counter()
         there[there] = self._met(keys[there])
+        self._operation.took("filter", begun)
         return there
 
     @property
@@ -265,28 +273,21 @@ class Search:
         results = [nothing()] * len(rows)
         for start in range(0, len(unique), step):
             part = unique[start : start + step]
+            begun = time.perf_counter()
             found, vectors = self._reader.vectors(part, self._owner.dim)
+            begun = self._operation.took("fetch", begun)
+            self._operation.count("fetched", len(found))
             for i, (query, row) in enumerate(zip(queries, rows, strict=True)):
-                # An item deleted after the engine answered, or not yet in this snapshot, has no
-                # floats.
+                # What was deleted after the engine answered, or is not there yet, has no floats.
                 whole = len(found) == len(unique)
                 row = found if len(rows) == 1 else row if whole else row[np.isin(row, found)]
                 at = None if len(rows) == 1 else np.searchsorted(found, row)
-                scores = self._scores(query, vectors, at)
+                scores = scores_at(query, vectors, at, self._owner.metric)
                 results[i] = merged(results[i], row, scores, self._request.k)
+            self._operation.took("rescore", begun)
             if self._seen is not None:
                 keep_vectors(self._seen, results, found, vectors)
         return results
-
-    def _scores(self, query: Float32s, vectors: Float32s, at: NDArray[np.intp] | None) -> Float32s:
-        """Return the exact scores of `vectors[at]`; None stands for all."""
-        step, metric = rows_for(self._owner.dim), self._owner.metric
-        if at is None:
-            return score(query, vectors, metric)
-        if len(at) <= step:
-            return score(query, vectors[at], metric)
-        parts = [at[start : start + step] for start in range(0, len(at), step)]
-        return np.concatenate([score(query, vectors[part], metric) for part in parts])
 
     def _completed(
         self, queries: Float32s, results: list[Found], wanted: int, allowed: Keys | None
@@ -349,7 +350,10 @@ class Search:
 
     def _exact(self, queries: Float32s, batches: Iterable[Batch]) -> list[Found]:
         """Score every vector of `batches`."""
-        return nearest(queries, batches, self._request.k)
+        begun = time.perf_counter()
+        found = nearest(queries, counted(batches, self._operation), self._request.k)
+        self._operation.took("scan", begun)
+        return found
 
     def _batches(self, allowed: Keys | None) -> Iterator[Batch]:
         first, _ = key_range(self._owner.id)
@@ -367,9 +371,11 @@ class Search:
         chosen, matching = self._request.keys, self._matching
         if matching is None:
             return chosen
-        if chosen is not None:
-            return matching.among(chosen)
-        return matching.keys(*key_range(self._owner.id))
+        begun = time.perf_counter()
+        every = key_range(self._owner.id)
+        allowed = matching.keys(*every) if chosen is None else matching.among(chosen)
+        self._operation.took("filter", begun)
+        return allowed
 
     @cached_property
     def _matching(self) -> Matching | None:

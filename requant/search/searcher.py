@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
+from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from requant.errors import CorruptIndexError, EngineError, InputError
 from requant.filters import Columns, Filter, read_where, select_kinds, select_values
 from requant.indexes import IndexSet, Loaded
+from requant.metrics import Operation, logger
 from requant.quantizers.arrays import Float32s
 from requant.search.answer import Answer, answered
 from requant.search.choosing import reranked
@@ -28,6 +30,7 @@ from requant.store import (
     Reader,
     Store,
     id_of,
+    key_range,
     ledger,
     settled,
 )
@@ -48,6 +51,7 @@ class Searcher:
         self._store = store
         self._owner = owner
         self._indexes = indexes
+        self._falls_back = False  # as the last search did
         self.shadow: Shadow = Shadow(store, owner, indexes)
 
     def question(
@@ -102,13 +106,16 @@ class Searcher:
             items = reader.items(found[0].tolist())
             return answer, hits(found, items, answer.vectors[0] if answer.vectors else None)
 
-        answer, found = self._answer(question, join)
-        if question.rerank is None:
-            return found
-        # The snapshot is over: no connection is held while a slow model runs.
-        order, scores = self._reranked(question, answer, 0, found)
-        pairs = zip(order.tolist(), scores.tolist(), strict=True)
-        return [found[at]._replace(score=score) for at, score in pairs]
+        with self._operation() as operation:
+            answer, found = self._answer(question, join, operation)
+            if question.rerank is None:
+                return found
+            # The snapshot is over: no connection is held while a slow model runs.
+            begun = perf_counter()
+            order, scores = self._reranked(question, answer, 0, found)
+            operation.took("rerank", begun)
+            pairs = zip(order.tolist(), scores.tolist(), strict=True)
+            return [found[at]._replace(score=score) for at, score in pairs]
 
     def batch(self, question: Question, documents: bool) -> Batch:
         """Answer many queries, with documents and metadata or with ids alone."""
@@ -122,17 +129,31 @@ class Searcher:
 
         if question.rerank is not None and not documents:
             raise InputError("rerank= is given documents: leave out documents=False")
-        answer, names, items = self._answer(question, join)
-        chosen, vectors = answer.chosen, answer.vectors
-        if question.rerank is None:
+        with self._operation() as operation:
+            answer, names, items = self._answer(question, join, operation)
+            chosen, vectors = answer.chosen, answer.vectors
+            if question.rerank is None:
+                return batch_of(chosen, names, question.most, vectors, items)
+            begun = perf_counter()
+            most = max((len(keys) for keys, _ in chosen), default=0)
+            for row, found in enumerate(batch_of(chosen, names, most, vectors, items)):
+                order, scores = self._reranked(question, answer, row, found)
+                chosen[row] = chosen[row][0][order], scores.astype(np.float32)
+                if vectors is not None:
+                    vectors[row] = vectors[row][order]
+            operation.took("rerank", begun)
             return batch_of(chosen, names, question.most, vectors, items)
-        most = max((len(keys) for keys, _ in chosen), default=0)
-        for row, found in enumerate(batch_of(chosen, names, most, vectors, items)):
-            order, scores = self._reranked(question, answer, row, found)
-            chosen[row] = chosen[row][0][order], scores.astype(np.float32)
-            if vectors is not None:
-                vectors[row] = vectors[row][order]
-        return batch_of(chosen, names, question.most, vectors, items)
+
+    def _note_fallback(self, exact: bool, operation: Operation) -> None:
+        if exact:
+            operation.count("fallbacks")
+        if exact is not self._falls_back:
+            self._falls_back, name = exact, self._owner.name
+            text = "are exact: its index is not at hand" if exact else "ask the index again"
+            logger("search").info("searches of %r %s", name, text)
+
+    def _operation(self) -> Operation:
+        return self._store.meters.of(self._owner.name).operation("search")
 
     def _reranked(
         self, question: Question, answer: Answer, row: int, found: list[Hit]
@@ -141,32 +162,44 @@ class Searcher:
         groups = answer.groups[row] if answer.groups is not None else None
         return reranked(question.rerank, query, found, groups, question.k)
 
-    def _answer(self, question: Question, join: Callable[[Reader, Answer], T]) -> T:
+    def _answer(
+        self, question: Question, join: Callable[[Reader, Answer], T], operation: Operation
+    ) -> T:
         """Search, and join the results with their items, in one snapshot.
 
         An index that somebody else caught up further meanwhile has answered from another time than
         the snapshot's: the search is then done again, in the end without the index. So it is where
         an index fails that was removed, or that can be opened or made again.
         """
+        operation.count("queries", len(question.request.queries))
         if question.connection is not None:
-            return self._answer_within(question, join)
-        for _ in range(_TRIES):
+            return self._answer_within(question, join, operation)
+        for attempt in range(_TRIES):
+            if attempt:
+                operation.count("retries")
+            begun = perf_counter()
             with self._store.reading() as reader:
-                seq, loaded, found = self._found(reader, question)
+                operation.took("snapshot", begun)
+                seq, loaded, found = self._found(reader, question, operation)
                 if found is None:
                     continue
+                begun = perf_counter()
                 answer = join(reader, found)
+                operation.took("join", begun)
                 if not question.exact and question.index_name is None:
                     self.shadow.follow(reader, found.request, found.first)
             # After the snapshot, whose connection is the only one that a search takes.
             if loaded is None or not loaded.is_ahead_of(seq):
                 return answer
+        operation.count("retries")
         with self._store.reading() as reader:
-            _, _, found = self._found(reader, question._replace(exact=True))
+            _, _, found = self._found(reader, question._replace(exact=True), operation)
             assert found is not None  # no index was asked
             return join(reader, found)
 
-    def _answer_within(self, question: Question, join: Callable[[Reader, Answer], T]) -> T:
+    def _answer_within(
+        self, question: Question, join: Callable[[Reader, Answer], T], operation: Operation
+    ) -> T:
         """Search within a caller's transaction, by its connection alone.
 
         Indexes know what is committed, and are asked as far as that has led to what the transaction
@@ -175,7 +208,7 @@ class Searcher:
         with self._store.reading(question.connection) as reader:
 
             def read(state: CollectionState) -> T:
-                return self._within(reader, state, question, join)
+                return self._within(reader, state, question, join, operation)
 
             return settled(reader, self._owner, read)
 
@@ -185,21 +218,28 @@ class Searcher:
         state: CollectionState,
         question: Question,
         join: Callable[[Reader, Answer], T],
+        operation: Operation,
     ) -> T:
         owner, index, loaded = self._owner, question.index_name, None
         if index is not None or not question.exact:
             loaded = self._indexes.as_it_is(reader, state, index)  # or raises: there is none
         if loaded is not None and not question.exact:
             with suppress(EngineError, CorruptIndexError):  # whoever may open it again is told
-                found = answered(reader, owner, state, loaded, question, self.condition)
+                operation.index = loaded.index
+                found = answered(reader, owner, state, loaded, question, self.condition, operation)
+                begun = perf_counter()
                 answer = join(reader, found)
+                operation.took("join", begun)
                 # Where the state is another by now, it is read again in any case.
                 if not loaded.may_be_ahead_of(state.seq) or reader.state_of(owner) != state:
                     return answer
-        return join(reader, answered(reader, owner, state, None, question, self.condition))
+        operation.index = ""
+        operation.count("exact_searches")
+        found = answered(reader, owner, state, None, question, self.condition, operation)
+        return join(reader, found)
 
     def _found(
-        self, reader: Reader, question: Question
+        self, reader: Reader, question: Question, operation: Operation
     ) -> tuple[int, Loaded | None, Answer | None]:
         """Return how far the snapshot goes, the index that was asked, and what was found.
 
@@ -208,11 +248,26 @@ class Searcher:
         state, index = reader.state_of(self._owner), question.index_name
         if question.exact and index is not None and reader.index_number(self._owner, index) is None:
             ledger.find(self._store, self._owner.id, index)  # not asked, but it has to exist
-        loaded = None if question.exact else self._indexes.current(reader, state, index)
+        loaded = None
+        if not question.exact:
+            begun = perf_counter()
+            loaded = self._indexes.current(reader, state, index)
+            operation.took("follow", begun)
+            self._note_fallback(loaded is None and _lacks(self._owner, state, index), operation)
+        operation.index = "" if loaded is None else loaded.index
+        if loaded is None:
+            operation.count("exact_searches")
         try:
-            answer = answered(reader, self._owner, state, loaded, question, self.condition)
+            answer = answered(
+                reader, self._owner, state, loaded, question, self.condition, operation
+            )
         except (EngineError, CorruptIndexError) as error:
             if loaded is None or not self._indexes.outlives(loaded, error):
                 raise
             return state.seq, loaded, None
         return state.seq, loaded, answer
+
+
+def _lacks(owner: CollectionRow, state: CollectionState, index: str | None) -> bool:
+    """Whether there is an index to ask, and more than it takes none for."""
+    return (index or state.active) is not None and state.next_key - key_range(owner.id)[0] > 1

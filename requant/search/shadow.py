@@ -6,10 +6,10 @@ import os
 import random
 import threading
 import time
-import warnings
 
-from requant.errors import EngineError, ForkedError, IndexWarning, RequantError, StoreError
+from requant.errors import EngineError, ForkedError, RequantError, StoreError
 from requant.indexes import IndexSet
+from requant.metrics import warn
 from requant.search.recall import hits_of
 from requant.search.request import Found, Request
 from requant.search.search import Search
@@ -62,7 +62,7 @@ class Shadow:
             again = self._again(reader, request, row)
         except RequantError as error:
             text = f"the shadow index of {self._owner.name!r} did not answer: {error}"
-            warnings.warn(text, IndexWarning, stacklevel=2)
+            warn("search", text)
             self._rests_until = time.monotonic() + _REST_SECONDS
             return
         wanted = sum(len(keys) for keys, _ in found)
@@ -87,7 +87,7 @@ class Shadow:
             migrations.count(self._store, row.id, wanted, found)
         except (StoreError, ForkedError) as error:
             text = f"what the shadow index of {self._owner.name!r} found is not kept: {error}"
-            warnings.warn(text, IndexWarning, stacklevel=2)
+            warn("search", text)
 
     def _begin(self) -> None:
         self._pid = os.getpid()

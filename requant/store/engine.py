@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
 from requant.errors import StoreError
+from requant.metrics import Meters
 from requant.store.connections import (
     Gate,
     Held,
@@ -71,6 +73,7 @@ class Store:
         self.tables: Tables = _placed(engine, wanted)
         self.sql: HotSql = hot_sql(engine.dialect.name, self.tables)
         self.fields: Memory = Memory(self.tables)
+        self.meters: Meters = Meters()
         self.given_ids = 0  # the highest of a collection that was made on a lent connection
         self._owned = owned
         self._held = Held()
@@ -247,6 +250,14 @@ class Store:
         """
         return _Errors(self._snapshots.failures, action)
 
+    @property
+    def log_bytes(self) -> int | None:
+        """The size of SQLite's write-ahead log; None for another database, or a closed one."""
+        if not self.gate.file:
+            return None
+        log = Path(f"{self.gate.file}-wal")
+        return log.stat().st_size if log.exists() else 0
+
     def close(self) -> None:
         """Let nobody in any more, and close the connections of an engine that requant opened."""
         self.gate.close()
@@ -287,6 +298,7 @@ class Store:
     def _forget(self) -> None:
         """Let go in a child of what is its parent's, unclosed."""
         self._snapshots.forget()
+        self.meters.begin_anew()
         if not self._owned:
             parents.append(self._beside.pool)
             self._beside.dispose(close=False)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from requant.integration.sqlalchemy.aio.collection import AsyncCollection
     from requant.integration.sqlalchemy.aio.lent import AsyncLent
     from requant.integration.sqlalchemy.aio.threads import Lane
+    from requant.metrics import Metrics, Observer
     from requant.scores import Metric
 
 T = TypeVar("T")
@@ -101,6 +102,20 @@ class DatabaseVerbs:
             None,
             lambda call: self._sync.backup(path, indexes=indexes, progress=call.watch(progress)),
         )
+
+    async def metrics(self) -> Metrics:
+        """Return what this process has done with the database since it was opened here.
+
+        As `Database.metrics`.
+        """
+        return await self._call("reads", None, lambda call: self._sync.metrics())
+
+    async def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell an observer of every search, write, build... of this process, as it begins and ends.
+
+        As `Database.observe`.
+        """
+        return await self._call("reads", None, lambda call: self._sync.observe(observer))
 
     async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
         raise NotImplementedError

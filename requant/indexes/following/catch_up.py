@@ -27,8 +27,10 @@ def catch_up(
     state: CollectionState,
     progress: Progress | None = None,
     keep: Callable[[Loaded], None] | None = None,
-) -> None:
-    """Apply what was written since the watermark; safe to repeat if it is interrupted.
+) -> int:
+    """Apply what was written since the watermark, and return how many rows that were.
+
+    Safe to repeat if it is interrupted.
 
     `keep` is called now and then, when the watermark is true of a part of the way.
     """
@@ -51,7 +53,8 @@ def catch_up(
         loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))
         done += put(loaded, owner, found, vectors)
         _report(progress, done, total)
-    loaded.unpublished += max(done, len(changed))
+    gone = max(len(changed) - done, 0)
+    loaded.unpublished += done + gone
     for keys, codes in _encoded(loaded, owner, reader.scan(mark.key, state.next_key, dim, _BATCH)):
         if done:
             location.check_turn(loaded.name)
@@ -65,6 +68,7 @@ def catch_up(
     mark = Watermark(max(mark.key, state.next_key), max(mark.seq, state.seq))
     location.advance(loaded.name, mark, loaded.items)
     loaded.watermark = mark
+    return done + gone
 
 
 def _encoded(

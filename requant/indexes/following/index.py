@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,7 +14,6 @@ from functools import cached_property
 from requant.errors import (
     CorruptIndexError,
     EngineError,
-    IndexWarning,
     StoreError,
     TurnLostError,
     UnsupportedError,
@@ -31,6 +28,8 @@ from requant.indexes.following.retired import Retired
 from requant.indexes.following.share import follow_some
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
+from requant.indexes.sampling import sample
+from requant.metrics import Kind, Operation, logger, warn
 from requant.store import (
     BusyError,
     CollectionRow,
@@ -77,11 +76,18 @@ class FollowingIndex:
 
     @cached_property
     def _newest(self) -> Newest:
-        return Newest(self._workspace, self.row, self._location, self._warn)
+        meters, owner, name = self._store.meters, self._owner.name, self.row.name
+        return Newest(
+            self._workspace, self.row, self._location, self._warn,
+            lambda: meters.of(owner).note(name, "damaged"),
+        )  # fmt: skip
 
     @cached_property
     def _publisher(self) -> Publisher:
-        return Publisher(self._store, self.row, self._location, self._newest, self._old)
+        return Publisher(
+            self._store, self.row, self._location, self._newest, self._old,
+            lambda: self._operation("publish"),
+        )  # fmt: skip
 
     def sync(
         self,
@@ -193,9 +199,17 @@ class FollowingIndex:
             if loaded.watermark.seq > state.seq:
                 return loaded  # it follows a later snapshot: what this one has may be out of date
             try:
+                with self._operation("catch_up") as operation:
+                    if wait:
+                        keep = self._publisher.keep_part
+                        rows = catch_up(loaded, reader, self._owner, state, progress, keep)
+                    else:
+                        rows = self._bring_nearer(loaded, reader, state)
+                    operation.count("rows_followed", rows)
+                took = operation.seconds
+                logger("indexes").debug("%s: %d rows followed, %.3f s", self._called, rows, took)
                 if not wait:
-                    return self._nearer(loaded, reader, state)
-                catch_up(loaded, reader, self._owner, state, progress, self._publisher.keep_part)
+                    return loaded
             except BaseException as error:
                 # Half of a write may be in the engine: it is opened or built again.
                 if not self.outlives(loaded, error):
@@ -203,14 +217,14 @@ class FollowingIndex:
                 loaded = self._usable(state)
         return loaded
 
-    def _nearer(self, loaded: Loaded, reader: Reader, state: CollectionState) -> Loaded:
+    def _bring_nearer(self, loaded: Loaded, reader: Reader, state: CollectionState) -> int:
         """Follow a share, unless somebody writes just now; what is lacking is read from the store.
 
         What has been written to a live place, and could not be noted, is noted the next time.
         """
         with contextlib.suppress(BusyError):
-            follow_some(loaded, reader, self._owner, state)
-        return loaded
+            return follow_some(loaded, reader, self._owner, state)
+        return 0
 
     def outlives(self, loaded: Loaded, error: BaseException) -> bool:
         """Let go of an index that has failed; tell whether it is worth while to ask again.
@@ -389,8 +403,14 @@ class FollowingIndex:
         return loaded.watermark.covers(state)
 
     def _warn(self, text: str) -> None:
-        name = f"index {self.row.name!r} of {self._owner.name!r}"
-        warnings.warn(f"{name}: {text}", IndexWarning, stacklevel=2)
+        warn("indexes", f"{self._called}: {text}")
+
+    @property
+    def _called(self) -> str:
+        return f"index {self.row.name!r} of {self._owner.name!r}"
+
+    def _operation(self, kind: Kind) -> Operation:
+        return self._store.meters.of(self._owner.name).operation(kind, index=self.row.name)
 
     def _warn_once(self, text: str) -> None:
         if not self._told:
@@ -425,21 +445,26 @@ class FollowingIndex:
         keep: Callable[[Loaded], None] | None = None,
     ) -> Loaded | None:
         self._building = True  # until whoever has the lock next
-        loaded = begin(
-            self._workspace, self._owner, self.row, self._location, reader, state, overwrite,
-            self._warn,
-        )  # fmt: skip
-        if loaded is None:
+        rows = sample(reader, self._owner, state)
+        if len(rows) < 2:  # one has no spread to learn, and is found without an index
             return None
-        begun = time.perf_counter()
-        try:
-            catch_up(loaded, reader, self._owner, state, progress, keep)
-        except BaseException:
-            self._abandon(loaded)
-            raise
-        loaded.built = loaded.items
-        loaded.seconds_a_row = (time.perf_counter() - begun) / max(loaded.built, 1)
-        self._replace(loaded)
+        with self._operation("build") as operation:
+            loaded = begin(
+                self._workspace, self._owner, self.row, self._location, reader, state, rows,
+                overwrite, self._warn,
+            )  # fmt: skip
+            begun = operation.took("fit", operation.begun)
+            try:
+                catch_up(loaded, reader, self._owner, state, progress, keep)
+            except BaseException:
+                self._abandon(loaded)
+                raise
+            loaded.built = loaded.items
+            loaded.seconds_a_row = (operation.took("fill", begun) - begun) / max(loaded.built, 1)
+            self._replace(loaded)
+            operation.count("items_built", loaded.built)
+        took = operation.seconds
+        logger("indexes").info("%s: built, %d items, %.2f s", self._called, loaded.built, took)
         return loaded
 
     def _abandon(self, loaded: Loaded) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection
 from requant.errors import StoreError
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace
-from requant.indexes.sampling import beginning, sample
+from requant.indexes.sampling import beginning
 from requant.indexes.spec import fit_quantizer, norms_matter, planned_spec
 from requant.quantizers import factory
+from requant.quantizers.arrays import Float32s
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -30,16 +31,11 @@ def begin(
     location: Location,
     reader: Reader,
     state: CollectionState,
+    rows: Float32s,
     overwrite: bool,
     warn: Callable[[str], None],
-) -> Loaded | None:
-    """Return an empty index whose quantizer has learned from the collection.
-
-    None of fewer than two vectors: one has no spread to learn, and is found without an index.
-    """
-    rows = sample(reader, owner, state)
-    if len(rows) < 2:
-        return None
+) -> Loaded:
+    """Return an empty index whose quantizer has learned from `rows`, a sample of two or more."""
     if objection := norms_matter(owner, row.config, rows):
         warn(objection)
     expected = state.next_key - beginning(reader, owner, state)
@@ -48,7 +44,10 @@ def begin(
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)
     mark = Watermark(first, state.seq)
     name, backend = location.create(spec, quantizer.encode(rows), mark, overwrite)
-    return Loaded(quantizer, backend, len(rows), mark, location, name, state.seq, seen=state.seen)
+    return Loaded(
+        quantizer, backend, len(rows), mark, location, name, state.seq, seen=state.seen,
+        index=row.name,
+    )  # fmt: skip
 
 
 def record(

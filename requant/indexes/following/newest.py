@@ -25,13 +25,15 @@ class Newest:
         row: IndexRow,
         location: Location,
         warn: Callable[[str], None],
+        note_damage: Callable[[], None],
     ) -> None:
-        """Open what is kept at `location`; `warn` is told what is damaged."""
+        """Open what is kept at `location`; `warn` is told what is damaged, `note_damage` that."""
         self._workspace = workspace
         self._store = workspace.store
         self._row = row
         self._location = location
         self._warn = warn
+        self._note_damage = note_damage
         self.damaged: set[str] = set()
         self.complaint: str | None = None  # where nothing is made again, said by who reads on
         self._failed = ("", 0.0)
@@ -72,11 +74,13 @@ class Newest:
         self._failed = name, now
         if before == name and now - when < _SOON:
             self.damaged.add(name)
+            self._note_damage()
             self._warn(f"{error}; it is made again from the stored vectors")
 
     def _take_for_damaged(self, file: str, error: Exception) -> None:
         if file in ledger.files(self._store, self._row.id):
             self.damaged.add(file)
+            self._note_damage()
             if self._store.read_only:
                 self.complaint = self.complaint or str(error)
                 return
@@ -92,7 +96,7 @@ class Newest:
         backend = self._location.open(generation, spec)
         mark, rows = generation.watermark, generation.fit_rows
         loaded = Loaded(quantizer, backend, rows, mark, self._location, reaching=mark.seq)
-        loaded.recorded = True
+        loaded.recorded, loaded.index = True, self._row.name
         if head is not None:
             loaded.name, loaded.heard, loaded.items = head.name, head.mark.rank, head.items
             loaded.reaching = max(mark.seq, head.reaching)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from requant.indexes.following.making import record
 from requant.indexes.following.newest import Newest
 from requant.indexes.following.retired import Retired
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location
+from requant.metrics import Operation, logger
 from requant.store import IndexRow, Store, ledger
 
 # So much of a long build, and half as much again as is published, is worth not being done twice.
@@ -17,17 +20,37 @@ class Publisher:
     """Publishes one index; its caller holds the lock, and that of its location."""
 
     def __init__(
-        self, store: Store, row: IndexRow, location: Location, newest: Newest, old: Retired
+        self,
+        store: Store,
+        row: IndexRow,
+        location: Location,
+        newest: Newest,
+        old: Retired,
+        operation: Callable[[], Operation],
     ) -> None:
-        """Publish what is kept at `location`; `old` is closed before its place is removed."""
+        """Publish what is kept at `location`; `old` is closed before its place is removed.
+
+        What each publication takes is measured by what `operation` returns.
+        """
         self._store = store
         self._row = row
         self._location = location
         self._newest = newest
         self._old = old
+        self._operation = operation
 
     def publish(self, loaded: Loaded) -> bool:
         """Record a generation; returns False if one that followed further was there."""
+        with self._operation() as operation:
+            recorded = self._recorded(loaded)
+            operation.count("outrun", 0 if recorded else 1)
+        state = "published" if recorded else "left: another process has published a newer one"
+        name, of = self._row.name, operation.collection
+        text = "index %r of %r: %s, %d items, %.3f s"
+        logger("indexes").info(text, name, of, state, loaded.size, operation.seconds)
+        return recorded
+
+    def _recorded(self, loaded: Loaded) -> bool:
         useless, name = record(self._store, self._row, self._location, loaded, self._newest.damaged)
         self._newest.damaged = set()
         loaded.unpublished = loaded.postponed = 0

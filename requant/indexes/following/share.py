@@ -24,10 +24,10 @@ _now = time.perf_counter
 
 def follow_some(
     loaded: Loaded, reader: Reader, owner: CollectionRow, state: CollectionState
-) -> None:
+) -> int:
     """Bring an index nearer to `state`, in about the time that a search may spend on it.
 
-    Safe to repeat if it is interrupted.
+    Returns how many rows it has followed. Safe to repeat if it is interrupted.
     """
     location, most = loaded.location, rows_for(owner.dim)
     least = min(_LEAST_LIVE if location.live else _LEAST, most)
@@ -36,7 +36,7 @@ def follow_some(
     location.announce(loaded.name, loaded.backend, state.seq)
     now = _now()
     until = now + max(SECONDS, _OF_READING * loaded.seconds_unfollowed)
-    first = True
+    first, followed = True, 0
     while not loaded.watermark.covers(state):
         if not first:
             location.check_turn(loaded.name)
@@ -45,7 +45,7 @@ def follow_some(
         # Not all that there is time for: the pace is a guess, and mended on the way.
         rows = int(min(_OF_TIME * (until - now) / pace, most)) if pace else least
         done = _step(loaded, reader, owner, state, max(rows, least))
-        begun, now = now, _now()
+        begun, now, followed = now, _now(), followed + done
         if not done:
             continue  # nothing was logged: the share is one of new rows
         taken = (now - begun) / done
@@ -57,6 +57,7 @@ def follow_some(
     location.advance(loaded.name, loaded.watermark, loaded.items)
     if loaded.watermark.covers(state):
         loaded.seconds_unfollowed = 0.0
+    return followed
 
 
 def _step(

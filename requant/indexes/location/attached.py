@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 
 from requant.adapters.files import Digest
 from requant.adapters.protocol import Attached, Backend, IndexSpec
-from requant.errors import CorruptIndexError, IndexWarning, UnsupportedError
+from requant.errors import CorruptIndexError, UnsupportedError
 from requant.indexes.location.attached_backend import AttachedBackend, open_attached
 from requant.indexes.location.workspace import Workspace
 from requant.indexes.trial import Trial, tried
+from requant.metrics import warn
 from requant.quantizers.arrays import Codes
 from requant.store import CollectionRow, Generation, Head, IndexRow, Reader, Watermark
 
@@ -117,11 +117,7 @@ class AttachedLocation:
                 f"({self._told(trial, backend)}): attach it again, or migrate to an index of your "
                 "own"
             )
-            warnings.warn(
-                f"index {self._row.name!r} of {self._owner.name!r}: {self.complaint}",
-                IndexWarning,
-                stacklevel=2,
-            )
+            warn("indexes", f"index {self._row.name!r} of {self._owner.name!r}: {self.complaint}")
 
     def _told(self, trial: Trial, backend: AttachedBackend) -> str:
         return (

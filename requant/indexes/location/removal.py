@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +11,6 @@ from requant.adapters.protocol import IndexSpec
 from requant.errors import (
     CorruptIndexError,
     EngineError,
-    IndexWarning,
     LocationTakenError,
     RequantError,
 )
@@ -21,6 +19,7 @@ from requant.indexes.location import notes
 from requant.indexes.location.workspace import Workspace
 from requant.indexes.spec import trial_spec
 from requant.indexes.trust import untrusted_folder
+from requant.metrics import warn
 from requant.store import IndexConfig, IndexRow, locations
 
 
@@ -39,11 +38,11 @@ def remove(workspace: Workspace, place: locations.LocationRow) -> None:
     try:
         where = workspace.address_of(place.index, place.config, place.name)
     except CorruptIndexError as error:  # nothing that we made: it is forgotten, and left alone
-        warnings.warn(f"nothing is removed: {error}", IndexWarning, stacklevel=2)
+        warn("indexes", f"nothing is removed: {error}")
         locations.remove(workspace.store, place.index, place.name)
         return
     except EngineError as error:
-        warnings.warn(f"nothing is removed: {error}", IndexWarning, stacklevel=2)
+        warn("indexes", f"nothing is removed: {error}")
         return
     try:
         if not place.ours:
@@ -57,7 +56,7 @@ def remove(workspace: Workspace, place: locations.LocationRow) -> None:
         pass  # somebody else's stands there now
     except RequantError as error:
         text = f"{where} cannot be removed ({error}); tried again when an index there is dropped"
-        warnings.warn(text, IndexWarning, stacklevel=2)
+        warn("indexes", text)
         return
     locations.remove(workspace.store, place.index, place.name)
     folder = folder_of(place.config.url)
@@ -104,5 +103,5 @@ def _check_ours(
     if problem is not None:
         if workspace.identity.knows(note.database):  # nobody else may think of removing it
             text = f"{where} is left as it is: {problem}; if nobody uses it, remove it yourself"
-            warnings.warn(text, IndexWarning, stacklevel=2)
+            warn("indexes", text)
         raise LocationTakenError(problem)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from requant.errors import StoreError
+from requant.store.connections import raw_of
 from requant.store.reader import Reader
 from requant.store.schema import CollectionRow
 from requant.store.states import CollectionState
@@ -81,7 +82,7 @@ def _tried(
 @contextmanager
 def _in_one_transaction(connection: sa.Connection, cursor: Any) -> Iterator[None]:
     """Begin where the driver does so only at a write; what we have begun has written nothing."""
-    raw: Any = connection.connection.driver_connection
+    raw = raw_of(connection)
     if raw.in_transaction:
         yield
         return

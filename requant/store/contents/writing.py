@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
+from requant.metrics import Operation
 from requant.patches import Patch
 from requant.store.connections import Lent
 from requant.store.contents.items import ItemWriter, already_stored
@@ -36,7 +37,8 @@ class ContentsWriter:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
         # One item, and its turn, are one statement where the database has such.
         reserve = None if len(rows) == 1 and self._store.sql.write_one else len(rows)
-        with self._writing(connection, reserve) as writer:
+        with self._writing(connection, "upsert", reserve) as (writer, operation):
+            operation.count("rows_written", len(rows))
             return writer.upsert(rows, on_conflict)
 
     def update(
@@ -46,21 +48,24 @@ class ContentsWriter:
         connection: Lent | None,
     ) -> int:
         """Change items by id and return how many; raises UnknownIdError."""
-        with self._writing(connection) as writer:
+        with self._writing(connection, "update") as (writer, operation):
+            operation.count("rows_written", len(rows))
             return writer.update(rows, patches)
 
     def update_where(self, condition: Filter, patch: Patch, connection: Lent | None) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection) as writer:
+        with self._writing(connection, "update") as (writer, operation):
             keys = self._store.reader_of(writer.connection).matching(first, end, condition)
             writer.merge(keys.tolist(), patch)
+            operation.count("rows_written", len(keys))
             return len(keys)
 
     def clear(self, connection: Lent | None) -> int:
         """Remove every item and return how many there were."""
-        with self._writing(connection) as writer:
+        with self._writing(connection, "clear") as (writer, operation):
             removed = writer.clear()
+            operation.count("rows_removed", removed)
             catalog.forget_origins(writer.connection, self._store, self._owner)
             return removed
 
@@ -81,15 +86,19 @@ class ContentsWriter:
 
     def delete(self, ids: Sequence[str], connection: Lent | None) -> int:
         """Remove items by id and return how many there were."""
-        with self._writing(connection) as writer:
-            return writer.delete(writer.keys_of(ids))
+        with self._writing(connection, "delete") as (writer, operation):
+            removed = writer.delete(writer.keys_of(ids))
+            operation.count("rows_removed", removed)
+            return removed
 
     def delete_where(self, condition: Filter, connection: Lent | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
         first, end = key_range(self._owner.id)
-        with self._writing(connection) as writer:
+        with self._writing(connection, "delete") as (writer, operation):
             reader = self._store.reader_of(writer.connection)
-            return writer.delete(reader.matching(first, end, condition).tolist())
+            removed = writer.delete(reader.matching(first, end, condition).tolist())
+            operation.count("rows_removed", removed)
+            return removed
 
     def index_field(self, name: str, kind: str | None, progress: Progress | None) -> None:
         """Index a field; see `requant.store.fields`."""
@@ -100,7 +109,9 @@ class ContentsWriter:
         unindex_field(self._store, self._owner, check_field(name, None))
 
     @contextmanager
-    def _writing(self, connection: Lent | None, reserve: int | None = 0) -> Iterator[ItemWriter]:
+    def _writing(
+        self, connection: Lent | None, name: str, reserve: int | None = 0
+    ) -> Iterator[tuple[ItemWriter, Operation]]:
         """Yield what writes, in its turn, with so many keys reserved; None: it is to take it."""
         store, owner = self._store, self._owner
         writer = ItemWriter(
@@ -109,8 +120,10 @@ class ContentsWriter:
 
         def first(open_connection: sa.Connection) -> None:
             writer.begin(open_connection, reserve)
+            operation.took("write_wait", operation.begun)
 
-        with store.writing(connection, turn=owner.id, first=first):
-            yield writer
+        operation = store.meters.of(owner.name).operation("write", name=name)
+        with operation, store.writing(connection, turn=owner.id, first=first):
+            yield writer, operation
         if connection is None:  # else the caller's transaction is still open
             self._wrote()

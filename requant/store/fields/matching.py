@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from requant.adapters.protocol import Keys
 from requant.errors import FilterWarning
 from requant.filters import Filter, tree
+from requant.metrics import warn
 from requant.store.fields.definitions import Field, Finder, parse_metadata
 from requant.store.fields.key_lists import PART, Mask
 from requant.store.fields.listed import Listed
@@ -314,7 +314,7 @@ class Matching:
                 f"a filter looked at every item and took {seconds * 1000:.0f} ms: {calls} makes it "
                 "fast"
             )
-            warnings.warn(text, FilterWarning, stacklevel=2)
+            warn("store", text, FilterWarning)
 
 
 class _Window:

@@ -1,0 +1,1 @@
+"""An application with articles that are found by meaning: FastAPI, SQLAlchemy, Alembic, requant."""
