@@ -21,10 +21,10 @@ from requant.metrics import BOUNDS, Operation
 
 try:
     from opentelemetry import context, metrics, trace
-except ImportError as error:
+except ImportError as _missing:
     raise PackageMissingError(
         "opentelemetry-api is not installed: pip install requant[opentelemetry]"
-    ) from error
+    ) from _missing
 
 if TYPE_CHECKING:
     from requant.integration.sqlalchemy.aio import AsyncDatabase

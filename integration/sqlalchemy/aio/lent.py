@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Union
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import (
 
 from requant.errors import InputError
 
-AsyncLent: TypeAlias = AsyncConnection | AsyncSession | async_scoped_session[Any]
+# As texts, since pyright knows no alias of imported names that are evaluated.
+AsyncLent: TypeAlias = Union["AsyncConnection", "AsyncSession", "async_scoped_session[Any]"]
 
 _turns: WeakKeyDictionary[sa.Connection, asyncio.Lock] = WeakKeyDictionary()
 

@@ -28,19 +28,23 @@ class Mapped:
     def __init__(self, vector: Vector, home: Mapper[Any], collection: Collection) -> None:
         """Look at the class; raises InputError for what cannot be kept."""
         self.vector = vector
-        self.name = vector.name
+        self.name: str = vector.name
         self.home = home
         self.cls: type = home.class_
         self.collection = collection
-        self.title = f"{self.cls.__name__}.{self.name}"
+        self.title: str = f"{self.cls.__name__}.{self.name}"
+        self.key_name: str
+        self.kind: type[Key]
         self.key_name, self.kind = _primary_key(home, self.title)
         for name in (vector.document, *vector.metadata):
             if name is not None and name not in home.column_attrs:
                 raise InputError(f"{self.title}: {self.cls.__name__} has no column {name!r}")
-        self.key = getattr(self.cls, self.key_name)
-        self.columns = [name for name in (vector.document, *vector.metadata) if name is not None]
+        self.key: Any = getattr(self.cls, self.key_name)
+        self.columns: list[str] = [
+            name for name in (vector.document, *vector.metadata) if name is not None
+        ]
         made = (column for name in self.columns for column in home.column_attrs[name].columns)
-        self.made_by_database = any(map(_is_made_by_database, made))
+        self.made_by_database: bool = any(map(_is_made_by_database, made))
 
     def key_of(self, state: InstanceState[Any]) -> Any:
         """Return the primary key of an object; None while it has none."""

@@ -67,7 +67,7 @@ class Vector(property):  # as which pydantic, and with it SQLModel, leaves it al
         self.document = document
         self.metadata: tuple[str, ...] = tuple(metadata)
         self.embed = embed
-        self.name = ""
+        self.name: str = ""
         self._collection = None if collection is None else check_name(collection, "collection")
         self._fields: WeakKeyDictionary[type, VectorField] = WeakKeyDictionary()
         self._mapped: WeakKeyDictionary[type, Mapped] = WeakKeyDictionary()
