@@ -1064,12 +1064,8 @@ class Collection:
         """
         return self._contents.selected(self._searcher.condition(where))
 
-    def deleting(self, connection: Lent) -> Deleting:
-        """Return the SQL that removes items, for a trigger in the database of `connection`.
-
-        Raises InputError where that is another database.
-        """
-        self.ids(limit=1, connection=connection)
+    def deleting(self) -> Deleting:
+        """Return the SQL that removes items, for a trigger in the database."""
         return Deleting(self._store.tables, self.name)
 
     def published(self) -> list[PublishedIndex]:

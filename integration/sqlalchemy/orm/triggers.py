@@ -9,6 +9,8 @@ primary key is changed. It makes no vectors: what is inserted or changed so is f
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,37 +40,83 @@ def follow_deletes(connection: Any, field: Any) -> None:
     its own.
     """
     mapped, connection = _mapped(field), _connection(connection)
-    _run(connection, _dropped(connection, mapped))
-    make = _sqlite if connection.dialect.name == "sqlite" else _postgresql
-    _run(connection, make(connection, mapped, mapped.collection.deleting(connection)))
+    mapped.collection.ids(limit=1, connection=connection)  # which is refused for another database
+    at = _at(connection, mapped)
+    _run(connection, _dropped(at))
+    _run(connection, (_sqlite if at.sqlite else _postgresql)(mapped, at))
 
 
 def unfollow_deletes(connection: Any, field: Any) -> None:
     """Drop what `follow_deletes` has made; harmless where there is nothing."""
     connection = _connection(connection)
-    _run(connection, _dropped(connection, _mapped(field)))
+    _run(connection, _dropped(_at(connection, _mapped(field))))
 
 
-def _sqlite(connection: sa.Connection, mapped: Mapped, deleting: Deleting) -> list[str]:
-    table, column = _table(mapped), _column(connection, mapped)
-    deleted, updated = _names(mapped)
+@dataclass(frozen=True)
+class _At:
+    """Where the triggers of one table and one collection are, and what they are called, as SQL.
+
+    Both may be there several times in one database: tenants in schemas, sets of requant's tables.
+    """
+
+    sqlite: bool
+    deleting: Deleting
+    on: str
+    digest: str
+
+    @property
+    def deleted(self) -> str:
+        """The trigger of deleted rows."""
+        return f"requant_deleted_{self.digest}"
+
+    @property
+    def renamed(self) -> str:
+        """The trigger of primary keys that are changed."""
+        return f"requant_renamed_{self.digest}"
+
+    def function(self, name: str) -> str:
+        """Return the function of a trigger of PostgreSQL: it stands beside requant's tables."""
+        schema = self.deleting.tables.schema
+        return name if schema is None else f"{_quoted(schema)}.{name}"
+
+
+def _at(connection: sa.Connection, mapped: Mapped) -> _At:
+    deleting, table = mapped.collection.deleting(), _table(mapped)
+    sqlite = connection.dialect.name == "sqlite"
+    schema = connection.schema_for_object(table)
+    if sqlite and schema not in (None, "main"):
+        raise UnsupportedError(
+            f"{mapped.title}: a trigger of SQLite reaches one file, and {table.name} is in one "
+            f"that is attached as {schema!r}: use sync() after deletes that no session sees"
+        )
+    on = _quoted(table.name)
+    if not sqlite:
+        on = on if schema is None else f"{_quoted(schema)}.{on}"
+        # Found here and now, whatever the search path is next time.
+        asked = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass(:on)"
+        schema = connection.scalar(sa.text(asked), {"on": on}) or schema
+    tables = deleting.tables
+    of = [schema or "", table.name, tables.schema or "", tables.prefix, deleting.name]
+    digest = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
+    return _At(sqlite, deleting, on, digest)
+
+
+def _sqlite(mapped: Mapped, at: _At) -> list[str]:
+    deleting, column = at.deleting, _quoted(_key(mapped).name)
     old, new = (_text(mapped, f"{row}.{column}", sqlite=True) for row in ("OLD", "NEW"))
     turn = [deleting.turn("lower(hex(randomblob(8)))"), *deleting.note_run()]
-    on = _format(connection, table)
     remove = [*turn, *sqlite_deletes(deleting, old)]
     rename = [*turn, *sqlite_deletes(deleting, new), deleting.rename(old, new)]
     return [
-        f"CREATE TRIGGER {deleted} AFTER DELETE ON {on} FOR EACH ROW "
+        f"CREATE TRIGGER {at.deleted} AFTER DELETE ON {at.on} FOR EACH ROW "
         f"WHEN {deleting.exists(old)} BEGIN {'; '.join(remove)}; END",
-        f"CREATE TRIGGER {updated} AFTER UPDATE OF {column} ON {on} FOR EACH ROW "
+        f"CREATE TRIGGER {at.renamed} AFTER UPDATE OF {column} ON {at.on} FOR EACH ROW "
         f"WHEN {old} <> {new} AND {deleting.exists(old)} BEGIN {'; '.join(rename)}; END",
     ]
 
 
-def _postgresql(connection: sa.Connection, mapped: Mapped, deleting: Deleting) -> list[str]:
-    table, column = _table(mapped), _column(connection, mapped)
-    deleted, updated = _names(mapped)
-    on = _format(connection, table)
+def _postgresql(mapped: Mapped, at: _At) -> list[str]:
+    deleting, column, on = at.deleting, _quoted(_key(mapped).name), at.on
     old, new = (_text(mapped, f"{row}.{column}", sqlite=False) for row in ("OLD", "NEW"))
     gone = _text(mapped, f"gone.{column}", sqlite=False)
     delete = f"""
@@ -78,17 +126,18 @@ def _postgresql(connection: sa.Connection, mapped: Mapped, deleting: Deleting) -
         ids := ARRAY[{new}];{postgresql_deletes(deleting)}
         {deleting.rename(old, new)};
     END IF;"""
+    emptied = f"{at.deleted}_all"
+    deletes, renames, empties = map(at.function, (at.deleted, at.renamed, emptied))
     call = "EXECUTE FUNCTION"
     return [
-        _function(deleted, deleting, delete),
-        _function(updated, deleting, rename),
-        _function(f"{deleted}_all", deleting, postgresql_clear(deleting)),
-        f"CREATE TRIGGER {deleted} AFTER DELETE ON {on} REFERENCING OLD TABLE AS gone "
-        f"FOR EACH STATEMENT {call} {deleted}()",
-        f"CREATE TRIGGER {updated} AFTER UPDATE OF {column} ON {on} FOR EACH ROW "
-        f"WHEN (OLD.{column} <> NEW.{column}) {call} {updated}()",
-        f"CREATE TRIGGER {deleted}_all AFTER TRUNCATE ON {on} "
-        f"FOR EACH STATEMENT {call} {deleted}_all()",
+        _function(deletes, deleting, delete),
+        _function(renames, deleting, rename),
+        _function(empties, deleting, postgresql_clear(deleting)),
+        f"CREATE TRIGGER {at.deleted} AFTER DELETE ON {on} REFERENCING OLD TABLE AS gone "
+        f"FOR EACH STATEMENT {call} {deletes}()",
+        f"CREATE TRIGGER {at.renamed} AFTER UPDATE OF {column} ON {on} FOR EACH ROW "
+        f"WHEN (OLD.{column} <> NEW.{column}) {call} {renames}()",
+        f"CREATE TRIGGER {emptied} AFTER TRUNCATE ON {on} FOR EACH STATEMENT {call} {empties}()",
     ]
 
 
@@ -101,19 +150,11 @@ def _function(name: str, deleting: Deleting, body: str) -> str:
     )
 
 
-def _dropped(connection: sa.Connection, mapped: Mapped) -> list[str]:
-    deleted, updated = _names(mapped)
-    if connection.dialect.name == "sqlite":
-        return [f"DROP TRIGGER IF EXISTS {name}" for name in (deleted, updated)]
-    names = (deleted, updated, f"{deleted}_all")
-    return [f"DROP FUNCTION IF EXISTS {name}() CASCADE" for name in names]
-
-
-def _names(mapped: Mapped) -> tuple[str, str]:
-    """Return what the triggers are called: short, and of this table and collection alone."""
-    of = f"{_table(mapped).fullname} {mapped.collection.name}"
-    digest = hashlib.sha256(of.encode()).hexdigest()[:16]
-    return f"requant_deleted_{digest}", f"requant_renamed_{digest}"
+def _dropped(at: _At) -> list[str]:
+    names = (at.deleted, at.renamed, f"{at.deleted}_all")
+    if at.sqlite:
+        return [f"DROP TRIGGER IF EXISTS {name}" for name in names]
+    return [f"DROP FUNCTION IF EXISTS {at.function(name)}() CASCADE" for name in names]
 
 
 def _table(mapped: Mapped) -> sa.Table:
@@ -128,20 +169,8 @@ def _key(mapped: Mapped) -> Any:
     return next(iter(_table(mapped).primary_key.columns))
 
 
-def _column(connection: sa.Connection, mapped: Mapped) -> str:
-    return _undoubled(
-        connection, connection.dialect.identifier_preparer.format_column(_key(mapped))
-    )
-
-
-def _format(connection: sa.Connection, table: sa.Table) -> str:
-    return _undoubled(connection, connection.dialect.identifier_preparer.format_table(table))
-
-
-def _undoubled(connection: sa.Connection, name: str) -> str:
-    """Return a name as it is where a driver looks for no parameters."""
-    doubles = "%%" in connection.dialect.identifier_preparer.quote_identifier("%")
-    return name.replace("%%", "%") if doubles else name
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(mapped: Mapped, value: str, *, sqlite: bool) -> str:
