@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from requant.errors import InputError, UnsupportedError
-from requant.integration.sqlalchemy import Vector
+from requant.integration.sqlalchemy import EmbedError, Vector
 from tests.orm_app import DIM, Embedder, application, embedded, stored, vector_of
 
 
@@ -250,3 +250,51 @@ def test_a_key_that_comes_back_otherwise_is_refused(app):
                 [{"id": "a", "body": "two"}],
             )
         session.rollback()
+
+
+def fails_from(model, n):
+    """A model that fails the n-th time that it is asked, from 1."""
+    asked = []
+
+    def embed(texts):
+        asked.append(texts)
+        if len(asked) >= n:
+            raise ValueError("out of memory")
+        return model(texts)
+
+    return embed
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_statement_whose_vectors_fail_is_taken_back(app, Article, model, nested):
+    with app.sessions.begin() as session:
+        session.add_all(Article(id=n, text=f"t{n}", code=str(n)) for n in range(3))
+    vector = vars(Article)["embedding"]
+    with app.sessions() as session:
+        known = session.get(Article, 1)
+        if nested:
+            session.begin_nested()
+        session.add(Article(id=10, text="before"))
+        session.flush()
+        vector.embed = fails_from(model, 2)
+        many = [{"id": n, "text": f"t{n}"} for n in range(100, 1600)]
+        with pytest.raises(EmbedError, match=r"Article\(\d+\)\.embedding.*out of memory"):
+            session.execute(sa.insert(Article), many)
+        vector.embed = fails_from(model, 1)
+        with pytest.raises(EmbedError):
+            session.execute(sa.update(Article).values(text="all the same"))
+        with pytest.raises(EmbedError):
+            session.scalars(sa.insert(Article).values(id=7, text="new").returning(Article)).all()
+        with pytest.raises(EmbedError):
+            session.execute(
+                insert_into(app, Article)
+                .values(id=1, text="met")
+                .on_conflict_do_update(index_elements=["id"], set_={"body_of_it": "met"})
+            )
+        vector.embed = model
+        assert known.text == "t1"  # as it is in the database
+        assert {one.id for one in session.scalars(sa.select(Article))} == {0, 1, 2, 10}
+        known.lang = "de"
+        session.execute(sa.update(Article).where(Article.id == 2).values(text="after"))
+        session.commit()
+    assert right(app, Article) == [0, 1, 2, 10]

@@ -1,6 +1,6 @@
 """requant inside an application that uses SQLAlchemy: its models, its sessions, its transactions.
 
-Nothing is imported before it is asked for; see docs/sqlalchemy.md and docs/sqlalchemy-tables.md.
+Nothing is imported before it is asked for; see docs/sqlalchemy.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from requant.integration.sqlalchemy.orm import (
         Binding,
+        EmbedError,
         Match,
+        UnboundError,
         Vector,
         bind,
         follow_deletes,
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Binding",
+    "EmbedError",
     "Match",
     "Tables",
+    "UnboundError",
     "Vector",
     "add_tables",
     "bind",
@@ -41,8 +45,10 @@ _ORM = "requant.integration.sqlalchemy.orm"
 _SCHEMA = "requant.integration.sqlalchemy.schema"
 _WHERE = {
     "Binding": _ORM,
+    "EmbedError": _ORM,
     "Match": _ORM,
     "Tables": _SCHEMA,
+    "UnboundError": _ORM,
     "Vector": _ORM,
     "add_tables": _SCHEMA,
     "bind": _ORM,

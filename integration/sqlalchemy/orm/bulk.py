@@ -16,6 +16,7 @@ from requant.errors import UnsupportedError
 from requant.integration.sqlalchemy.orm.held import let_go
 from requant.integration.sqlalchemy.orm.mapped import Mapped, connection_of, in_session
 from requant.integration.sqlalchemy.orm.writing import Rows, write
+from requant.store import savepoint
 
 # Rows that are written to the collection at a time, each with its vector in memory.
 _AT_ONCE = 1000
@@ -40,9 +41,16 @@ class Bulk:
             return None
         name = _key_name(mapper)
         _refuse_new_keys(state, mapper, name)
-        result, keys = _run(state, mapper, name)
-        for mapped in concerned:
-            _follow(state, mapped, list(dict.fromkeys(keys)))
+        # Both or neither: whoever catches the error of a model may still commit.
+        with savepoint(connection_of(state.session, concerned[0].home)):
+            result, found = _run(state, mapper, name)
+            keys = list(dict.fromkeys(found))
+            try:
+                for mapped in concerned:
+                    _follow(state, mapped, keys)
+            except BaseException:
+                _take_back(state, concerned[0], keys)
+                raise
         return result
 
 
@@ -92,6 +100,15 @@ def _follow(state: ORMExecuteState, mapped: Mapped, keys: Sequence[Any]) -> None
             rows = Rows(changed=part)
         write(mapped, connection, rows)
         _forget(state.session, mapped, part)
+
+
+def _take_back(state: ORMExecuteState, mapped: Mapped, keys: Iterable[Any]) -> None:
+    """Let the session know no more of rows than before a statement that is taken back."""
+    new = state.is_insert and not _on_conflict(state.statement)
+    for key in keys:
+        known = in_session(state.session, mapped, key)
+        if known is not None:
+            (state.session.expunge if new else state.session.expire)(known)
 
 
 def _forget(session: Session, mapped: Mapped, keys: Iterable[Any]) -> None:
