@@ -229,6 +229,28 @@ def test_expire_and_refresh_forget_what_was_not_written(app, Article):
     assert stored(Article.embedding.collection)[1] == embedded("one", EN)
 
 
+@pytest.mark.parametrize("how", ["populate_existing", "refresh", "expire"])
+def test_a_row_that_is_read_again_has_the_vector_of_now(app, Article, how):
+    with app.sessions.begin() as session:
+        session.add(Article(id=1, body="one"))
+    with app.sessions() as session:
+        article = session.get(Article, 1)
+        assert article.embedding.tolist() == vector_of("one").tolist()
+        session.connection().execute(sa.text("UPDATE articles SET body = 'two'"))
+        Article.embedding.collection.upsert([1], [vector_of("two")], ["two"], connection=session)
+        if how == "populate_existing":
+            session.get(Article, 1, populate_existing=True)
+        else:
+            getattr(session, how)(article, ["body"])
+        assert article.body == "two"
+        assert article.embedding.tolist() == vector_of("two").tolist()
+        article.embedding = [1, 2, 3, 4]
+        session.get(Article, 1, populate_existing=True)
+        session.expire(article, ["body"])
+        session.commit()
+    assert stored(Article.embedding.collection)[1][2] == [1, 2, 3, 4]
+
+
 def test_two_sessions_see_each_others_commits(app, Article, tmp_path):
     with app.sessions.begin() as session:
         session.add(Article(id=1, body="one"))

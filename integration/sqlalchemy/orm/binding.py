@@ -127,7 +127,7 @@ class Binding:
         self._by_class = {}
         if listening:
             return
-        for event in ("after_insert", "after_update", "after_delete", "expire"):
+        for event in ("after_insert", "after_update", "after_delete", "expire", "refresh"):
             self._listen(
                 home.class_, event, getattr(self._flushes, event), propagate=True, raw=True
             )

@@ -111,10 +111,20 @@ class Flushes:
             flush.of(mapped, connection).removed.add(state.key[1][0])
 
     def expire(self, state: InstanceState[Any], names: Iterable[str] | None) -> None:
-        """Forget a vector with the columns of its row."""
-        if names is None:
-            for mapped in self._of(state.class_):
+        """Forget a vector with the columns of its row, or with its document."""
+        for mapped in self._of(state.class_):
+            if names is None:
                 let_go(state, mapped.name)
+            elif _is_read_with(mapped, names):
+                _let_go_if_saved(state, mapped)
+
+    def refresh(
+        self, state: InstanceState[Any], _context: Any, names: Iterable[str] | None
+    ) -> None:
+        """Forget a vector whose row has been read again, by `populate_existing`, too."""
+        for mapped in self._of(state.class_):
+            if names is None or _is_read_with(mapped, names):
+                _let_go_if_saved(state, mapped)
 
     def _here(self, mapper: Mapper[Any], state: InstanceState[Any]) -> list[tuple[Mapped, Flush]]:
         session = state.session
@@ -139,3 +149,14 @@ class Flushes:
             # What the database makes is embedded once it is there.
             if isinstance(text, str) and (new or state.attrs[document].history.has_changes()):
                 asked.setdefault(mapped, []).append((mapped.row_name(state), text))
+
+
+def _is_read_with(mapped: Mapped, names: Iterable[str]) -> bool:
+    """Whether the vector, which is made of the document, may be another when these are."""
+    return mapped.vector.document is not None and mapped.vector.document in names
+
+
+def _let_go_if_saved(state: InstanceState[Any], mapped: Mapped) -> None:
+    found = held(state, mapped.name)
+    if found is not None and not found.unsaved:
+        let_go(state, mapped.name)
