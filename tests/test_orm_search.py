@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
+    aliased,
     mapped_column,
     relationship,
     selectinload,
@@ -81,7 +82,7 @@ def test_the_nearest_as_objects(app, Article):
 
 
 def test_filters_on_own_columns(app, Article):
-    Author = Article.Author  # noqa: N806
+    Author, later = Article.Author, aliased(Article)  # noqa: N806
     with app.sessions() as session:
         for where, criteria in [
             (Article.year > 2006, [Article.year > 2006]),
@@ -96,6 +97,18 @@ def test_filters_on_own_columns(app, Article):
             ),
             ({"year": {"$lt": 2002}}, [Article.year < 2002]),
             (Article.year == 1, [Article.year == 1]),
+            (sa.select(aliased(Article).id).subquery(), []),
+            (
+                (Author.id == Article.author_id) & (Author.name == "author 1"),
+                [Article.author_id == 1],
+            ),
+            (
+                sa.exists().where(
+                    later.author_id == Article.author_id, later.id == Article.id + 58
+                ),
+                [Article.id < 0],
+            ),
+            (sa.select(Article.id).join(Author, sa.true()), []),  # each row three times
         ]:
             found = Article.embedding.search(session, QUERY, 4, where=where)
             assert keys(found) == expected(session, Article, 4, *criteria)
@@ -135,6 +148,18 @@ def test_the_nearest_as_a_table_to_join(app, Article):
         )
         with pytest.raises(InputError, match="at most"):
             Article.embedding.nearest(session, QUERY, 100_000)
+
+
+def test_several_tables_of_nearest_in_one_statement(app, Article):
+    with app.sessions() as session:
+        nears = [Article.embedding.nearest(session, vector_of(f"t{n}"), 3) for n in (5, 8)]
+        nears.append(Article.embedding.nearest(session, QUERY, 3, where=sa.false()))
+        statement = sa.select(Article.id, *(near.c.rank for near in nears))
+        for near in nears:
+            statement = statement.outerjoin(near, near.c.id == Article.id)
+        rows = session.execute(statement).all()
+        assert len(rows) == N
+        assert [[row[0] for row in rows if row[n] == 1] for n in (1, 2, 3)] == [[5], [8], []]
 
 
 def test_what_is_not_committed_is_found_by_its_session_alone(app, Article):

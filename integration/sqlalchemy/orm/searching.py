@@ -78,11 +78,11 @@ def nearest(asked: Asked, session: Session) -> sa.CTE:
         sa.column("score", sa.Double()),
         sa.column("rank", sa.Integer()),
     )
-    name = f"nearest_{asked.mapped.name}"
+    # Without a name: one statement may join what is nearest to several queries.
     if rows:
-        return sa.values(*columns).data(rows).cte(name)
+        return sa.values(*columns).data(rows).cte()
     empty = [sa.cast(sa.null(), column.type).label(column.name) for column in columns]
-    return sa.select(*empty).where(sa.false()).cte(name)
+    return sa.select(*empty).where(sa.false()).cte()
 
 
 def _nearest(asked: Asked, session: Session, existing: Any) -> list[tuple[Any, float]]:
@@ -136,6 +136,8 @@ def _restricted(asked: Asked) -> dict[str, Any]:
     some = asked.cls is not mapped.cls or bool(_CHOOSING & asked.how.keys())
     if where is None or isinstance(where, Mapping):
         return {"where": where, "among": every if some else None}
+    if isinstance(where, sa.FromClause):
+        where = sa.select(where)
     if isinstance(where, sa.SelectBase):
         return {"among": every.where(key.in_(where)) if some else where}
     try:
