@@ -434,6 +434,20 @@ def test_an_attached_index_is_asked_by_the_same_connection(url, tmp_path):
     theirs.dispose()
 
 
+def test_an_index_that_is_far_behind_is_told_of_once(db, engine, monkeypatch):
+    notes, model = filled(db)
+    monkeypatch.setattr(inside.MANY_ITEMS, 50)
+    rows = vectors(60, DIM, seed=98)
+    with engine.connect() as connection:
+        check(notes, model, rows[:1], connection)  # nothing is said
+    notes.upsert([f"late {n}" for n in range(60)], rows, metadata=[{"n": 3}] * 60)
+    model.rows.update({f"late {n}": (row, 3) for n, row in enumerate(rows)})
+    with engine.connect() as connection:
+        with pytest.warns(requant.IndexWarning, match=r"some 60 items.*far behind.*keep_up"):
+            notes.search(rows[0], connection=connection)
+        check(notes, model, rows[:1], connection)
+
+
 def test_an_index_that_nobody_has_opened_is_told_of_once(db, engine, tmp_path, monkeypatch):
     notes, model = filled(db)
     notes.flush()
@@ -449,7 +463,7 @@ def test_an_index_that_nobody_has_opened_is_told_of_once(db, engine, tmp_path, m
         check(fresh, model, queries, connection)
         again.keep_up(0.01)
         deadline = time.monotonic() + 30
-        while not inside.index_of(fresh, "main").is_open:
+        while inside.index_of(fresh, "main").mark is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         check(fresh, model, queries, connection)

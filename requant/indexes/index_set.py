@@ -197,21 +197,29 @@ class IndexSet:
             return None
         here = os.getpid() == self._pid
         following = self._following.get(number) if here else None
-        if following is None or not following.is_open:
-            self._tell_that_none_is_open(state)
+        mark = None if following is None else following.mark
+        if following is None or mark is None:
+            self._tell_that_it_is_slow(
+                state,
+                "looked at every item, since this process has not opened the index: call "
+                "Database.keep_up(), or search once without connection=",
+            )
             return None
+        lost, lacks = mark.seq < state.log_floor, state.next_key - mark.key
+        if lost or lacks >= _MANY:
+            self._tell_that_it_is_slow(
+                state,
+                f"looked at {'every item' if lost else f'some {lacks:,} items'} in the store, "
+                "since the index is far behind in this process: call Database.keep_up(), unless "
+                "this transaction has written them itself",
+            )
         return following.as_it_is(reader, state)
 
-    def _tell_that_none_is_open(self, state: CollectionState) -> None:
+    def _tell_that_it_is_slow(self, state: CollectionState, why: str) -> None:
         if self._told or state.next_key - key_range(self._owner.id)[0] < _MANY:
             return
         self._told = True
-        warn(
-            "search",
-            f"a search in a transaction of {self._owner.name!r} looked at every item, since this "
-            "process has not opened the index: call Database.keep_up(), or search once without "
-            "connection=",
-        )
+        warn("search", f"a search in a transaction of {self._owner.name!r} {why}")
 
     def outlives(self, loaded: Loaded, error: BaseException) -> bool:
         """Let go of an index that failed in a search; whether it is worth while to ask again."""

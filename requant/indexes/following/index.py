@@ -36,6 +36,7 @@ from requant.store import (
     CollectionState,
     IndexRow,
     Reader,
+    Watermark,
     key_range,
     ledger,
 )
@@ -138,9 +139,10 @@ class FollowingIndex:
             self._lock.release()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it has been opened or built here, and is in use."""
-        return self._loaded is not None
+    def mark(self) -> Watermark | None:
+        """How far it has come; None where it has not been opened or built here."""
+        loaded = self._loaded
+        return None if loaded is None else loaded.watermark
 
     def as_it_is(self, reader: Reader, state: CollectionState) -> Loaded | None:
         """Return the index as far as it has come, if it serves a transaction that sees `state`.
