@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import requant
-from requant.integration.sqlalchemy import Vector, bind, follow_deletes
+from requant.errors import InputError
+from requant.integration.sqlalchemy import Vector, aio, bind, follow_deletes
 from requant.integration.sqlalchemy.orm import EmbedError
 from tests.orm_app import DIM, embedded, stored, vector_of
 
@@ -82,6 +83,10 @@ def test_a_session_of_coroutines(urls, tmp_path):
         with pytest.raises(EmbedError, match=r"Article\(7\)"):
             async with sessions.begin() as session:
                 session.add_all([Article(id=7, body="fail"), Article(id=8, body="x")])
+        async with sessions.begin() as session:  # a statement is taken back, the rest stands
+            await session.execute(sa.insert(Article).values(id=10, body="ten"))
+            with pytest.raises(EmbedError, match=r"Article\(0\)"):
+                await session.execute(sa.update(Article).values(body="fail"))
         async with AsyncSession(other) as session:  # one that is not followed
             session.add(Article(id=20, body="x"))
             await session.commit()
@@ -93,5 +98,38 @@ def test_a_session_of_coroutines(urls, tmp_path):
         rows = asyncio.run(work(db))
     assert rows == {
         0: embedded("t0"), 1: embedded("new"), 3: embedded("t3"), 9: embedded("nine"),
+        10: embedded("ten"),
     }  # fmt: skip
     engine.dispose()
+
+
+def test_an_asynchronous_database(urls, tmp_path):
+    class Base(DeclarativeBase):
+        pass
+
+    class Article(Base):
+        __tablename__ = "articles"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        body: Mapped[str]
+        embedding = Vector(DIM, document="body", embed=lambda texts: list(map(vector_of, texts)))
+
+    async def work():
+        engine = create_async_engine(urls[1])
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with await aio.open(engine, folder=tmp_path / "indexes") as db:
+            with pytest.raises(InputError, match="bind takes"):
+                bind(engine, Base)
+            sessions = async_sessionmaker(engine)
+            binding = bind(db, Base, sessions)
+            async with sessions.begin() as session:
+                session.add_all(Article(id=n, body=f"t{n}") for n in range(5))
+            articles = await db.collection("articles_embedding")
+            async with sessions() as session:
+                (found,) = await Article.embedding.asearch(session, "t3", 1)
+                hits = await articles.search(vector_of("t3"), 1, connection=session)
+                assert (found.object.id, found.score) == (hits[0].id, hits[0].score)
+            binding.unbind()
+        await engine.dispose()
+
+    asyncio.run(work())

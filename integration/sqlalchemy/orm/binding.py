@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -25,12 +25,16 @@ from requant.integration.sqlalchemy.orm.listeners import Flushes
 from requant.integration.sqlalchemy.orm.mapped import Mapped
 from requant.integration.sqlalchemy.orm.vector import Vector, home_of, vectors_of
 
+if TYPE_CHECKING:
+    from requant.integration.sqlalchemy.aio import AsyncDatabase
 
-def bind(db: Database, models: Any, sessions: Any = None) -> Binding:
+
+def bind(db: Database | AsyncDatabase, models: Any, sessions: Any = None) -> Binding:
     """Keep the Vectors of models in `db`, in step with what sessions write.
 
     Args:
-        db: the database, opened with the engine that the sessions use, or one to the same database.
+        db: the database, opened with the engine that the sessions use, or one to the same database;
+            an AsyncDatabase, too.
         models: a declarative base (its classes that are mapped later, too), a mapped class, or a
             list of classes.
         sessions: whose flushes are followed: a sessionmaker, scoped_session, async_sessionmaker, a
@@ -45,7 +49,10 @@ def bind(db: Database, models: Any, sessions: Any = None) -> Binding:
         InputError: a model that cannot be kept, by name; one that is bound already.
         ExistsError: a collection of that name has another dimension or metric.
     """
-    return Binding(db, models, sessions)
+    found = getattr(db, "sync_database", db)
+    if not isinstance(found, Database):
+        raise InputError(f"bind takes what requant.open or aio.open returns first, not {db!r:.200}")
+    return Binding(found, models, sessions)
 
 
 class Binding:
