@@ -186,3 +186,18 @@ def test_a_table_of_an_attached_file_is_refused(tmp_path):
     ):
         follow_deletes(connection, model.embedding)
     engine.dispose()
+
+
+def test_keys_that_may_be_exchanged_are_refused(postgres, tmp_path):
+    model = article(SCHEMAS[0])
+    with bound(postgres, model, add_tables(sa.MetaData()), tmp_path / "indexes"):
+        run(
+            postgres,
+            "ALTER TABLE one.articles DROP CONSTRAINT articles_pkey",
+            "ALTER TABLE one.articles ADD PRIMARY KEY (id) DEFERRABLE",
+        )
+        with (
+            postgres.begin() as connection,
+            pytest.raises(UnsupportedError, match="articles is DEFERRABLE"),
+        ):
+            follow_deletes(connection, model.embedding)

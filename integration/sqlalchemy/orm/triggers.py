@@ -92,13 +92,26 @@ def _at(connection: sa.Connection, mapped: Mapped) -> _At:
     on = _quoted(table.name)
     if not sqlite:
         on = on if schema is None else f"{_quoted(schema)}.{on}"
-        # Found here and now, whatever the search path is next time.
-        asked = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass(:on)"
-        schema = connection.scalar(sa.text(asked), {"on": on}) or schema
+        schema, deferrable = _found(connection, on) or (schema, False)
+        if deferrable:
+            raise UnsupportedError(
+                f"{mapped.title}: the primary key of {table.name} is DEFERRABLE, so that one "
+                "statement may exchange keys, which no trigger can tell apart: use sync() after "
+                "deletes that no session sees"
+            )
     tables = deleting.tables
     of = [schema or "", table.name, tables.schema or "", tables.prefix, deleting.name]
     digest = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
     return _At(sqlite, deleting, on, digest)
+
+
+def _found(connection: sa.Connection, table: str) -> Any:
+    """Return the schema of a table, where the search path finds it, and whether keys may clash."""
+    statement = """
+        SELECT c.relnamespace::regnamespace::text, EXISTS (SELECT 1 FROM pg_constraint AS p
+            WHERE p.conrelid = c.oid AND p.contype = 'p' AND p.condeferrable)
+        FROM pg_class AS c WHERE c.oid = to_regclass(:table)"""
+    return connection.execute(sa.text(statement), {"table": table}).first()
 
 
 def _sqlite(mapped: Mapped, at: _At) -> list[str]:
