@@ -72,6 +72,22 @@ def step(session, Article, chance, name):
             assert match.object.lang == lang
 
 
+def steps(app, Article, thread):
+    """What one thread does, each step in a transaction; who comes second goes on."""
+    chance = random.Random(thread)
+    for n in range(STEPS):
+        with app.sessions() as session:
+            try:
+                step(session, Article, chance, thread * STEPS + n)
+                session.rollback() if chance.random() < 0.2 else session.commit()
+            except SECOND:
+                session.rollback()
+            except Exception as error:
+                session.rollback()
+                if "deadlock" not in str(error):
+                    raise
+
+
 def test_all_at_once(app, Article):
     collection = Article.embedding.collection
     with app.engine.begin() as connection:
@@ -82,19 +98,8 @@ def test_all_at_once(app, Article):
     failed = []
 
     def work(thread):
-        chance = random.Random(thread)
         try:
-            for n in range(STEPS):
-                with app.sessions() as session:
-                    try:
-                        step(session, Article, chance, thread * STEPS + n)
-                        session.rollback() if chance.random() < 0.2 else session.commit()
-                    except SECOND:
-                        session.rollback()
-                    except Exception as error:
-                        session.rollback()
-                        if "deadlock" not in str(error):
-                            raise
+            steps(app, Article, thread)
         except BaseException as error:
             failed.append(error)
 
