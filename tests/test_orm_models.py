@@ -156,6 +156,13 @@ def test_joined_inheritance(app):
         follow_deletes(connection, Manager.voice)
         connection.execute(sa.delete(Manager.__table__).where(Manager.__table__.c.manager_id < 5))
     assert len(Manager.voice.collection) == len([n for n in range(20) if n % 2 and n >= 5])
+    with app.sessions.begin() as session:
+        session.add(Manager(id=100, bio="hundred", speech="s100"))
+        session.flush()
+        # SQLAlchemy deletes the row of the subclass alone.
+        session.execute(sa.delete(Manager).where(Manager.speech == "s100"))
+    assert stored(Employee.embedding.collection)[100] == embedded("hundred", {"kind": "manager"})
+    assert 100 not in stored(Manager.voice.collection)
 
 
 def check_inheritance(app, Employee, Manager):  # noqa: N803

@@ -92,7 +92,7 @@ def _follow(state: ORMExecuteState, mapped: Mapped, keys: Sequence[Any]) -> None
     connection = connection_of(state.session, mapped.home)
     for start in range(0, len(keys), _AT_ONCE):
         part = set(keys[start : start + _AT_ONCE])
-        if state.is_delete:
+        if state.is_delete and _has_whole_rows(state.bind_mapper, mapped.home):
             rows = Rows(removed=part)
         elif state.is_insert and not _on_conflict(state.statement):
             rows = Rows(new=part)
@@ -100,6 +100,11 @@ def _follow(state: ORMExecuteState, mapped: Mapped, keys: Sequence[Any]) -> None
             rows = Rows(changed=part)
         write(mapped, connection, rows)
         _forget(state.session, mapped, part)
+
+
+def _has_whole_rows(mapper: Mapper[Any] | None, home: Mapper[Any]) -> bool:
+    """Whether a DELETE of a class takes the whole row: a joined subclass's leaves the base's."""
+    return mapper is not None and (mapper.local_table is home.local_table or home.isa(mapper))
 
 
 def _take_back(state: ORMExecuteState, mapped: Mapped, keys: Iterable[Any]) -> None:
