@@ -199,6 +199,11 @@ def share_of(db: Database) -> AbstractContextManager[bool]:
     return db._keep_up.share
 
 
+def is_read(db: Database) -> bool:
+    """Whether a thread of this process is inside the store just now."""
+    return bool(db._store.gate._inside)
+
+
 def taken_by_this_thread(db: Database) -> int:
     """Return how many of a SQLite engine's connections this thread is thought to have."""
     assert db._store._taken is not None

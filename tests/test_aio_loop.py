@@ -12,6 +12,7 @@ from requant.errors import ForkedError, StoreError
 from requant.integration.sqlalchemy import aio
 from requant.integration.sqlalchemy.aio.streams import MOST
 from requant.integration.sqlalchemy.aio.threads import SIZES
+from tests import inside
 from tests.aio import DRIVERS, Gaps, async_url, opened, vectors
 
 DIM = 384
@@ -125,7 +126,7 @@ def test_an_iterator_that_is_left_lets_go_of_its_snapshot(sqlite, tmp_path):
             while any(t.name.startswith("requant iter") for t in threading.enumerate()):
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.01)
-            assert not db.sync_database._store.gate._inside
+            assert not inside.is_read(db.sync_database)
 
     asyncio.run(main())
 
