@@ -82,6 +82,16 @@ def checked(check: Callable[[], None]) -> Iterator[None]:
         _CHECK.reset(token)
 
 
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Let all statements of the block be executed, whatever `checked` would say."""
+    token = _CHECK.set(None)
+    try:
+        yield
+    finally:
+        _CHECK.reset(token)
+
+
 def awaits() -> bool:
     """Whether sync code that is called here may use a driver of asyncio, as within run_sync."""
     greenlet = sys.modules.get("greenlet")
