@@ -1,6 +1,7 @@
 """A write that is stopped in a transaction that goes on leaves nothing that looks like a loss."""
 
 import asyncio
+import contextlib
 
 import pytest
 import sqlalchemy as sa
@@ -21,14 +22,14 @@ class StoppedError(Exception):
 class StopAt:
     """Stops before the statement of a number, once, as a call that is cancelled is stopped."""
 
-    def __init__(self, number, error=StoppedError):
+    def __init__(self, number, times=1):
         self.left = number
-        self.error = error
+        self.times = times
 
     def __call__(self):
         self.left -= 1
-        if self.left == 0:
-            raise self.error
+        if -self.times < self.left <= 0:
+            raise StoppedError
 
 
 def stopped_write(session, notes, items, at):
@@ -72,6 +73,30 @@ def test_the_index_goes_on(driver, items, tmp_path, request):
                 assert [hit.id for hit in hits] == ["old 7"]
             assert at > 3
             assert (await notes.verify(deep=True)).ok
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_what_fails_is_taken_back_although_it_is_cancelled_then(driver, tmp_path, request):
+    url = async_url(driver, tmp_path, request)
+
+    def write(session, notes, at):
+        with contextlib.suppress(StoppedError), checked(StopAt(at, times=2)):
+            notes.upsert(["a", "b"], vectors(2), connection=session)
+
+    async def main():
+        async with opened(url, tmp_path) as (engine, _, notes):
+            for at in range(1, 9):
+                async with AsyncSession(engine) as session:
+                    await notes.upsert(["first"], vectors(1), connection=session)
+                    await session.run_sync(write, notes.sync_collection, at)
+                    await session.commit()
+                found = await notes.get(vectors=True)
+                assert [one.id for one in found] in (["first"], ["first", "a", "b"])
+                assert all(one.vector is not None for one in found)
+                assert (await notes.verify(deep=True)).ok
+                assert await notes.clear() in (1, 3)
 
     asyncio.run(main())
 

@@ -66,7 +66,7 @@ def savepoint(
     except BaseException as error:
         # Where the database has ended the whole transaction, the point is gone with it.
         driver: Any = connection.dialect.loaded_dbapi
-        with contextlib.suppress(sa.exc.SQLAlchemyError, driver.Error):
+        with unchecked(), contextlib.suppress(sa.exc.SQLAlchemyError, driver.Error):
             cursor.execute("ROLLBACK TO SAVEPOINT requant_write")
             cursor.execute("RELEASE SAVEPOINT requant_write")
         stopped = interruption(error, handled)
