@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import islice
@@ -80,6 +80,31 @@ def checked(check: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _CHECK.reset(token)
+
+
+@contextmanager
+def ended_in_time(connection: sa.Connection, result: sa.CursorResult[Any]) -> Iterator[None]:
+    """Close what a driver of asyncio is reading, if nobody has, when the transaction ends.
+
+    An iterator that is left, as by a task that is cancelled, closes nothing, and later nobody can.
+    In SQLite its cursor would outlive the transaction, and its old snapshot make the next write by
+    the pool's connection fail.
+    """
+    if not connection.dialect.is_async:
+        yield
+        return
+
+    def end(_connection: sa.Connection) -> None:
+        result.close()
+
+    for name in ("commit", "rollback"):
+        sa.event.listen(connection, name, end)
+    try:
+        yield
+    finally:
+        for name in ("commit", "rollback"):
+            with suppress(sa.exc.InvalidRequestError):  # the connection is at its end, too
+                sa.event.remove(connection, name, end)
 
 
 @contextmanager
