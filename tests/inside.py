@@ -41,6 +41,7 @@ from requant.store import (
     migrations,
 )
 from requant.store.contents import loading
+from requant.store.history import Turns
 from requant.store.records import pruning
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
@@ -200,6 +201,11 @@ def share_of(db: Database) -> AbstractContextManager[bool]:
     return db._keep_up.share
 
 
+def is_read(db: Database) -> bool:
+    """Whether a thread of this process is inside the store just now."""
+    return bool(db._store.gate._inside)
+
+
 def taken_by_this_thread(db: Database) -> int:
     """Return how many of a SQLite engine's connections this thread is thought to have."""
     assert db._store._taken is not None
@@ -247,6 +253,19 @@ def forget_index(collection: Collection, name: str) -> None:
     """Forget it again: what `drop_index` begins with."""
     store, row = collection._store, collection._row
     ledger.drop(store, ledger.find(store, row.id, name))
+
+
+def interrupt_a_turn(monkeypatch: Any, error: Any) -> None:
+    """Raise once, when a turn has been taken and its run is about to be noted."""
+    begin, done = Turns._begin, list[int]()
+
+    def interrupted(self: Turns, *arguments: Any) -> None:
+        if not done:
+            done.append(1)
+            raise error
+        begin(self, *arguments)
+
+    monkeypatch.setattr(Turns, "_begin", interrupted)
 
 
 def close_indexes(collection: Collection) -> None:

@@ -241,3 +241,25 @@ def test_searches_and_iterators_see_the_transactions_own_rows(url, tmp_path):
         assert await notes.ids() == ["old"]
 
     run(work, url, tmp_path, **({"pool_size": 1, "max_overflow": 0}))
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_an_iterator_that_is_left_does_not_harm_the_pool(url, commits, tmp_path):
+    """Its cursor would keep an old snapshot of SQLite, by which nobody can write."""
+
+    async def work(engine, db, notes):
+        await notes.upsert(range(3000), vectors(3000), documents=["x" * 100] * 3000)
+        left = []
+        for n in range(3):
+            async with AsyncSession(engine) as session:
+                await notes.upsert([f"in {n}"], vectors(1), connection=session)
+                items = notes.iter(batch=2, connection=session)
+                left.append(items)  # as a task that is cancelled keeps it, in its traceback
+                await anext(items)
+                await (session.commit() if commits else session.rollback())
+            await notes.upsert([f"beside {n}"], vectors(1))
+        found = await notes.count()
+        assert found == (3006 if commits else 3003)
+        assert not engine.pool.checkedout()
+
+    run(work, url, tmp_path, **({"pool_size": 1, "max_overflow": 0}))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 import time
 
@@ -12,6 +13,7 @@ from requant.errors import ForkedError, StoreError
 from requant.integration.sqlalchemy import aio
 from requant.integration.sqlalchemy.aio.streams import MOST
 from requant.integration.sqlalchemy.aio.threads import SIZES
+from tests import inside
 from tests.aio import DRIVERS, Gaps, async_url, opened, vectors
 
 DIM = 384
@@ -125,7 +127,7 @@ def test_an_iterator_that_is_left_lets_go_of_its_snapshot(sqlite, tmp_path):
             while any(t.name.startswith("requant iter") for t in threading.enumerate()):
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.01)
-            assert not db.sync_database._store.gate._inside
+            assert not inside.is_read(db.sync_database)
 
     asyncio.run(main())
 
@@ -282,3 +284,38 @@ async def _refused(url, notes, items):
 async def _to_the_end(items):
     async for _ in items:
         pass
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_closes_what_its_parent_was_using(sqlite, tmp_path):
+    """Nobody in the child ends the calls and iterators that it has inherited."""
+
+    async def main():
+        async with opened(sqlite, tmp_path) as (engine, db, notes):
+            await notes.upsert(range(20), vectors(20))
+            release = threading.Event()
+            stuck = asyncio.ensure_future(notes.upsert_many(_waiting(release, 1)))
+            items = notes.iter(batch=2)
+            await anext(items)
+            async with AsyncSession(engine) as session:
+                lent = notes.iter(batch=2, connection=session)
+                await anext(lent)
+                await asyncio.sleep(0.05)
+                child = os.fork()
+                if child == 0:
+                    asyncio._set_running_loop(None)
+                    signal.alarm(60)  # closing is not to be cancelled
+                    code = 1
+                    try:
+                        asyncio.run(db.close())
+                        code = 0
+                    finally:
+                        os._exit(code)
+                status = os.waitpid(child, 0)[1]
+                release.set()
+                assert status == 0
+                assert len([item async for item in lent]) == 19
+            assert await stuck == 1
+            assert len([item async for item in items]) == 19
+
+    asyncio.run(main())

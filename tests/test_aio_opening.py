@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from requant.errors import InputError, PackageMissingError, StoreError, UnsupportedError
 from requant.integration.sqlalchemy import aio
+from requant.integration.sqlalchemy.aio.opening import sync_target
 from tests.aio import DRIVERS, async_url, opened, vectors
 
 URLS = {
@@ -36,11 +37,9 @@ URLS = {
 
 @pytest.mark.parametrize("given", URLS)
 def test_the_url_of_the_sync_engine(given):
-    from requant.integration.sqlalchemy.aio.opening import _sync_target
-
-    assert _sync_target(given) == URLS[given]
+    assert sync_target(given) == URLS[given]
     if "+" in given:
-        assert _sync_target(create_async_engine(given)) == URLS[given]
+        assert sync_target(create_async_engine(given)) == URLS[given]
 
 
 class OtherDialect(PGDialect_asyncpg):

@@ -20,6 +20,8 @@ FOREIGN = {
     "_returning": "of SQLAlchemy's insert(), update() and delete(): what the caller asks back",
     "_multi_values": "of SQLAlchemy's insert(): whether it says more rows than one",
     "_post_values_clause": "of SQLAlchemy's insert(): whether it has ON CONFLICT",
+    "_conn": "of aiosqlite: the connection of sqlite3, whose autocommit it does not tell",
+    "_set_running_loop": "of asyncio: for whoever stands for a loop, or leaves one after a fork",
     "_dict": "of the store that LangChain pickles, which a test builds",
 }
 # To test what is damaged, and to measure parts alone, each in one place.

@@ -15,7 +15,7 @@ from requant.errors import CorruptDataError, UnknownCollectionError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.store.connections import raw_of
+from requant.store.connections import ended_in_time, raw_of
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql, json_texts
@@ -197,7 +197,11 @@ class Reader:
         # What commits each statement by itself has no cursor on the server.
         alone = self._sql.name == "postgresql" and raw.autocommit and not _in_transaction(raw)
         options = {} if alone else {"stream_results": True, "yield_per": size}
-        with self._connection.execute(statement, execution_options=options) as result:
+        connection = self._connection
+        with (
+            connection.execute(statement, execution_options=options) as result,
+            ended_in_time(connection, result),
+        ):
             yield from result.partitions(size)
 
     def integrity(self) -> list[str]:

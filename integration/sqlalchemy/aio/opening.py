@@ -63,7 +63,7 @@ async def open(
     engine = target if isinstance(target, AsyncEngine) else None
     if sync_engine is not None and not _is_async(target):
         raise InputError("sync_engine goes with an AsyncEngine or a URL of an asynchronous driver")
-    beside: Any = _sync_target(target) if sync_engine is None else sync_engine
+    beside: Any = sync_target(target) if sync_engine is None else sync_engine
 
     def begin() -> Database:
         return requant.open(
@@ -111,10 +111,10 @@ async def _opened(begin: Callable[[], Database], made: bool) -> Database:
 def _is_async(target: object) -> bool:
     if isinstance(target, AsyncEngine):
         return True
-    return isinstance(target, str) and "://" in target and _sync_target(target) != target
+    return isinstance(target, str) and "://" in target and sync_target(target) != target
 
 
-def _sync_target(target: AsyncEngine | str | Path | sa.Engine) -> str | Path | sa.Engine:
+def sync_target(target: AsyncEngine | str | Path | sa.Engine) -> str | Path | sa.Engine:
     """Return what `requant.open` takes for it: a URL of a synchronous driver, or the same."""
     if isinstance(target, AsyncEngine):
         url = target.url

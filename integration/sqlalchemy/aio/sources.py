@@ -61,6 +61,7 @@ class Within(Generic[T]):
         self._lent = lent
         self._make = make
         self._size = size
+        self._pid = os.getpid()
         self._steps: _Steps[T] | None = None
 
     async def next(self) -> list[T]:
@@ -76,7 +77,7 @@ class Within(Generic[T]):
     async def close(self) -> None:
         """Close the iterator, and what it reads by."""
         steps, self._steps = self._steps, None
-        if steps is not None and not steps.done:
+        if steps is not None and not steps.done and self._pid == os.getpid():
             await self._caller.call("lent", self._lent, lambda call: steps.close())
 
 

@@ -64,6 +64,7 @@ class Threads:
     async def close(self, last: Callable[[], None]) -> None:
         """Let nobody in any more, wait for those that are in, and do the `last` in a thread."""
         self.shut()
+        self._own()
         for future in list(self._running):
             await ended(asyncio.wrap_future(future))
         try:
@@ -75,15 +76,20 @@ class Threads:
 
     def _submit(self, lane: Lane | ThreadPoolExecutor, work: Callable[[], T]) -> Future[T]:
         self.check()
+        self._own()
         executor = lane if isinstance(lane, ThreadPoolExecutor) else self._lane(lane)
         future = executor.submit(work)
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         return future
 
-    def _lane(self, lane: Lane) -> ThreadPoolExecutor:
-        if self._pid != os.getpid():  # threads do not survive a fork
+    def _own(self) -> None:
+        """Forget in a child what its parent's threads were doing: they do not survive a fork."""
+        if self._pid != os.getpid():
             self._pid, self._lanes, self._running = os.getpid(), {}, set()
+
+    def _lane(self, lane: Lane) -> ThreadPoolExecutor:
+        self._own()
         if lane not in self._lanes:
             name = f"requant {lane}"
             self._lanes[lane] = ThreadPoolExecutor(SIZES[lane], thread_name_prefix=name)

@@ -16,6 +16,7 @@ from requant.store.connections.drivers import (
     checked,
     copies,
     copy_rows,
+    ended_in_time,
     raw_of,
     worded,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "checked",
     "copies",
     "copy_rows",
+    "ended_in_time",
     "engine_of",
     "keep_log_short",
     "parents",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import islice
@@ -76,6 +76,41 @@ def copy_rows(
 def checked(check: Callable[[], None]) -> Iterator[None]:
     """Have `check()` called before each statement of ours on a driver of asyncio."""
     token = _CHECK.set(check)
+    try:
+        yield
+    finally:
+        _CHECK.reset(token)
+
+
+@contextmanager
+def ended_in_time(connection: sa.Connection, result: sa.CursorResult[Any]) -> Iterator[None]:
+    """Close what a driver of asyncio is reading, if nobody has, when the transaction ends.
+
+    An iterator that is left, as by a task that is cancelled, closes nothing, and later nobody can.
+    In SQLite its cursor would outlive the transaction, and its old snapshot make the next write by
+    the pool's connection fail.
+    """
+    if not connection.dialect.is_async:
+        yield
+        return
+
+    def end(_connection: sa.Connection) -> None:
+        result.close()
+
+    for name in ("commit", "rollback"):
+        sa.event.listen(connection, name, end)
+    try:
+        yield
+    finally:
+        for name in ("commit", "rollback"):
+            with suppress(sa.exc.InvalidRequestError):  # the connection is at its end, too
+                sa.event.remove(connection, name, end)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Let all statements of the block be executed, whatever `checked` would say."""
+    token = _CHECK.set(None)
     try:
         yield
     finally:
@@ -149,7 +184,7 @@ class AsyncCursor:
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> AsyncCursor:
         """Execute a statement, and read all that it returns."""
         whole = getattr(self._driver, "execute_fetchall", None)
-        with self._known_state():
+        with self._known_state(statement):
             if whole is not None:  # aiosqlite: one trip to its thread instead of four
                 self._rows = iter(sa.util.await_only(whole(statement, parameters)))
                 return self
@@ -163,7 +198,7 @@ class AsyncCursor:
     def executemany(self, statement: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute a statement for each of these, some at a time."""
         each, marked = iter(parameters), self._marked(statement)
-        with self._known_state():
+        with self._known_state(statement):
             cursor = self._adapted.cursor()
             while some := list(islice(each, _ROWS)):
                 _may_go_on()
@@ -186,14 +221,25 @@ class AsyncCursor:
         """Do nothing: each statement has ended."""
 
     @contextmanager
-    def _known_state(self) -> Iterator[None]:
-        """Give the connection up where a task is cancelled in the midst of a statement.
+    def _known_state(self, statement: str) -> Iterator[None]:
+        """Give the connection up where it is lost, or a task is cancelled within a statement.
 
-        SQLAlchemy does so with its own statements: nobody knows what the server has done of it.
+        SQLAlchemy does so with its own statements, and raises errors of its own: nobody knows what
+        the server has done of a statement, and the pool must not hand out what is dead.
         """
         _may_go_on()
+        dialect = self._connection.dialect
+        driver: Any = dialect.loaded_dbapi
         try:
             yield
+        except driver.Error as error:
+            lost = dialect.is_disconnect(error, self._adapted, None)
+            if lost:
+                self._connection.invalidate(error)
+            # The parameters are what the application stores, and no business of a log.
+            raise sa.exc.DBAPIError.instance(
+                statement, None, error, driver.Error, True, lost, dialect
+            ) from error
         except BaseException as error:
             if not isinstance(error, Exception):
                 self._connection.invalidate()

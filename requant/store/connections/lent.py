@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import sqlalchemy as sa
 
 from requant.errors import InputError, UnsupportedError
-from requant.store.connections.drivers import raw_of
+from requant.store.connections.drivers import raw_of, unchecked
 from requant.store.connections.opening import INSTEAD, check_engine, refuse_async
 from requant.store.interrupted import handled_now, interruption
 
@@ -54,7 +54,7 @@ def savepoint(
     _begin(connection)
     if first is not None and connection.dialect.name == "sqlite":
         # Four pages of 16 KB that change after the point make SQLite write a temporary file.
-        first(connection)
+        _do_whole(first, connection)
         first = None
     # Past SQLAlchemy, whose own savepoints cost as much as a write does.
     cursor = raw_of(connection).cursor()
@@ -66,7 +66,7 @@ def savepoint(
     except BaseException as error:
         # Where the database has ended the whole transaction, the point is gone with it.
         driver: Any = connection.dialect.loaded_dbapi
-        with contextlib.suppress(sa.exc.SQLAlchemyError, driver.Error):
+        with unchecked(), contextlib.suppress(sa.exc.SQLAlchemyError, driver.Error):
             cursor.execute("ROLLBACK TO SAVEPOINT requant_write")
             cursor.execute("RELEASE SAVEPOINT requant_write")
         stopped = interruption(error, handled)
@@ -99,6 +99,22 @@ def check_transaction(connection: sa.Connection) -> None:
             "this connection commits every statement by itself (AUTOCOMMIT): requant writes "
             "in transactions, give it an engine or connection that has them"
         )
+
+
+def _do_whole(first: Callable[[sa.Connection], None], connection: sa.Connection) -> None:
+    """Call `first`, half of which must not stay: a turn whose run is not noted looks like a loss.
+
+    Who is stopped in its midst has it done once more, which begins a run that is noted.
+    """
+    with unchecked():
+        try:
+            first(connection)
+        except Exception:
+            raise
+        except BaseException:
+            with contextlib.suppress(Exception):
+                first(connection)
+            raise
 
 
 def _begin(connection: sa.Connection) -> None:
