@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 import requant
 from requant.errors import ExistsError, InputError, RequantError, UnknownCollectionError
 from tests.databases import vectors
+from tests.inside import row_of
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -102,8 +103,7 @@ def test_many_transactions_of_one_connection(db):
             db.create_collection(f"c{number}", 8, connection=connection)
             (connection.rollback if number % 2 else connection.commit)()
     assert db.collections() == ["c0", "c2"]
-    ids = {db.collection(name)._row.id for name in db.collections()}
-    assert len(ids) == 2
+    assert len({row_of(db.collection(name)).id for name in db.collections()}) == 2
 
 
 def test_a_connection_that_cannot_be_used_is_refused(db, tmp_path):

@@ -26,6 +26,7 @@ from requant.store.connections.lent import (
     Lent,
     as_connection,
     check_transaction,
+    commits_alone,
     plain_cursor,
     savepoint,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "check_engine",
     "check_transaction",
     "checked",
+    "commits_alone",
     "copies",
     "copy_rows",
     "engine_of",

@@ -101,6 +101,14 @@ def check_transaction(connection: sa.Connection) -> None:
         )
 
 
+def commits_alone(connection: sa.Connection) -> bool:
+    """Whether each statement commits by itself, in PostgreSQL, as no BEGIN was one of them."""
+    raw = raw_of(connection)
+    info = getattr(raw, "info", None)  # which is psycopg's
+    begun = info is not None and bool(info.transaction_status)
+    return bool(raw.autocommit) and not begun
+
+
 def _begin(connection: sa.Connection) -> None:
     if not connection.in_transaction():
         connection.begin()
