@@ -9,6 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import sessionmaker
 
@@ -286,4 +287,48 @@ def test_an_applications_engine_has_to_be_durable_itself(tmp_path):
     engine.dispose()
     with pytest.raises(InputError, match="PRAGMA synchronous = 0"):
         requant.open(engine, durable=True)
+    engine.dispose()
+
+
+def by_name(cursor, row):
+    """Rows of sqlite3 as dictionaries."""
+    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+
+def test_rows_that_sqlalchemy_reads_wrong_are_refused(engine, notes, tmp_path):
+    """Fields would be read as if there were none, and no longer be told of what is written."""
+    factories = [by_name, sqlite3.Row]
+    if engine.dialect.name == "postgresql":
+        factories = [dict_row, namedtuple_row]
+    notes.index_field("n")
+    with engine.begin() as connection:
+        raw = connection.connection.driver_connection
+        before, raw.row_factory = raw.row_factory, factories[0]
+        for call in (notes.upsert, notes.add):
+            with pytest.raises(InputError, match="row_factory"):
+                call(["a"], vectors(1), metadata=[{"n": 1}], connection=connection)
+        with pytest.raises(InputError, match="row_factory"):
+            notes.search(vectors(1)[0], 1, connection=connection)
+        raw.row_factory = factories[1]
+        assert notes.upsert(["a"], vectors(1), metadata=[{"n": 1}], connection=connection) == 1
+        assert notes.ids(where={"n": 1}, connection=connection) == ["a"]
+        raw.row_factory = before
+    other = sa.create_engine(engine.url)
+    sa.event.listen(other, "connect", lambda raw, _: setattr(raw, "row_factory", factories[0]))
+    with pytest.raises(InputError, match="row_factory"):
+        requant.open(other, folder=tmp_path / "indexes")
+    other.dispose()
+
+
+def test_a_pipeline_is_refused_by_name(empty_postgres, tmp_path):
+    engine = sa.create_engine(empty_postgres)
+    with requant.open(engine, folder=tmp_path / "indexes") as db:
+        notes = db.create_collection("notes", 8)
+        with engine.begin() as connection, connection.connection.driver_connection.pipeline():
+            for write in (notes.upsert, notes.add):
+                with pytest.raises(InputError, match="pipeline"):
+                    write(["a"], vectors(1), connection=connection)
+        with engine.begin() as connection:
+            assert notes.upsert(["a"], vectors(1), connection=connection) == 1
+        assert notes.ids() == ["a"]
     engine.dispose()

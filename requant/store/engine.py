@@ -18,6 +18,7 @@ from requant.store.connections import (
     Taken,
     as_connection,
     check_durable,
+    check_rows,
     keep_log_short,
     parents,
     plain_cursor,
@@ -299,6 +300,7 @@ class Store:
     def _write_ahead(self) -> None:
         """Turn an application's file to the write-ahead log: else a search could not publish."""
         with self.engine.connect() as connection:
+            check_rows(connection)
             raw: Any = connection.connection.driver_connection
             (mode,) = raw.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":

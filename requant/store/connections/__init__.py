@@ -25,6 +25,7 @@ from requant.store.connections.in_use import refuse_own_file
 from requant.store.connections.lent import (
     Lent,
     as_connection,
+    check_rows,
     check_transaction,
     commits_alone,
     plain_cursor,
@@ -47,6 +48,7 @@ __all__ = [
     "as_connection",
     "check_durable",
     "check_engine",
+    "check_rows",
     "check_transaction",
     "checked",
     "commits_alone",
