@@ -15,6 +15,7 @@ from sqlalchemy.orm import sessionmaker
 
 import requant
 from requant.errors import InputError, StoreError, UnsupportedError
+from requant.integration.sqlalchemy import add_tables
 from tests import inside
 from tests.databases import expected, held, vectors
 
@@ -203,6 +204,35 @@ def test_a_thread_does_not_wait_for_itself(engine, notes):
         connection.rollback()
     notes.upsert(["c"], vectors(1))
     assert [item.id for item in notes.iter()] == ["a", "b", "c"]
+
+
+def test_each_of_two_databases_knows_what_it_has_written(engine, notes, tmp_path):
+    """One transaction writes to both: neither waits for it, nor takes the other's for its own."""
+    theirs = add_tables(sa.MetaData(), prefix="theirs_")
+    other = sa.create_engine(engine.url)
+    if engine.dialect.name == "postgresql":
+        sa.event.listen(
+            other, "connect", lambda raw, _: raw.execute("SET lock_timeout = 2000") and raw.commit()
+        )
+    else:
+        sa.event.listen(other, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout = 2000"))
+    with requant.open(other, folder=tmp_path / "theirs", tables=theirs) as db:
+        words = db.create_collection("words", 8)
+        assert inside.row_of(words).id == inside.row_of(notes).id
+        with engine.connect() as connection:
+            for _ in range(2):
+                notes.upsert(["a"], vectors(1), connection=connection)
+                words.upsert(["a"], vectors(1), connection=connection)
+                for each in (notes, words):
+                    with pytest.raises(StoreError, match="would wait for itself"):
+                        each.upsert(["b"], vectors(1))
+                connection.commit()
+            if engine.dialect.name == "postgresql":  # SQLite has one writer
+                notes.upsert(["a"], vectors(1), connection=connection)
+                assert words.upsert(["c"], vectors(1)) == 1
+                connection.rollback()
+        assert (len(notes), len(words)) == (1, 2 if engine.dialect.name == "postgresql" else 1)
+    other.dispose()
 
 
 @pytest.mark.parametrize("owned", [True, False])
