@@ -111,6 +111,14 @@ def plain_cursor(connection: sa.Connection) -> Any:
     return cursor
 
 
+def commits_alone(connection: sa.Connection) -> bool:
+    """Whether each statement commits by itself, in PostgreSQL, as no BEGIN was one of them."""
+    raw = raw_of(connection)
+    info = getattr(raw, "info", None)  # which is psycopg's
+    begun = info is not None and bool(info.transaction_status)
+    return bool(raw.autocommit) and not begun
+
+
 def check_transaction(connection: sa.Connection) -> None:
     """Refuse to go on where every statement commits by itself: a write could be torn."""
     raw = raw_of(connection)
@@ -120,14 +128,6 @@ def check_transaction(connection: sa.Connection) -> None:
             "this connection commits every statement by itself (AUTOCOMMIT): requant writes "
             "in transactions, give it an engine or connection that has them"
         )
-
-
-def commits_alone(connection: sa.Connection) -> bool:
-    """Whether each statement commits by itself, in PostgreSQL, as no BEGIN was one of them."""
-    raw = raw_of(connection)
-    info = getattr(raw, "info", None)  # which is psycopg's
-    begun = info is not None and bool(info.transaction_status)
-    return bool(raw.autocommit) and not begun
 
 
 def _begin(connection: sa.Connection) -> None:
