@@ -362,3 +362,36 @@ def test_a_pipeline_is_refused_by_name(empty_postgres, tmp_path):
             assert notes.upsert(["a"], vectors(1), connection=connection) == 1
         assert notes.ids() == ["a"]
     engine.dispose()
+
+
+def test_what_a_driver_raises_is_an_error_of_sqlalchemy(any_db):
+    """Applications that begin again after a deadlock look out for that, whoever executed it."""
+    notes = any_db.create_collection("notes", 8)
+    notes.upsert(["a"], vectors(1))
+    break_the_third_vector(any_db.engine)
+    with any_db.engine.connect() as connection:
+        for n in (4, 40):
+            with pytest.raises(sa.exc.DBAPIError, match="no more than three") as raised:
+                notes.upsert([f"{i}" for i in range(n)], vectors(n), connection=connection)
+            assert raised.value.orig is raised.value.__cause__
+            assert raised.value.params is None
+        notes.upsert(["b"], vectors(1), connection=connection)
+        connection.commit()
+    assert notes.ids() == ["a", "b"]
+
+
+def test_a_transaction_that_has_to_be_begun_again_is_told_so(empty_postgres, tmp_path):
+    engine = sa.create_engine(empty_postgres, isolation_level="REPEATABLE READ")
+    with requant.open(engine, folder=tmp_path / "indexes") as db:
+        notes = db.create_collection("notes", 8)
+        with engine.connect() as connection:
+            assert notes.ids(connection=connection) == []
+            notes.upsert(["a"], vectors(1))
+            with pytest.raises(sa.exc.OperationalError, match="could not serialize") as raised:
+                notes.upsert(["b"], vectors(1), connection=connection)
+            assert isinstance(raised.value.orig, psycopg.errors.SerializationFailure)
+            connection.rollback()
+            notes.upsert(["b"], vectors(1), connection=connection)
+            connection.commit()
+        assert notes.ids() == ["a", "b"]
+    engine.dispose()

@@ -25,6 +25,7 @@ from requant.store.connections.in_use import refuse_own_file
 from requant.store.connections.lent import (
     Lent,
     as_connection,
+    as_sqlalchemy,
     check_rows,
     check_transaction,
     commits_alone,
@@ -46,6 +47,7 @@ __all__ = [
     "Lent",
     "Taken",
     "as_connection",
+    "as_sqlalchemy",
     "check_durable",
     "check_engine",
     "check_rows",

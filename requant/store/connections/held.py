@@ -50,6 +50,16 @@ class Held:
             held = self._local.held = []
         return held
 
+    @contextmanager
+    def holding(self, one: Any) -> Iterator[None]:
+        """Count a reader or connection among what this thread holds."""
+        here = self.here()
+        here.append(one)
+        try:
+            yield
+        finally:
+            here.remove(one)
+
     def note_write(self, connection: sa.Connection, collection: int | None) -> None:
         """Remember that this thread has written in the open transaction of a lent connection."""
         written = getattr(connection, _WROTE, None)

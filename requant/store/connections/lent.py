@@ -97,6 +97,23 @@ def savepoint(
     cursor.execute("RELEASE SAVEPOINT requant_write")
 
 
+@contextmanager
+def as_sqlalchemy(connection: sa.Connection) -> Iterator[None]:
+    """Raise what the driver raises in the block as SQLAlchemy does, which callers look out for.
+
+    Whoever begins a transaction again after a deadlock need not know that we go by the driver.
+    """
+    dialect = connection.dialect
+    driver: Any = dialect.loaded_dbapi
+    try:
+        yield
+    except driver.Error as error:
+        # The parameters are what the application stores, and no business of a log.
+        raise sa.exc.DBAPIError.instance(
+            "(a statement of requant)", None, error, driver.Error, True, False, dialect
+        ) from error
+
+
 def plain_cursor(connection: sa.Connection) -> Any:
     """Return a cursor of the driver whose rows are tuples, whatever the application has chosen."""
     raw = raw_of(connection)
