@@ -161,7 +161,7 @@ class Collection:
             duplicates: of an id that occurs twice in the batch: an "error", or the "last" counts.
             connection: an open SQLAlchemy connection to the same database, or a Session; its
                 transaction then decides whether the items come to stay, and what its driver raises
-                is not wrapped.
+                is raised as SQLAlchemy does.
 
         A column that is not given stays as it was; None in one that is given takes away what the
         item had. `7` and `"7"` are one id, and it comes back as it was first given.

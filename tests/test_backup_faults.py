@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import requant
 from requant.backup.sealing import seal, unseal
 from requant.errors import CorruptDataError, ExistsError, InputError, StoreError
+from requant.integration.sqlalchemy import add_tables
 from tests.cli import refused, run
 from tests.databases import files, vectors
 
@@ -162,7 +163,7 @@ def test_whoever_waited_for_the_old_file_is_told(backup, tmp_path):
     from requant.backup.replacing import replacing
 
     path = tmp_path / "notes.requant"
-    with replacing(path, True):
+    with replacing(path, True, "requant_"):
         waiting = sqlite3.connect(path, timeout=0)
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             waiting.execute("PRAGMA journal_mode = WAL")
@@ -184,12 +185,30 @@ def test_nothing_but_a_database_of_ours_is_replaced(backup, tmp_path):
     text.write_text("Dear Ada, " * 100)
     (tmp_path / "folder").mkdir()
     before = files(tmp_path)
-    with pytest.raises(StoreError, match="holds the table 'accounts'"):
+    with pytest.raises(StoreError, match="holds 'accounts' as well"):
         requant.restore(backup, theirs, overwrite=True)
     for path in (text, tmp_path / "folder"):
         with pytest.raises(StoreError, match=r"move it away|cannot restore"):
             requant.restore(backup, path, overwrite=True)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("theirs", ["TABLE app_users (id)", "VIEW app_names AS SELECT 1 AS id"])
+def test_what_only_begins_as_our_tables_do_is_not_replaced(theirs, backup, tmp_path):
+    """Neither an application's tables, nor another set whose prefix begins so."""
+    ours, longer = (add_tables(sa.MetaData(), prefix=prefix) for prefix in ("app_", "app_b_"))
+    for number, make in enumerate((theirs, None)):
+        path = tmp_path / f"{number}.db"
+        requant.restore(backup, path, tables=ours)
+        requant.restore(backup, path, tables=ours, overwrite=True)
+        if make is None:
+            requant.open(path, tables=longer).close()
+        else:
+            with sqlite3.connect(path) as connection:
+                connection.execute(f"CREATE {make}")
+            connection.close()
+        with pytest.raises(StoreError, match="holds 'app_"):
+            requant.restore(backup, path, tables=ours, overwrite=True)
 
 
 def test_the_log_of_a_database_that_is_gone_is_not_applied(backup, tmp_path):

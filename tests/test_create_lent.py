@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 import requant
 from requant.errors import ExistsError, InputError, RequantError, UnknownCollectionError
 from tests.databases import vectors
+from tests.inside import row_of
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -102,8 +103,7 @@ def test_many_transactions_of_one_connection(db):
             db.create_collection(f"c{number}", 8, connection=connection)
             (connection.rollback if number % 2 else connection.commit)()
     assert db.collections() == ["c0", "c2"]
-    ids = {db.collection(name)._row.id for name in db.collections()}
-    assert len(ids) == 2
+    assert len({row_of(db.collection(name)).id for name in db.collections()}) == 2
 
 
 def test_a_connection_that_cannot_be_used_is_refused(db, tmp_path):
@@ -114,3 +114,25 @@ def test_a_connection_that_cannot_be_used_is_refused(db, tmp_path):
         db.create_collection("notes", 8, connection=db.engine)
     other.dispose()
     assert db.collections() == []
+
+
+@pytest.mark.parametrize("exist_ok", [True, False])
+def test_what_a_snapshot_does_not_see_is_told(exist_ok, empty_postgres, tmp_path):
+    one = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 5}
+    engine = sa.create_engine(empty_postgres, **one)
+    other = sa.create_engine(empty_postgres)
+    with (
+        requant.open(engine, folder=tmp_path / "indexes") as db,
+        requant.open(other, folder=tmp_path / "indexes") as theirs,
+    ):
+        repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
+        with repeatable.connect() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM requant_items").scalar() == 0
+            theirs.create_collection("notes", 8)
+            with pytest.raises(UnknownCollectionError, match="this transaction sees"):
+                db.create_collection("notes", 8, exist_ok=exist_ok, connection=connection)
+            connection.rollback()
+            found = db.create_collection("notes", 8, exist_ok=True, connection=connection)
+            assert found.upsert(["a"], vectors(1), connection=connection) == 1
+    engine.dispose()
+    other.dispose()

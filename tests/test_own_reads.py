@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 
@@ -10,6 +11,7 @@ import faiss
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from psycopg.rows import namedtuple_row
 
 import requant
 from requant.store.reader import Reader
@@ -325,22 +327,18 @@ def test_what_is_asked_for_and_is_not_there(db, engine):
         next(notes.iter(0))
 
 
-def test_whatever_rows_the_application_has_chosen(db, engine):
+def test_whatever_tuples_the_application_has_chosen(db, engine):
+    """What is none, and SQLAlchemy would read wrong, is refused: tests/test_store_lent.py."""
     notes, model = filled(db)
     queries = vectors(1, DIM, seed=99)
     with engine.connect() as connection:
         raw = connection.connection.driver_connection
-        if engine.dialect.name == "sqlite":
-            raw.row_factory = lambda cursor, row: dict(enumerate(row))
-        else:
-            from psycopg.rows import dict_row
-
-            raw.row_factory = dict_row
+        before = raw.row_factory
+        raw.row_factory = sqlite3.Row if engine.dialect.name == "sqlite" else namedtuple_row
         try:
             assert len(notes.search(queries[0], K, connection=connection)) == K
         finally:
-            raw.row_factory = None
-            connection.invalidate()
+            raw.row_factory = before
     check(notes, model, queries)
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import sessionmaker
 
 import requant
 from requant.errors import InputError, StoreError, UnsupportedError
+from requant.integration.sqlalchemy import add_tables
 from tests import inside
 from tests.databases import expected, held, vectors
 
@@ -204,6 +206,35 @@ def test_a_thread_does_not_wait_for_itself(engine, notes):
     assert [item.id for item in notes.iter()] == ["a", "b", "c"]
 
 
+def test_each_of_two_databases_knows_what_it_has_written(engine, notes, tmp_path):
+    """One transaction writes to both: neither waits for it, nor takes the other's for its own."""
+    theirs = add_tables(sa.MetaData(), prefix="theirs_")
+    other = sa.create_engine(engine.url)
+    if engine.dialect.name == "postgresql":
+        sa.event.listen(
+            other, "connect", lambda raw, _: raw.execute("SET lock_timeout = 2000") and raw.commit()
+        )
+    else:
+        sa.event.listen(other, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout = 2000"))
+    with requant.open(other, folder=tmp_path / "theirs", tables=theirs) as db:
+        words = db.create_collection("words", 8)
+        assert inside.row_of(words).id == inside.row_of(notes).id
+        with engine.connect() as connection:
+            for _ in range(2):
+                notes.upsert(["a"], vectors(1), connection=connection)
+                words.upsert(["a"], vectors(1), connection=connection)
+                for each in (notes, words):
+                    with pytest.raises(StoreError, match="would wait for itself"):
+                        each.upsert(["b"], vectors(1))
+                connection.commit()
+            if engine.dialect.name == "postgresql":  # SQLite has one writer
+                notes.upsert(["a"], vectors(1), connection=connection)
+                assert words.upsert(["c"], vectors(1)) == 1
+                connection.rollback()
+        assert (len(notes), len(words)) == (1, 2 if engine.dialect.name == "postgresql" else 1)
+    other.dispose()
+
+
 @pytest.mark.parametrize("owned", [True, False])
 def test_a_lock_that_the_caller_holds_is_named_at_once(tmp_path, owned):
     url = f"sqlite:///{tmp_path / 'application.db'}"
@@ -286,4 +317,81 @@ def test_an_applications_engine_has_to_be_durable_itself(tmp_path):
     engine.dispose()
     with pytest.raises(InputError, match="PRAGMA synchronous = 0"):
         requant.open(engine, durable=True)
+    engine.dispose()
+
+
+def by_name(cursor, row):
+    """Rows of sqlite3 as dictionaries."""
+    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+
+def test_rows_that_sqlalchemy_reads_wrong_are_refused(engine, notes, tmp_path):
+    """Fields would be read as if there were none, and no longer be told of what is written."""
+    factories = [by_name, sqlite3.Row]
+    if engine.dialect.name == "postgresql":
+        factories = [dict_row, namedtuple_row]
+    notes.index_field("n")
+    with engine.begin() as connection:
+        raw = connection.connection.driver_connection
+        before, raw.row_factory = raw.row_factory, factories[0]
+        for call in (notes.upsert, notes.add):
+            with pytest.raises(InputError, match="row_factory"):
+                call(["a"], vectors(1), metadata=[{"n": 1}], connection=connection)
+        with pytest.raises(InputError, match="row_factory"):
+            notes.search(vectors(1)[0], 1, connection=connection)
+        raw.row_factory = factories[1]
+        assert notes.upsert(["a"], vectors(1), metadata=[{"n": 1}], connection=connection) == 1
+        assert notes.ids(where={"n": 1}, connection=connection) == ["a"]
+        raw.row_factory = before
+    other = sa.create_engine(engine.url)
+    sa.event.listen(other, "connect", lambda raw, _: setattr(raw, "row_factory", factories[0]))
+    with pytest.raises(InputError, match="row_factory"):
+        requant.open(other, folder=tmp_path / "indexes")
+    other.dispose()
+
+
+def test_a_pipeline_is_refused_by_name(empty_postgres, tmp_path):
+    engine = sa.create_engine(empty_postgres)
+    with requant.open(engine, folder=tmp_path / "indexes") as db:
+        notes = db.create_collection("notes", 8)
+        with engine.begin() as connection, connection.connection.driver_connection.pipeline():
+            for write in (notes.upsert, notes.add):
+                with pytest.raises(InputError, match="pipeline"):
+                    write(["a"], vectors(1), connection=connection)
+        with engine.begin() as connection:
+            assert notes.upsert(["a"], vectors(1), connection=connection) == 1
+        assert notes.ids() == ["a"]
+    engine.dispose()
+
+
+def test_what_a_driver_raises_is_an_error_of_sqlalchemy(any_db):
+    """Applications that begin again after a deadlock look out for that, whoever executed it."""
+    notes = any_db.create_collection("notes", 8)
+    notes.upsert(["a"], vectors(1))
+    break_the_third_vector(any_db.engine)
+    with any_db.engine.connect() as connection:
+        for n in (4, 40):
+            with pytest.raises(sa.exc.DBAPIError, match="no more than three") as raised:
+                notes.upsert([f"{i}" for i in range(n)], vectors(n), connection=connection)
+            assert raised.value.orig is raised.value.__cause__
+            assert raised.value.params is None
+        notes.upsert(["b"], vectors(1), connection=connection)
+        connection.commit()
+    assert notes.ids() == ["a", "b"]
+
+
+def test_a_transaction_that_has_to_be_begun_again_is_told_so(empty_postgres, tmp_path):
+    engine = sa.create_engine(empty_postgres, isolation_level="REPEATABLE READ")
+    with requant.open(engine, folder=tmp_path / "indexes") as db:
+        notes = db.create_collection("notes", 8)
+        with engine.connect() as connection:
+            assert notes.ids(connection=connection) == []
+            notes.upsert(["a"], vectors(1))
+            with pytest.raises(sa.exc.OperationalError, match="could not serialize") as raised:
+                notes.upsert(["b"], vectors(1), connection=connection)
+            assert isinstance(raised.value.orig, psycopg.errors.SerializationFailure)
+            connection.rollback()
+            notes.upsert(["b"], vectors(1), connection=connection)
+            connection.commit()
+        assert notes.ids() == ["a", "b"]
     engine.dispose()

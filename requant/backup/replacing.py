@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from requant.errors import ExistsError, StoreError
+from requant.store import build_tables
 
 _PATIENCE = 2.0
 _REPLACED = b"replaced by a restored database\n"
@@ -78,11 +79,13 @@ def _alone(path: Path, prefix: str) -> sqlite3.Connection:
 
 
 def _check_ours(path: Path, connection: sqlite3.Connection, prefix: str) -> None:
-    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-    names = {name for (name,) in found if not name.startswith("sqlite_")}
-    strangers = sorted(name for name in names if not name.startswith(prefix))
-    if strangers or f"{prefix}meta" not in names:
-        what = f"holds the table {strangers[0]!r}" if strangers else "is not a requant database"
+    found = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+    names = {name.lower(): name for (name,) in found if not name.startswith("sqlite_")}
+    # By their whole names: an application's own tables may begin with the prefix, too.
+    ours = {table.name.lower() for table in build_tables(prefix=prefix).every()}
+    strangers = sorted(name for lower, name in names.items() if lower not in ours)
+    if strangers or f"{prefix}meta".lower() not in names:
+        what = f"holds {strangers[0]!r} as well" if strangers else "is not a requant database"
         raise StoreError(f"{path} {what}: it is not replaced; restore to another path")
 
 

@@ -19,7 +19,9 @@ from requant.store.connections import (
     Lent,
     Taken,
     as_connection,
+    as_sqlalchemy,
     check_durable,
+    check_rows,
     keep_log_short,
     parents,
     plain_cursor,
@@ -123,12 +125,11 @@ class Store:
 
     @contextmanager
     def _lent(self, lent: Lent) -> Iterator[Reader]:
-        reader, here = self.reader_of(lent), self._held.here()
-        here.append(reader)  # what has to read further does so by it, too
-        try:
+        reader = self.reader_of(lent)
+        connection, _ = reader.source()
+        # What has to read further does so by it, too.
+        with self._held.holding(reader), as_sqlalchemy(connection):
             yield reader
-        finally:
-            here.remove(reader)
 
     def reading_further(self) -> AbstractContextManager[Reader]:
         """Lend the reader that this thread reads by already, or one of a new snapshot."""
@@ -159,7 +160,7 @@ class Store:
         self.gate.check()
         if lent is not None:
             connection = self.connection_of(lent)
-            with savepoint(connection, first):
+            with as_sqlalchemy(connection), savepoint(connection, first):
                 yield connection
             self._held.note_write(connection, turn)
             return
@@ -275,13 +276,9 @@ class Store:
 
     @contextmanager
     def _connection_here(self) -> Iterator[sa.Connection]:
-        here = self._held.here()
-        with (self._beside if here else self._own).connect() as connection:
-            here.append(connection)
-            try:
-                yield connection
-            finally:
-                here.remove(connection)
+        engine = self._beside if self._held.here() else self._own
+        with engine.connect() as connection, self._held.holding(connection):
+            yield connection
 
     def _with_our_isolation(self, engine: sa.Engine) -> sa.Engine:
         """Our own transactions wait for their turn and then see what the one before has written."""
@@ -311,6 +308,7 @@ class Store:
     def _write_ahead(self) -> None:
         """Turn an application's file to the write-ahead log: else a search could not publish."""
         with self.engine.connect() as connection:
+            check_rows(connection)
             raw: Any = connection.connection.driver_connection
             (mode,) = raw.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":

@@ -15,7 +15,7 @@ from requant.errors import CorruptDataError, UnknownCollectionError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.store.connections import ended_in_time, raw_of
+from requant.store.connections import commits_alone, ended_in_time
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql, json_texts
@@ -75,7 +75,7 @@ class Reader:
 
     def go_on_as(self, other: Reader) -> Any:
         """Read by the connection of another reader from now on; returns its cursor."""
-        self._open, self._driver_cursor = other._open, other._driver_cursor
+        self._open, self._driver_cursor = other.source()
         self._cursor = self._driver_cursor
         return self._cursor
 
@@ -193,9 +193,8 @@ class Reader:
 
     def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
         """Yield what a statement selects, `size` rows at a time and never more in memory."""
-        raw = raw_of(self._connection)
-        # What commits each statement by itself has no cursor on the server.
-        alone = self._sql.name == "postgresql" and raw.autocommit and not _in_transaction(raw)
+        # Where each statement commits by itself, PostgreSQL has no cursor on the server.
+        alone = self._sql.name == "postgresql" and commits_alone(self._connection)
         options = {} if alone else {"stream_results": True, "yield_per": size}
         connection = self._connection
         with (
@@ -226,8 +225,7 @@ class Reader:
 
     def items(self, keys: list[int]) -> dict[int, Item]:
         """Return the items of `keys` by key, without vectors."""
-        rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
-        return {row[0]: item_of(0, *row) for row in rows}
+        return {key: item_of(0, *row) for key, row in self.raw_items(keys).items()}
 
     def raw_items(self, keys: list[int]) -> dict[int, RawItem]:
         """Return the items of `keys` by key, as they are stored: `item_of` makes items of them."""
@@ -353,12 +351,6 @@ class Reader:
         parameter = self._sql.keys(keys.tolist())
         rows = self._cursor.execute(self._sql.vectors, (parameter,)).fetchall()
         return _matrix(rows, dim)
-
-
-def _in_transaction(raw: Any) -> bool:
-    """Whether psycopg's connection has a transaction, as one that was begun by a statement."""
-    info = getattr(raw, "info", None)
-    return info is not None and bool(info.transaction_status)
 
 
 def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:

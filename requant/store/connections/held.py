@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from requant.errors import StoreError
 
-# On a caller's connection: the transaction in which we wrote last, and to which collections.
+# On a caller's connection: by store, the transaction in which it wrote last, and to what.
 _WROTE = "_requant_wrote"
 # What a task of asyncio has lent, while a thread works for it; the thread itself has lent nothing.
 _OF_TASK: ContextVar[tuple[sa.Connection, ...] | None] = ContextVar("requant_task", default=None)
@@ -50,16 +50,30 @@ class Held:
             held = self._local.held = []
         return held
 
+    @contextmanager
+    def holding(self, one: Any) -> Iterator[None]:
+        """Count a reader or connection among what this thread holds."""
+        here = self.here()
+        here.append(one)
+        try:
+            yield
+        finally:
+            here.remove(one)
+
     def note_write(self, connection: sa.Connection, collection: int | None) -> None:
         """Remember that this thread has written in the open transaction of a lent connection."""
-        known = getattr(connection, _WROTE, None)
+        written = getattr(connection, _WROTE, None)
+        if written is None:
+            written = weakref.WeakKeyDictionary[Held, Any]()
+            setattr(connection, _WROTE, written)
         transaction = connection.get_transaction()
-        if known is None or known[0] is not transaction:
-            known = (transaction, set[int | None]())
-            setattr(connection, _WROTE, known)
+        known, collections = written.get(self, (None, set[int | None]()))
+        if known is not transaction:
+            collections = set[int | None]()
+            written[self] = (transaction, collections)
             if _OF_TASK.get() is None:
                 self._lent().add(connection)
-        known[1].add(collection)
+        collections.add(collection)
 
     def refuse_to_wait_for_itself(self, collection: int | None) -> None:
         """Raise StoreError where a write would wait for one that only this thread can end.
@@ -67,7 +81,7 @@ class Held:
         That is, one to `collection`, or to any if it is None: SQLite has one turn for all.
         """
         for connection in self._lent_before():
-            transaction, collections = getattr(connection, _WROTE, (None, ()))
+            transaction, collections = getattr(connection, _WROTE, {}).get(self, (None, ()))
             open_one = None if connection.closed else connection.get_transaction()
             still = open_one is not None and open_one is transaction
             if still and (collection is None or collection in collections):

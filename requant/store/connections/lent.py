@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
 _IN_ERROR = 3  # what PostgreSQL's drivers call a transaction that has failed
+_ROWS = {"tuple_row", "namedtuple_row", "Row"}  # row factories of drivers, all of which are tuples
 
 # What `connection=` takes. Whoever has a session has imported SQLAlchemy's ORM; we need not.
 Lent: TypeAlias = Union[sa.Connection, "Session", "scoped_session[Any]"]
@@ -37,7 +38,27 @@ def as_connection(given: Lent) -> sa.Connection:
     connection = given if isinstance(given, sa.Connection) else _of_session(given)
     check_engine(connection)
     _check_alive(connection)
+    check_rows(connection)
     return connection
+
+
+def check_rows(connection: sa.Connection) -> None:
+    """Refuse a connection whose rows are no tuples: SQLAlchemy takes the keys of a dict for values.
+
+    Nothing is asked where the driver's rows are its own. Raises InputError.
+    """
+    factory = getattr(connection.connection.driver_connection, "row_factory", None)
+    if factory is None or getattr(factory, "__name__", "") in _ROWS:
+        return
+    try:
+        row = tuple(raw_of(connection).cursor().execute("SELECT 1 AS a, 2 AS b").fetchone())
+    except (TypeError, ValueError, LookupError, AttributeError):
+        row = ()
+    if row != (1, 2):
+        raise InputError(
+            f"{connection.engine.url!r}: its row_factory makes no tuples, and SQLAlchemy reads "
+            "them wrong: set it on cursors of your own, not on the connections of the engine"
+        )
 
 
 @contextmanager
@@ -76,6 +97,23 @@ def savepoint(
     cursor.execute("RELEASE SAVEPOINT requant_write")
 
 
+@contextmanager
+def as_sqlalchemy(connection: sa.Connection) -> Iterator[None]:
+    """Raise what the driver raises in the block as SQLAlchemy does, which callers look out for.
+
+    Whoever begins a transaction again after a deadlock need not know that we go by the driver.
+    """
+    dialect = connection.dialect
+    driver: Any = dialect.loaded_dbapi
+    try:
+        yield
+    except driver.Error as error:
+        # The parameters are what the application stores, and no business of a log.
+        raise sa.exc.DBAPIError.instance(
+            "(a statement of requant)", None, error, driver.Error, True, False, dialect
+        ) from error
+
+
 def plain_cursor(connection: sa.Connection) -> Any:
     """Return a cursor of the driver whose rows are tuples, whatever the application has chosen."""
     raw = raw_of(connection)
@@ -88,6 +126,14 @@ def plain_cursor(connection: sa.Connection) -> Any:
     cursor = raw.cursor()
     cursor.row_factory = None
     return cursor
+
+
+def commits_alone(connection: sa.Connection) -> bool:
+    """Whether each statement commits by itself, in PostgreSQL, as no BEGIN was one of them."""
+    raw = raw_of(connection)
+    info = getattr(raw, "info", None)  # which is psycopg's
+    begun = info is not None and bool(info.transaction_status)
+    return bool(raw.autocommit) and not begun
 
 
 def check_transaction(connection: sa.Connection) -> None:
@@ -181,4 +227,8 @@ def _check_alive(connection: sa.Connection) -> None:
         raise InputError(
             "connection=: a statement failed before, and PostgreSQL refuses any other until the "
             "transaction, or a savepoint in it, is rolled back"
+        )
+    if getattr(info, "pipeline_status", 0):
+        raise InputError(
+            "connection= is in psycopg's pipeline mode, in which SQLAlchemy cannot read: leave it"
         )

@@ -59,7 +59,9 @@ def standing_of(raw: Any, path: str) -> Standing | None:
 
     `path` is how the engine calls it, which may be a link: it counts if it leads there.
     """
-    listed = raw.execute("PRAGMA database_list").fetchall()
+    cursor = raw.cursor()
+    cursor.row_factory = None  # whatever the application has chosen
+    listed = cursor.execute("PRAGMA database_list").fetchall()
     opened = next((row[2] for row in listed if row[1] == "main"), "")
     if not opened or not Path(opened).exists():
         return None

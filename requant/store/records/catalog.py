@@ -101,6 +101,11 @@ def find(store: Store, name: str, lent: Lent | None = None) -> CollectionRow:
         found = connection.execute(sa.select(*columns).where(table.c.name == name)).one_or_none()
     if found is not None:
         return CollectionRow(*checked.collection(*found))
+    if lent is not None:
+        raise UnknownCollectionError(
+            f"no collection {name!r} that this transaction sees: it was made, or dropped, after "
+            "its snapshot"
+        )
     have = ", ".join(repr(row.name) for row in every(store)) or "none yet"
     raise UnknownCollectionError(f"no collection {name!r} here; there is: {have}")
 

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError
+from requant.store.connections import check_rows
 from requant.store.schema import Tables, build_tables
 
 _HOME = (
@@ -37,6 +38,7 @@ def place(given: sa.Engine | sa.Connection, wanted: Tables) -> Tables:
             )
         return build_tables(prefix=wanted.prefix)
     with given.connect() if isinstance(given, sa.Engine) else nullcontext(given) as connection:
+        check_rows(connection)
         schema = _found(connection, schema, wanted.prefix)
     if translated(given, schema) != schema:
         raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import sqlalchemy as sa
 
 from requant.errors import StoreError
@@ -73,12 +75,13 @@ def _check_known(connection: sa.Connection, found: str | None) -> None:
 
 def _command(engine: sa.Engine, tables: Tables, found: str | None, absent: list[str]) -> str:
     url = engine.url.render_as_string()
-    options = "" if tables.prefix == PREFIX else f" --prefix {tables.prefix}"
-    options += "" if tables.schema is None else f" --schema {tables.schema}"
+    words = [url]
+    words += [] if tables.prefix == PREFIX else ["--prefix", tables.prefix]
+    words += [] if tables.schema is None else ["--schema", tables.schema]
     has = "lacks tables of requant" if found is None else f"has schema {found}"
     some = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
     return (
         f"{engine.url!r} {has}, this requant reads {SCHEMA_VERSION} (missing: {some}), and "
-        f"create=False makes nothing: run `requant upgrade {url}{options}`, or call "
+        f"create=False makes nothing: run `requant upgrade {shlex.join(words)}`, or call "
         "requant.integration.sqlalchemy.upgrade(connection) in a migration"
     )
