@@ -196,10 +196,9 @@ class Reader:
         # Where each statement commits by itself, PostgreSQL has no cursor on the server.
         alone = self._sql.name == "postgresql" and commits_alone(self._connection)
         options = {} if alone else {"stream_results": True, "yield_per": size}
-        connection = self._connection
         with (
-            connection.execute(statement, execution_options=options) as result,
-            ended_in_time(connection, result),
+            self._connection.execute(statement, execution_options=options) as result,
+            ended_in_time(self._connection, result),
         ):
             yield from result.partitions(size)
 
