@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
 import numpy as np
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -35,14 +34,14 @@ def vectors(n, dim=8):
     return np.random.default_rng(n).standard_normal((n, dim)).astype(np.float32)
 
 
-class Gaps:
-    """A task that ticks: how long the loop was held up at most, while it ran."""
+class Ticks:
+    """A task that ticks: how often it did while the loop had something else to do as well."""
 
     async def __aenter__(self):
-        self.most = 0.0
+        self.ticks = 0
         self._task = asyncio.ensure_future(self._tick())
         await asyncio.sleep(0.02)
-        self.most = 0.0
+        self.ticks = 0
         return self
 
     async def __aexit__(self, *error):
@@ -52,6 +51,5 @@ class Gaps:
 
     async def _tick(self):
         while True:
-            begun = time.perf_counter()
             await asyncio.sleep(0.001)
-            self.most = max(self.most, time.perf_counter() - begun - 0.001)
+            self.ticks += 1

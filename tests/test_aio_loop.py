@@ -14,7 +14,7 @@ from requant.integration.sqlalchemy import aio
 from requant.integration.sqlalchemy.aio.streams import MOST
 from requant.integration.sqlalchemy.aio.threads import SIZES
 from tests import inside
-from tests.aio import DRIVERS, Gaps, async_url, opened, vectors
+from tests.aio import DRIVERS, Ticks, async_url, opened, vectors
 
 DIM = 384
 
@@ -30,15 +30,14 @@ def sqlite(tmp_path):
 
 
 def test_no_call_holds_up_the_loop(url, tmp_path):
-    """Each takes much longer than the loop is held up by it at most, which is the GIL's doing."""
+    """One that did would let nothing else run until it has ended."""
     floats = vectors(8000, DIM)
-    held = {}
+    ticks = {}
 
     async def timed(name, call):
-        async with Gaps() as gaps:
-            begun = time.perf_counter()
+        async with Ticks() as others:
             await call
-            held[name] = gaps.most / (time.perf_counter() - begun)
+            ticks[name] = others.ticks
 
     async def every(items):
         return [item async for item in items]
@@ -56,9 +55,7 @@ def test_no_call_holds_up_the_loop(url, tmp_path):
                 await timed("lent get", notes.get(vectors=True, connection=session))
 
     asyncio.run(main())
-    # On a busy machine a single one may be unlucky: the median tells whether it is by design.
-    assert sorted(held.values())[len(held) // 2] < 0.5, held
-    assert max(held.values()) < 0.95, held
+    assert min(ticks.values()) > 3, ticks
 
 
 def test_searches_do_not_wait_behind_writes_nor_builds(sqlite, tmp_path):
