@@ -21,6 +21,7 @@ DATABASE = {
     "engine": lambda db: db.engine,
     "keep_up": lambda db: db.keep_up(),
     "backup": lambda db: db.backup("closed.backup"),
+    "is_at": lambda db: db.is_at(None),
 }
 COLLECTION = {
     "__len__": len,
@@ -66,7 +67,10 @@ COLLECTION = {
     "published": lambda notes: notes.published(),
 }
 # What tells of the object itself, and what ends it.
-TOLD = {"name", "dim", "metric", "read_only", "closed", "close", "let_go", "follow"}
+TOLD = {
+    "name", "dim", "metric", "read_only", "closed", "close", "let_go", "follow", "deleting",
+    "metrics", "observe",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -91,6 +95,7 @@ def test_a_closed_database(any_db, notes):
     for verb in DATABASE.values():
         with pytest.raises(StoreError, match="is closed: open it again"):
             verb(any_db)
+    assert any_db.metrics().collections["notes"].rows_written == 20
     any_db.close()
 
 
