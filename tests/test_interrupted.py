@@ -41,6 +41,8 @@ def locked(any_db, table):
                     time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGINT)
 
+        # Whoever starts the tests in the background may have had SIGINT ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         thread = threading.Thread(target=press)
         thread.start()
         try:
@@ -48,6 +50,7 @@ def locked(any_db, table):
         finally:
             thread.join()
             holder.rollback()
+            signal.signal(signal.SIGINT, before)
 
 
 TABLES = ["requant_collections", "requant_items", "requant_vectors"]
