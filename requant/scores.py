@@ -119,10 +119,14 @@ def _drop_noise(
     How a sum is rounded depends on what is computed with it. Without the `lengths (m,)` of rows,
     it is looked at all that would be noise if a row were a million times as long as some of them.
     """
-    noise = queries.shape[1] * _ROUNDING
     if not len(rows):
         return
+    noise = queries.shape[1] * _ROUNDING
     known: NDArray[np.float64] | float = _MUCH * _longest(rows) if lengths is None else lengths
+    # Hardly ever is anything: then one comparison is all that a search pays for it.
+    most = known if isinstance(known, float) else float(known.max())
+    if float(np.abs(products).min()) > noise * math.sqrt(float(np.vdot(queries, queries))) * most:
+        return
     doubtful = np.abs(products) <= noise * norms_of(queries)[:, None] * known
     if not doubtful.any():
         return
@@ -138,8 +142,8 @@ def _drop_noise(
 
 def _longest(rows: NDArray[np.float64]) -> float:
     """Return the length of the longest of the first, the middle and the last of some rows."""
-    some = (rows[0], rows[len(rows) // 2], rows[-1])
-    return math.sqrt(max(float(row @ row) for row in some))
+    first, middle, last = rows[0], rows[len(rows) // 2], rows[-1]
+    return math.sqrt(max(first @ first, middle @ middle, last @ last))
 
 
 def score_many(queries: Float32s, rows: Float32s, metric: Metric) -> Float32s:
