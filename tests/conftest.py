@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import requant
 from requant.database import Database
 from tests.databases import fresh_schema
+from tests.orm_app import Application, application
 from tests.postgres import find_binaries, running_server
 
 # Programs that tests or people run; whoever looks for doctests would run them by importing them.
@@ -63,6 +64,13 @@ def empty_postgres(postgres_url: str) -> Iterator[str]:
     fresh_schema(postgres_url)
     yield postgres_url
     fresh_schema(postgres_url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Application]:
+    """An application with its own engine and sessions, once in SQLite and once in PostgreSQL."""
+    with application(request, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -10,13 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from requant.errors import InputError, UnsupportedError
 from requant.integration.sqlalchemy import EmbedError, Vector
-from tests.orm_app import DIM, Embedder, application, embedded, stored, vector_of
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def app(request, tmp_path):
-    with application(request, tmp_path) as opened:
-        yield opened
+from tests.orm_app import DIM, Embedder, embedded, stored, vector_of
 
 
 @pytest.fixture

@@ -9,13 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from requant.integration.sqlalchemy import Vector
-from tests.orm_app import DIM, Embedder, application, embedded, stored, vector_of
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def app(request, tmp_path):
-    with application(request, tmp_path) as opened:
-        yield opened
+from tests.orm_app import DIM, Embedder, embedded, stored, vector_of
 
 
 @pytest.fixture

@@ -26,15 +26,9 @@ from sqlmodel import Session as SQLModelSession
 
 import requant
 from requant.integration.sqlalchemy import Vector, bind, follow_deletes
-from tests.orm_app import DIM, Embedder, application, embedded, stored, vector_of
+from tests.orm_app import DIM, Embedder, embedded, stored, vector_of
 
 QUERY = [1, -1, 0.5, 2]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def app(request, tmp_path):
-    with application(request, tmp_path) as opened:
-        yield opened
 
 
 def fresh():

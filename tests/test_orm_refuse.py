@@ -11,13 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from requant.errors import DimensionError, ExistsError, InputError, NonFiniteError, RequantError
 from requant.integration.sqlalchemy import Vector, bind
 from requant.integration.sqlalchemy.orm import EmbedError, UnboundError
-from tests.orm_app import DIM, Embedder, application, embedded, stored, vector_of
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def app(request, tmp_path):
-    with application(request, tmp_path) as opened:
-        yield opened
+from tests.orm_app import DIM, Embedder, embedded, stored, vector_of
 
 
 class Broken:

@@ -19,16 +19,10 @@ from sqlalchemy.orm import (
 
 from requant.errors import DimensionError, InputError, NonFiniteError
 from requant.integration.sqlalchemy import Vector
-from tests.orm_app import DIM, Embedder, application, nearest, vector_of
+from tests.orm_app import DIM, Embedder, nearest, vector_of
 
 N = 60
 QUERY = np.array([1, -1, 0.5, 2], np.float32)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def app(request, tmp_path):
-    with application(request, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -13,18 +13,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
 from requant.integration.sqlalchemy import Vector, follow_deletes
-from tests.orm_app import DIM, Embedder, application, embedded, stored
+from tests.orm_app import DIM, Embedder, embedded, stored
 
 THREADS, STEPS, SHARED = 6, 40, 40
 LANGUAGES = ["en", "de", "fr"]
 # What SQLAlchemy and the database say to whoever comes second.
 SECOND = (sa.exc.IntegrityError, StaleDataError, ObjectDeletedError)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def app(request, tmp_path):
-    with application(request, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ This file is long because each verb shows what it takes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class CollectionVerbs:
+class CollectionVerbs(ABC):
     """What each of them does, and what it raises, is told in `requant.Collection`."""
 
     _sync: Collection
@@ -630,5 +631,5 @@ class CollectionVerbs:
             ),
         )
 
-    async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T: ...

@@ -6,6 +6,7 @@ This file is long because each verb shows what it takes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class DatabaseVerbs:
+class DatabaseVerbs(ABC):
     """What each of them does, and what it raises, is told in `requant.Database`."""
 
     _sync: Database
@@ -117,8 +118,8 @@ class DatabaseVerbs:
         """
         return await self._call("reads", None, lambda call: self._sync.observe(observer))
 
-    async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    async def _call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T: ...
 
-    def _stand_for(self, collection: Collection) -> AsyncCollection:
-        raise NotImplementedError
+    @abstractmethod
+    def _stand_for(self, collection: Collection) -> AsyncCollection: ...

@@ -18,7 +18,6 @@ from requant.store.connections.drivers import (
     copy_rows,
     ended_in_time,
     raw_of,
-    worded,
 )
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling, working_for
@@ -69,6 +68,5 @@ __all__ = [
     "sibling",
     "taken_of",
     "unawaited",
-    "worded",
     "working_for",
 ]

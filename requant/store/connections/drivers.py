@@ -37,11 +37,6 @@ def raw_of(connection: sa.Connection) -> Any:
     return AsyncRaw(connection)
 
 
-def worded(statement: str, connection: sa.Connection) -> str:
-    """Return a statement of `HotSql` with its parameters marked as the driver wants them."""
-    return numbered(statement) if connection.dialect.paramstyle == _NUMBERED else statement
-
-
 @lru_cache(maxsize=512)
 def numbered(statement: str) -> str:
     """Return a statement with `$1`, `$2`... in place of each `%s`."""
