@@ -41,7 +41,7 @@ from requant.store import (
     migrations,
 )
 from requant.store.contents import loading
-from requant.store.history import Turns
+from requant.store.history import Beside, Turns
 from requant.store.records import pruning
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
@@ -230,8 +230,25 @@ def backend_of(collection: Collection, name: str = "main") -> Backend:
 
 def every_loaded(collection: Collection) -> dict[str, Loaded | None]:
     """Return all indexes by name, caught up; None for one that has nothing to hold yet."""
+    collection._store.number(collection._row.id, wait=True)
     with collection._store.reading() as reader:
         return collection._indexes.every(reader, reader.state_of(collection._row))
+
+
+def number(db: Database) -> None:
+    """Give a number to all that PostgreSQL's writers have committed."""
+    for name in db.collections():
+        db._store.number(db.collection(name)._row.id, wait=True)
+
+
+def stop_numbering(collection: Collection) -> None:
+    """Let nobody here give numbers, as if another had the row of the collection all the time."""
+    collection._store.number = lambda *_args, **_options: None  # type: ignore[method-assign]
+
+
+def go_on_numbering(collection: Collection) -> None:
+    """Let numbers be given again."""
+    del collection._store.number  # type: ignore[method-assign]
 
 
 def pinned(collection: Collection) -> AbstractContextManager[None]:
@@ -256,16 +273,25 @@ def forget_index(collection: Collection, name: str) -> None:
 
 
 def interrupt_a_turn(monkeypatch: Any, error: Any) -> None:
-    """Raise once, when a turn has been taken and its run is about to be noted."""
-    begin, done = Turns._begin, list[int]()
+    """Raise once, when a turn has been taken and its run is about to be noted.
 
-    def interrupted(self: Turns, *arguments: Any) -> None:
-        if not done:
-            done.append(1)
-            raise error
-        begin(self, *arguments)
+    Where writers stand beside one another: when one has joined them, and perhaps left its note.
+    """
+    done = list[int]()
 
-    monkeypatch.setattr(Turns, "_begin", interrupted)
+    def interrupt(owner: Any, name: str) -> None:
+        go_on = getattr(owner, name)
+
+        def interrupted(self: Any, *arguments: Any) -> None:
+            if not done:
+                done.append(1)
+                raise error
+            go_on(self, *arguments)
+
+        monkeypatch.setattr(owner, name, interrupted)
+
+    interrupt(Turns, "_begin")
+    interrupt(Beside, "_joined")
 
 
 def close_indexes(collection: Collection) -> None:

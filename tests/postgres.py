@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # No TCP port, so that servers of parallel workers cannot collide; no fsync, since nothing is kept.
-SERVER_OPTIONS = "-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync={fsync}"
+SERVER_OPTIONS = (
+    "-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync={fsync} "
+    "-c max_prepared_transactions=4"
+)
 
 
 def find_binaries() -> Path | None:

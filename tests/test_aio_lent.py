@@ -150,12 +150,16 @@ def test_a_task_does_not_wait_for_itself(url, tmp_path):
                 with pytest.raises(StoreError, match="pass its connection as connection="):
                     await write()
             assert await notes.count() == 0  # to read is no waiting
-            # Another task waits, and gets its turn when this one has committed.
-            other = asyncio.ensure_future(notes.upsert(["b"], vectors(1)))
+            # Another task waits where there is one turn, and gets it when this one has committed;
+            # in PostgreSQL it waits for nothing but the same item.
+            beside = engine.dialect.name == "postgresql"
+            if beside:
+                assert await asyncio.create_task(notes.upsert(["b"], vectors(1))) == 1
+            other = asyncio.create_task(notes.upsert(["a" if beside else "b"], vectors(1)))
             await asyncio.sleep(0.2)
             assert not other.done()
             await session.commit()
-            assert await other == 1
+            assert await other == (0 if beside else 1)
             await notes.upsert(["c"], vectors(1))
         assert sorted(await notes.ids()) == ["a", "b", "c"]
 

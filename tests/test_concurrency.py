@@ -208,7 +208,8 @@ def test_a_search_that_would_publish_waits_for_no_writer(any_db, monkeypatch):
         searched = pool.submit(notes.search, vectors(50, DIM, seed=1)[7], 1)
         assert searched.result(timeout=30)[0].id == 57
         assert notes.indexes[0].items == 50
-    notes.search(np.ones(DIM))
+    for _ in range(20):  # each follows a share
+        notes.search(np.ones(DIM))
     assert notes.indexes[0].items == 101
 
 
@@ -224,9 +225,12 @@ def test_a_writer_waits_for_its_turn(any_db):
                 pool.submit(other.collection("notes").delete, ["a"]),
                 pool.submit(other.collection("notes").upsert, ["d"], vectors(1, DIM, seed=3)),
             ]
-            # Not one of them can have finished: whoever is right waits until we commit.
+            # Whoever is right waits until we commit: in PostgreSQL, for the same item alone.
+            if any_db.engine.dialect.name == "postgresql":
+                assert [one.result(timeout=60) for one in waiting[1:]] == [1, 1]
+                waiting = waiting[:1]
             assert not any(one.done() for one in waiting)
-        assert [one.result(timeout=60) for one in waiting] == [1, 1, 1]
+        assert {one.result(timeout=60) for one in waiting} == {1}
     assert sorted(item.id for item in notes.iter()) == ["b", "c", "d"]
     np.testing.assert_array_equal(notes.vectors(["b"]), vectors(2, DIM, seed=2)[:1])
 
@@ -244,7 +248,8 @@ def test_many_writers_lose_nothing(any_db):
     assert len(set(keys)) == len(keys)
     with inside.connected(notes) as connection:
         seq = connection.execute(sa.text("SELECT seq FROM requant_collections")).scalar()
-    assert seq == 6 * 15
+    # PostgreSQL's writers are numbered afterwards, by whoever reads.
+    assert seq == (6 * 15 if any_db.engine.dialect.name == "sqlite" else 0)
 
 
 def test_a_collection_is_dropped_during_a_publication(any_db, monkeypatch):

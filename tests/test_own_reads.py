@@ -388,24 +388,42 @@ def test_one_state_is_seen_while_others_write_all_the_time(url, tmp_path, opened
     theirs.dispose()
 
 
-def test_who_may_only_read_is_told_if_others_never_stop(empty_postgres, tmp_path, monkeypatch):
-    monkeypatch.setattr(inside.SETTLED_PATIENCE, 0.1)
-    theirs = sa.create_engine(empty_postgres)
+def test_a_read_that_is_overtaken_waits_for_nobody(empty_postgres, tmp_path, monkeypatch):
+    """Those who have begun to write may commit between any two statements, or never."""
+    monkeypatch.setattr(inside.SETTLED_PATIENCE, 0.0)
+    theirs = sa.create_engine(empty_postgres, pool_size=20)
     with requant.open(theirs, folder=tmp_path / "indexes") as db:
         notes, _ = filled(db)
-        matching = Reader.matching
+        matching, begun = Reader.matching, []
 
         def overtaken(self, *asked):
             keys = matching(self, *asked)
-            notes.upsert([0], vectors(1, DIM))
+            if begun:
+                with begun.pop() as other:
+                    other.commit()
             return keys
 
+        def begin(count):
+            for n in range(count):
+                begun.append(theirs.connect())
+                notes.upsert([1000 + n], vectors(1, DIM), connection=begun[-1])
+
         monkeypatch.setattr(inside.MATCHING, overtaken)
-        with theirs.connect() as connection:
+        with theirs.connect() as connection, theirs.connect() as never:
             connection = connection.execution_options(postgresql_readonly=True)
+            notes.upsert([2000], vectors(1, DIM), connection=never)
+            begin(4)
+            assert [item.id for item in notes.get([1], where={"n": 1}, connection=connection)] == [
+                1
+            ]
+            assert not begun
+            begin(12)
             with pytest.raises(requant.StoreError, match="REPEATABLE READ"):
                 notes.get([1], where={"n": 1}, connection=connection)
+            assert len(begun) == 6
             assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+            for other in begun:
+                other.close()
     theirs.dispose()
 
 

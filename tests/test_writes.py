@@ -53,6 +53,7 @@ def everything(notes):
 
 def keys_left_out(db):
     """Return how far the next key is from the last one that was given; 1 if none was left out."""
+    inside.number(db)
     with db.engine.connect() as connection:
         after = connection.execute(sa.select(TABLES.collections.c.next_key)).scalar_one()
         return after - connection.execute(sa.select(sa.func.max(TABLES.items.c.key))).scalar_one()

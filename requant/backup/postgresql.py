@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from requant.backup import tables as rows
 from requant.errors import ExistsError, StoreError
-from requant.store import Store
+from requant.store import Store, draw_keys
 
 _OTHERS = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -33,6 +33,7 @@ def fill(target: Store, source: Store, overwrite: bool) -> None:
         with source.connected() as connection:
             numbers = rows.last_numbers(connection, source.tables)
         rows.go_on_from(into, tables, numbers)
+        draw_keys(into, tables)
 
 
 def _check_may_go(into: sa.Connection, overwrite: bool) -> None:

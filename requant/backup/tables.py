@@ -13,7 +13,7 @@ from requant.store import Tables
 # At 65,536 dimensions a vector has 256 kB, so that a page is 25 MB at most.
 PAGE = 100
 _PLAIN = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9_-]+")
-_NUMBERED = ("collections", "indexes", "fields")
+_NUMBERED = ("collections", "indexes", "fields", "writes")
 
 Pages = Callable[[sa.Select[Any], int], Iterator[Sequence[sa.Row[Any]]]]
 Done = Callable[[int], None]

@@ -22,7 +22,15 @@ from requant.backup import tables as rows
 from requant.backup.sealing import Backup, seal
 from requant.errors import CorruptIndexError, ExistsError, StoreError
 from requant.indexes import ATTACHED, Progress, Workspace
-from requant.store import SCHEMA_VERSION, Store, Tables, build_tables
+from requant.store import (
+    SCHEMA_VERSION,
+    Memory,
+    Numbering,
+    Store,
+    Tables,
+    build_tables,
+    hot_sql,
+)
 
 # The backup is as good as the rename that makes it one: before, nothing needs to be safe.
 _PRAGMAS = ("page_size = 16384", "journal_mode = OFF", "synchronous = OFF")
@@ -113,6 +121,10 @@ def _copy(store: Store, into: sa.Connection, tables: Tables, progress: Progress 
                 progress(done, total)
 
         rows.copy_rows(store.tables, reader.pages, into, tables, report)
+    collections = tables.collections.c
+    numbering = Numbering(hot_sql("sqlite", tables), tables, Memory(tables))
+    for number in into.execute(sa.select(collections.id)).scalars().all():
+        numbering.all(into, number)  # what was committed when the snapshot began
     with store.connected() as connection:
         rows.go_on_from(into, tables, rows.last_numbers(connection, store.tables))
 

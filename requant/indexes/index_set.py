@@ -59,6 +59,7 @@ class IndexSet:
         check_config(config, self._workspace.secrets, self._owner)
         row = ledger.add(self._store, self._owner.id, name, config)
         try:
+            self._store.number(self._owner.id, wait=True)
             with self._store.reading() as reader:
                 state = reader.state_of(self._owner)
                 self._follow(row).rebuild(reader, state, progress, overwrite=overwrite)
@@ -121,6 +122,7 @@ class IndexSet:
     def rebuild(self, name: str | None, progress: Progress | None) -> None:
         """Fit and encode an index anew; None stands for the one in use."""
         self._store.check_writable()
+        self._store.number(self._owner.id, wait=True)
         with self._store.reading() as reader:
             state = reader.state_of(self._owner)
             if name is None and state.active is None:
@@ -141,6 +143,7 @@ class IndexSet:
         """Build an index, or go on where another process was interrupted; and publish it."""
         following = self._follow(row)
         for _ in range(_TRIES):
+            self._store.number(self._owner.id, wait=True)
             with self._store.reading() as reader:
                 following.sync(reader, reader.state_of(self._owner), progress, wait=True)
             if following.publish():
@@ -165,6 +168,7 @@ class IndexSet:
 
     def follow(self) -> Iterator[None]:
         """Bring every index up to date, a share a step; nothing is held between two steps."""
+        self._store.number(self._owner.id)
         for row in ledger.every(self._store, self._owner.id):
             following, before = self._follow(row), None
             while (place := self._followed(following)) not in (_FOLLOWED, before):
@@ -205,7 +209,7 @@ class IndexSet:
                 "Database.keep_up(), or search once without connection=",
             )
             return None
-        lost, lacks = mark.seq < state.log_floor, state.next_key - mark.key
+        lost, lacks = mark.seq < state.log_floor, state.end - mark.key
         if lost or lacks >= _MANY:
             self._tell_that_it_is_slow(
                 state,
@@ -216,7 +220,7 @@ class IndexSet:
         return following.as_it_is(reader, state)
 
     def _tell_that_it_is_slow(self, state: CollectionState, why: str) -> None:
-        if self._told or state.next_key - key_range(self._owner.id)[0] < _MANY:
+        if self._told or state.end - key_range(self._owner.id)[0] < _MANY:
             return
         self._told = True
         warn("search", f"a search in a transaction of {self._owner.name!r} {why}")
@@ -283,6 +287,7 @@ class IndexSet:
             self._forget(number)
 
     def _sync(self, row: IndexRow) -> None:
+        self._store.number(self._owner.id, wait=True)
         for _ in range(_TRIES):
             with self._store.reading() as reader:
                 state = reader.state_of(self._owner)

@@ -79,13 +79,14 @@ class Nearby:
         if not len(changed):
             known = self._brought_up(known, reader, owner, state, first)
         changed = changed[changed >= first]
+        changed = np.union1d(changed, state.fresh.keys(first, known.end))
         held = useless = after = 0
         for keys, _, rows in known.parts:
             held += len(keys)
             useless += int(np.isin(changed, keys).sum()) if len(changed) else 0
             yield Batch(keys, rows, _wanted(keys, first, changed))
         yield from ready(reader.vectors_of(changed, owner.dim), owner)
-        for batch in ready(reader.scan(known.end, state.next_key, owner.dim), owner):
+        for batch in ready(reader.scan(known.end, state.end, owner.dim), owner):
             after += len(batch.keys)
             yield batch
         if len(changed) and (useless > max(_BESIDE, held // 2) or _lacks(known, after)):
@@ -100,10 +101,11 @@ class Nearby:
         elif known.seen.seq < state.seq:
             changed = reader.changed(owner.id, known.seen.seq, known.end)
             changed = changed[changed >= first]
+        changed = np.union1d(changed, state.fresh.keys(first, known.end))
         for keys, _, rows in known.parts:
             yield Batch(keys, rows, _wanted(keys, first, changed))
         yield from ready(reader.vectors_of(changed, owner.dim), owner)
-        yield from ready(reader.scan(known.end, state.next_key, owner.dim), owner)
+        yield from ready(reader.scan(known.end, state.end, owner.dim), owner)
 
     def _brought_up(
         self,
@@ -125,7 +127,13 @@ class Nearby:
     def _read_on(
         self, known: _AtHand, reader: Reader, owner: CollectionRow, state: CollectionState
     ) -> _AtHand:
-        """Read from the end of what is known as far as there is room, as it is at `state`."""
+        """Read from the end of what is known as far as there is room, as it is at `state`.
+
+        Nothing is kept of a part that has fresh writes: another snapshot of that number may see it
+        without them.
+        """
+        if len(state.fresh.keys(known.end, state.next_key)):
+            return known
         self.moved = True
         parts, end, full = list(known.parts), max(known.end, state.next_key), False
         count = sum(one.vectors.size for one in parts)

@@ -37,20 +37,20 @@ def prepared(owner: CollectionRow, vectors: Float32s) -> Float32s:
 
 def beginning(reader: Reader, owner: CollectionRow, state: CollectionState) -> int:
     """Return the first key that has a vector: of a collection that was cleared, a late one."""
-    return reader.first_with_vector(key_range(owner.id)[0], state.next_key)
+    return reader.first_with_vector(key_range(owner.id)[0], state.end)
 
 
 def sample(reader: Reader, owner: CollectionRow, state: CollectionState) -> Float32s:
     """Return rows of the whole collection to learn from, prepared."""
     first = beginning(reader, owner, state)
-    span, most = state.next_key - first, sample_rows(owner.dim)
+    span, most = state.end - first, sample_rows(owner.dim)
     if span > most:
-        keys = np.linspace(first, state.next_key - 1, most).astype(np.int64)
+        keys = np.linspace(first, state.end - 1, most).astype(np.int64)
         spread_out = _filled(owner, reader.vectors_of(keys, owner.dim), most)
         if len(spread_out) >= min(ENOUGH_ROWS, most // 2):
             return spread_out
     # Few rows, or few of many left: take what there is from the start.
-    return _filled(owner, reader.scan(first, state.next_key, owner.dim), most)
+    return _filled(owner, reader.scan(first, state.end, owner.dim), most)
 
 
 def _filled(owner: CollectionRow, batches: Iterator[tuple[Keys, Float32s]], most: int) -> Float32s:
@@ -74,7 +74,7 @@ def spread(
     """
     count = rows_for(owner.dim, count)
     first = beginning(reader, owner, state)
-    keys = np.unique(np.linspace(first, max(state.next_key - 1, first), count).astype(np.int64))
+    keys = np.unique(np.linspace(first, max(state.end - 1, first), count).astype(np.int64))
     found, vectors = reader.vectors(keys, owner.dim)
     order = np.argsort(found)
     return found[order], vectors[order]

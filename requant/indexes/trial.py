@@ -67,7 +67,7 @@ def _nearest(
     first, _ = key_range(owner.id)
     results = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
     items = 0
-    for keys, vectors in reader.scan(first, state.next_key, owner.dim):
+    for keys, vectors in reader.scan(first, state.end, owner.dim):
         same = ~np.isin(keys, moved)
         keys, vectors = keys[same], vectors[same]
         items += len(keys)

@@ -70,6 +70,7 @@ def attach(
     try:
         if ids is not None:
             _name(workspace, owner, row, ids)
+        store.number(owner.id, wait=True)
         with store.reading() as reader:
             state = reader.state_of(owner)
             first, end = key_range(owner.id)

@@ -152,6 +152,7 @@ class Migrator:
     ) -> MigrationReport:
         # No index but these two: an application may have many, of engines that take memory.
         both = {row.id} if active is None else {row.id, active}
+        self._store.number(self._owner.id, wait=True)
         with self._indexes.pinned(both), self._store.reading() as reader:
             state = reader.state_of(self._owner)
             new = self._indexes.numbered(reader, state, row.id, wait=True)

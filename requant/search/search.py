@@ -105,7 +105,8 @@ class Search:
         results: list[Found] = []
         for start in range(0, len(request.queries), block):
             results += self._block(self._loaded, request.queries[start : start + block], count)
-        if self._mark is not None and not self._mark.covers(self._state):
+        behind = self._mark is not None and not self._mark.covers(self._state)
+        if self._mark is not None and (behind or self._state.fresh):
             return self._with_unfollowed(self._loaded, results, self._mark)
         return results
 
@@ -115,7 +116,7 @@ class Search:
         if self._mark is None or asked.oversample is not None or asked.effort is not None:
             return False
         most = min(FEW, _FEW_FLOATS // self._owner.dim)
-        return self._size + max(self._state.next_key - self._mark.key, 0) <= most
+        return self._size + max(self._state.end - self._mark.key, 0) <= most
 
     def _queries_at_once(self, loaded: Loaded, count: int) -> int:
         fetched = count * self._owner.dim * 4
@@ -332,9 +333,13 @@ class Search:
     @cached_property
     def _changed(self) -> Keys:
         """The keys, in order, of what the index holds otherwise than the snapshot does."""
-        if self._mark is None or self._mark.seq >= self._state.seq:
+        if self._mark is None:
             return np.empty(0, np.int64)
-        return self._reader.changed(self._owner.id, self._mark.seq, self._mark.key)
+        fresh = self._state.fresh.keys(0, self._mark.key)
+        if self._mark.seq >= self._state.seq:
+            return fresh
+        changed = self._reader.changed(self._owner.id, self._mark.seq, self._mark.key)
+        return np.union1d(changed, fresh) if len(fresh) else changed
 
     def _all_of(self, loaded: Loaded) -> Iterator[Batch]:
         """Yield everything that passes, by way of what is in memory."""
@@ -359,7 +364,7 @@ class Search:
         first, _ = key_range(self._owner.id)
         dim = self._owner.dim
         return ready(
-            self._reader.scan(first, self._state.next_key, dim)
+            self._reader.scan(first, self._state.end, dim)
             if allowed is None
             else self._reader.vectors_of(allowed, dim),
             self._owner,

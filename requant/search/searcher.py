@@ -174,26 +174,34 @@ class Searcher:
         operation.count("queries", len(question.request.queries))
         if question.connection is not None:
             return self._answer_within(question, join, operation)
+        numbered = question.exact
         for attempt in range(_TRIES):
             if attempt:
                 operation.count("retries")
             begun = perf_counter()
             with self._store.reading() as reader:
+                state = reader.state_of(self._owner)
                 operation.took("snapshot", begun)
-                seq, loaded, found = self._found(reader, question, operation)
-                if found is None:
-                    continue
-                begun = perf_counter()
-                answer = join(reader, found)
-                operation.took("join", begun)
-                if not question.exact and question.index_name is None:
-                    self.shadow.follow(reader, found.request, found.first)
+                if numbered or not state.fresh:
+                    loaded, found = self._found(reader, state, question, operation)
+                    if found is None:
+                        continue
+                    begun = perf_counter()
+                    answer = join(reader, found)
+                    operation.took("join", begun)
+                    if not question.exact and question.index_name is None:
+                        self.shadow.follow(reader, found.request, found.first)
             # After the snapshot, whose connection is the only one that a search takes.
-            if loaded is None or not loaded.is_ahead_of(seq):
+            if not numbered and state.fresh:
+                # So that the index can follow; what comes meanwhile is read beside it.
+                self._store.number(self._owner.id)
+                numbered = True
+            elif loaded is None or not loaded.is_ahead_of(state.seq):
                 return answer
         operation.count("retries")
         with self._store.reading() as reader:
-            _, _, found = self._found(reader, question._replace(exact=True), operation)
+            exact = question._replace(exact=True)
+            _, found = self._found(reader, reader.state_of(self._owner), exact, operation)
             assert found is not None  # no index was asked
             return join(reader, found)
 
@@ -239,13 +247,13 @@ class Searcher:
         return join(reader, found)
 
     def _found(
-        self, reader: Reader, question: Question, operation: Operation
-    ) -> tuple[int, Loaded | None, Answer | None]:
-        """Return how far the snapshot goes, the index that was asked, and what was found.
+        self, reader: Reader, state: CollectionState, question: Question, operation: Operation
+    ) -> tuple[Loaded | None, Answer | None]:
+        """Return the index that was asked, and what was found.
 
         That is None where the index failed, and the next try opens it or makes it again.
         """
-        state, index = reader.state_of(self._owner), question.index_name
+        index = question.index_name
         if question.exact and index is not None and reader.index_number(self._owner, index) is None:
             ledger.find(self._store, self._owner.id, index)  # not asked, but it has to exist
         loaded = None
@@ -264,10 +272,10 @@ class Searcher:
         except (EngineError, CorruptIndexError) as error:
             if loaded is None or not self._indexes.outlives(loaded, error):
                 raise
-            return state.seq, loaded, None
-        return state.seq, loaded, answer
+            return loaded, None
+        return loaded, answer
 
 
 def _lacks(owner: CollectionRow, state: CollectionState, index: str | None) -> bool:
     """Whether there is an index to ask, and more than it takes none for."""
-    return (index or state.active) is not None and state.next_key - key_range(owner.id)[0] > 1
+    return (index or state.active) is not None and state.end - key_range(owner.id)[0] > 1

@@ -29,14 +29,17 @@ from requant.store.contents import (
     settled,
 )
 from requant.store.engine import BusyError, Store, open_store
-from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
+from requant.store.fields import FieldInfo, Matching, Memory, check_fields, field_infos
 from requant.store.history import (
+    POSTGRESQL_VARIABLES,
     Deleting,
+    Numbering,
     postgresql_clear,
     postgresql_deletes,
-    postgresql_variables,
+    postgresql_renames,
     sqlite_deletes,
 )
+from requant.store.history import make_missing_keys as draw_keys
 from requant.store.read_only import open_read_only
 from requant.store.reader import Id, Item, RawItem, Reader, id_of, item_of
 from requant.store.records import (
@@ -63,9 +66,11 @@ from requant.store.schema import (
     key_range,
 )
 from requant.store.setup import place, upgrade
+from requant.store.statements import hot_sql
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
+    "POSTGRESQL_VARIABLES",
     "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
@@ -85,7 +90,9 @@ __all__ = [
     "Item",
     "Lent",
     "Matching",
+    "Memory",
     "MigrationRow",
+    "Numbering",
     "Origin",
     "Page",
     "Part",
@@ -103,9 +110,11 @@ __all__ = [
     "catalog",
     "check_fields",
     "checked",
+    "draw_keys",
     "engine_of",
     "field_infos",
     "folder_beside",
+    "hot_sql",
     "id_of",
     "identity",
     "item_of",
@@ -119,7 +128,7 @@ __all__ = [
     "place",
     "postgresql_clear",
     "postgresql_deletes",
-    "postgresql_variables",
+    "postgresql_renames",
     "refuse_absent",
     "refuse_own_file",
     "savepoint",

@@ -1,8 +1,12 @@
-"""The database connection: opened, set up, and handed out for reading and writing."""
+"""The database connection: opened, set up, and handed out for reading and writing.
+
+This file is long because what opens, reads, writes and numbers shares one set of connections.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -30,6 +34,7 @@ from requant.store.connections import (
     taken_of,
 )
 from requant.store.fields import Memory
+from requant.store.history import Numbering
 from requant.store.interrupted import handled_now
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
@@ -49,6 +54,9 @@ _DURABLY = (
     "SELECT set_config('synchronous_commit', 'on', true) "
     "WHERE current_setting('synchronous_commit') = 'off'"
 )
+_NUMBERING_SECONDS = 5.0
+_NUMBERING_POLL = 0.002
+_IN_PASSING = 0.05  # so long, about, by a search, and by who writes much
 
 
 class Store:
@@ -76,6 +84,7 @@ class Store:
         self.sql: HotSql = hot_sql(engine.dialect.name, self.tables)
         self.fields: Memory = Memory(self.tables)
         self.meters: Meters = Meters()
+        self.numbering: Numbering = Numbering(self.sql, self.tables, self.fields)
         self.given_ids = 0  # the highest of a collection that was made on a lent connection
         self._owned = owned
         self._held = Held()
@@ -224,6 +233,41 @@ class Store:
                 raw.execute(f"PRAGMA synchronous = {before:d}")
         self.gate.check_standing()
 
+    def number(self, collection: int, *, wait: bool = False) -> int | None:
+        """Give a number to what PostgreSQL's writers have committed, and return the latest.
+
+        None in SQLite, where it is the writers who count, and where somebody else has the row of
+        the collection: without `wait` at once, else after some seconds, since it may be this thread
+        itself. Without `wait` not all may be numbered, where that would take long.
+        """
+        if self.sql.name == "sqlite":
+            return None
+        begun = time.monotonic()
+        until = begun + _NUMBERING_SECONDS
+        while True:
+            try:
+                found = self._number_some(collection)
+            except StoreError:
+                if wait:
+                    raise
+                return None  # whoever may write does it
+            in_passing = not wait and time.monotonic() > begun + _IN_PASSING
+            if found is not None and (found[1] or in_passing):
+                return found[0]
+            if found is None:
+                if not wait or time.monotonic() >= until:
+                    return None
+                time.sleep(_NUMBERING_POLL)
+
+    def _number_some(self, collection: int) -> tuple[int, bool] | None:
+        with (
+            self.gate.entered(),
+            self.errors("write"),
+            self._connection() as own,
+            own.begin(),
+        ):
+            return self.numbering.some(own, collection)
+
     def is_free(self, collection: int) -> bool:
         """Whether nobody is writing to a collection just now, so that we need not wait."""
         with self.connected() as connection:
@@ -233,7 +277,7 @@ class Store:
                 else:
                     table = self.tables.collections
                     row = sa.select(table.c.id).where(table.c.id == collection)
-                    connection.execute(row.with_for_update(nowait=True))
+                    connection.execute(row.with_for_update(nowait=True, key_share=True))
             except self._snapshots.failures:
                 return False
         return True

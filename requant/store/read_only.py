@@ -59,6 +59,9 @@ class ReadOnlyStore(Store):
         """Raise ReadOnlyError."""
         self.check_writable()
 
+    def number(self, collection: int, *, wait: bool = False) -> None:
+        """Number nothing: what has no number is read as it is."""
+
     def is_free(self, collection: int) -> bool:
         """Say that this is no time to write."""
         return False

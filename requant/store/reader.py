@@ -1,4 +1,7 @@
-"""Reading one snapshot through the driver: the path that every search takes."""
+"""Reading one snapshot through the driver: the path that every search takes.
+
+This file is long because all reads of one snapshot go through one cursor.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.connections import commits_alone, ended_in_time
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
+from requant.store.history import fresh_of
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql, json_texts
 from requant.store.states import CollectionState, Head, Seen, Watermark
@@ -65,6 +69,7 @@ class Reader:
         self.tables: Tables = tables
         self._items = tables.items
         self._vectors = tables.vectors
+        self._changes = tables.changes
 
     def retry_first(self, renew: Callable[[BaseException], Reader]) -> None:
         """Let the first statement, if it fails, be tried again by the reader that `renew` returns.
@@ -95,15 +100,17 @@ class Reader:
         self._cursor = self._driver_cursor
 
     def hold_still(self, collection: int) -> bool:
-        """Keep others from writing to a collection, if nobody is just now; PostgreSQL alone.
+        """Let nobody begin to write to a collection before the transaction ends; PostgreSQL alone.
 
         Where it is refused, what was done since the last savepoint is to be taken back.
         """
         try:
-            self._cursor.execute(f"{self._sql.state} FOR SHARE NOWAIT", (collection,))
+            # Others hold them up for the length of a read; who writes holds up nobody here.
+            self._cursor.execute("SET LOCAL lock_timeout = '100ms'")
+            shut = self._cursor.execute(self._sql.shut_door, (collection,)).fetchone()
         except self._connection.dialect.loaded_dbapi.OperationalError:
             return False
-        return True
+        return shut is not None
 
     def begin(self) -> None:
         """Begin a snapshot where the driver does not do so by itself."""
@@ -118,8 +125,17 @@ class Reader:
 
     def state_at(self, collection: int) -> CollectionState | None:
         """Return the state of a collection by its number, None if it is gone."""
-        row = self._cursor.execute(self._sql.state, (collection,)).fetchone()
-        return None if row is None else CollectionState(*row)
+        sql = self._sql
+        if self.lent and sql.whole_state:  # two statements may see what others commit between them
+            return self._whole_state_at(collection)
+        row = self._cursor.execute(sql.state, (collection,)).fetchone()
+        if row is None:
+            return None
+        return self._whole_state_at(collection) if row[6:] == (True,) else CollectionState(*row[:6])
+
+    def _whole_state_at(self, collection: int) -> CollectionState | None:
+        row = self._cursor.execute(self._sql.whole_state, (collection,)).fetchone()
+        return None if row is None else CollectionState(*row[:6])._replace(fresh=fresh_of(*row[6:]))
 
     def knows(self, collection: int, state: CollectionState, seen: Seen) -> bool | None:
         """Whether the write `seen` is still one of those that have led to `state`, a later one.
@@ -214,6 +230,13 @@ class Reader:
         parameters = (collection, after_seq, before_key)
         rows = self._cursor.execute(self._sql.changed, parameters).fetchall()
         return np.array([row[0] for row in rows], np.int64)
+
+    def has_logged(self, collection: int, after_seq: int, keys: Keys) -> bool:
+        """Whether one of `keys` was updated or deleted after `after_seq`."""
+        c = self._changes.c
+        logged = sa.select(c.key).where(c.collection_id == collection, c.seq > after_seq)
+        there = logged.where(one_of(c.key, keys, self._sql)).limit(1)
+        return self._connection.execute(there).first() is not None
 
     def log(
         self, collection: int, after: tuple[int, int], before_key: int, limit: int

@@ -14,7 +14,7 @@ from sqlalchemy.schema import conv
 from requant.errors import InputError
 from requant.scores import Metric
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 # A collection owns the keys [id << KEY_BITS, (id + 1) << KEY_BITS): one contiguous range.
 KEY_BITS = 40
@@ -39,6 +39,7 @@ class Tables:
     items: sa.Table
     vectors: sa.Table
     changes: sa.Table
+    writes: sa.Table
     runs: sa.Table
     quantizers: sa.Table
     indexes: sa.Table
@@ -228,6 +229,8 @@ def _catalog(metadata: sa.MetaData) -> None:
         # fields are in step as long as every write says so: a requant of schema 4 does not.
         sa.Column("fields", _BIG),
         sa.Column("fields_seq", _BIG),
+        # Whether its keys are drawn from a sequence of its own, on PostgreSQL; new in schema 6.
+        sa.Column("own_keys", sa.Boolean),
         sa.UniqueConstraint("name"),
         sqlite_autoincrement=True,  # an id is never reused, so neither is a key
     )
@@ -260,6 +263,19 @@ def _content(metadata: sa.MetaData) -> None:
         sa.Column("key", _BIG, primary_key=True, autoincrement=False),
         sa.Column("xid", _BIG),  # the transaction that wrote it, where they overlap; schema 3
         sqlite_with_rowid=False,
+    )
+    sa.Table(  # what PostgreSQL's writers have committed and nobody has numbered; new in schema 6
+        "requant_writes",
+        metadata,
+        sa.Column("collection_id", _BIG, primary_key=True, autoincrement=False),
+        sa.Column("id", _BIG, sa.Identity(), primary_key=True),
+        sa.Column("token", _BIG, nullable=False),  # random: ids may come again after a restore
+        sa.Column("fields", _BIG),  # the number of the indexed fields that it has kept
+        sa.Column("added", sa.LargeBinary, nullable=False),  # keys, as (first, end) of runs
+        sa.Column("changed", sa.LargeBinary, nullable=False),  # keys
+        sa.Column("touched", sa.LargeBinary, nullable=False),  # keys whose vectors are as they were
+        sa.Column("lists", sa.LargeBinary),  # what changes in the lists of fields
+        sa.Column("gone", sa.Text),  # JSON: (key, metadata) of items to be taken out of the lists
     )
     sa.Table(  # writes that followed one another, nothing lost between them; new in schema 4
         "requant_runs",

@@ -2,6 +2,8 @@
 
 Everything else goes through SQLAlchemy Core. Lists of keys and ids travel as one parameter: a JSON
 array in SQLite, an array in PostgreSQL.
+
+This file is long because every statement whose speed matters is found here, for both databases.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from requant.errors import UnsupportedError
+from requant.store.gate import PASSING, SHUT
 from requant.store.schema import Tables
 
 
@@ -26,7 +29,8 @@ class HotSql:
     name: str
     keys: Callable[[list[int]], Any]
     texts: Callable[[Sequence[str]], Any]
-    state: str
+    state: str  # and whether it lacks what `whole_state` tells of: what has no number yet
+    whole_state: str
     index_number: str
     head: str
     vectors: str
@@ -49,11 +53,20 @@ class HotSql:
     log_changes: str
     next_key: str
     take_turn: str
-    write_one: str  # the turn, and an item if it is new, in one statement
-    replace_one: str  # an item that is stored, with its vector and the log
+    replace_one: str  # an item that is stored, with its vector
     begin_run: str
     forget_runs: str
     run_at: str
+    join: str
+    write_one: str  # an item if it is new, and all that is to be noted of it
+    join_alone: str
+    draw_keys: str
+    lock_items: str
+    insert_items: str
+    leave: str
+    shut_door: str
+    take_row: str
+    unnumbered: str
     lists_of: str
     add_values: str
     put_values: str
@@ -75,20 +88,76 @@ _HEAD = (
     "WHERE g.index_id = {} ORDER BY g.generation DESC LIMIT 1"
 )
 
-# A key is reserved only for what looks new. What was committed while the statement waited for its
-# turn is not seen by it; ON CONFLICT does see it, and leaves the item to another statement.
-_WRITE_ONE = (
-    "WITH fresh AS MATERIALIZED (SELECT 1 - count(*) AS n FROM requant_items "
-    "WHERE collection_id = %s AND ext_id = %s), turn AS (<turn>), item AS ("
-    "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
-    "SELECT turn.first, %s::bigint, %s::text, %s::smallint, %s::text, %s::text "
-    "FROM turn CROSS JOIN fresh WHERE fresh.n = 1 "
-    "ON CONFLICT (collection_id, ext_id) DO NOTHING RETURNING key), floats AS ("
-    "INSERT INTO requant_vectors (key, vec, crc) SELECT item.key, given.vec, given.crc FROM "
-    "item CROSS JOIN (SELECT %s::bytea AS vec, %s::bigint AS crc) AS given "
-    "WHERE given.vec IS NOT NULL) "
-    "SELECT turn.*, fresh.n, item.key FROM turn CROSS JOIN fresh LEFT JOIN item ON true"
-)
+# Of PostgreSQL alone, see `requant.store.history.beside`; SQLite has one writer at a time.
+_BESIDE: dict[str, Any] = {
+    # The gate bars nobody but who has to be alone, see `requant.store.gate`; the lock of
+    # the row lets whoever waited there see what that one has left, and bars nobody else.
+    "join": (
+        "SELECT CASE WHEN fields_seq = seq THEN fields END, own_keys, "
+        "<gate> FROM requant_collections "
+        "WHERE id = %s FOR KEY SHARE"
+    ),
+    "join_alone": (
+        "SELECT CASE WHEN fields_seq = seq THEN fields END, own_keys FROM requant_collections "
+        "WHERE id = %s FOR UPDATE"
+    ),
+    # All of a write that adds one item: what `join` does, the item if it is new, and its note,
+    # whose keys stand as `requant.store.history.fresh` reads them.
+    "write_one": (
+        "WITH here AS (SELECT id, CASE WHEN fields_seq = seq THEN fields END AS fields, own_keys, "
+        "<gate> FROM requant_collections "
+        "WHERE id = %s FOR KEY SHARE), item AS ("
+        "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+        "SELECT (here.id << 40) + "
+        "nextval(CASE WHEN here.own_keys THEN %s::text "
+        "ELSE pg_get_serial_sequence(%s::text, 'id') END::regclass), "
+        "%s::bigint, given.ext_id, %s::smallint, %s::text, %s::text "
+        "FROM here CROSS JOIN (SELECT %s::text AS ext_id) AS given WHERE NOT EXISTS ("
+        "SELECT FROM requant_items AS i WHERE i.collection_id = here.id "
+        "AND i.ext_id = given.ext_id) "
+        "ON CONFLICT DO NOTHING RETURNING key), floats AS ("
+        "INSERT INTO requant_vectors (key, vec, crc) SELECT item.key, given.vec, given.crc FROM "
+        "item CROSS JOIN (SELECT %s::bytea AS vec, %s::bigint AS crc) AS given "
+        "WHERE given.vec IS NOT NULL), note AS ("
+        "INSERT INTO requant_writes (collection_id, token, fields, added, changed, touched) "
+        "SELECT here.id, %s::bigint, here.fields, "
+        "int8send(item.key) || int8send(item.key + 1), '', '' "
+        "FROM here CROSS JOIN item) "
+        "SELECT here.fields, here.own_keys, item.key FROM here LEFT JOIN item ON true"
+    ),
+    "draw_keys": "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s::int)",
+    "lock_items": (
+        "SELECT key, ext_id FROM requant_items WHERE key = ANY(%s::text::bigint[]) "
+        "ORDER BY key FOR NO KEY UPDATE"
+    ),
+    # In the order of the ids: two who add the same ones wait for each other in one direction.
+    "insert_items": (
+        "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
+        "SELECT n.key, %s::bigint, n.ext_id, n.id_kind, n.document, n.metadata FROM "
+        "unnest(%s::bigint[], %s::text[], %s::smallint[], %s::text[], %s::text[]) "
+        "AS n (key, ext_id, id_kind, document, metadata) "
+        "ON CONFLICT DO NOTHING RETURNING ext_id"
+    ),
+    "leave": (
+        "INSERT INTO requant_writes (collection_id, token, fields, added, changed, touched, lists) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s)"
+    ),
+    # What is lost of this by a crash of the server is numbered again, under another name.
+    "shut_door": SHUT,
+    "take_row": (
+        "SELECT next_key, seq, logging, run, fields, fields_seq, "
+        "set_config('synchronous_commit', 'off', true) FROM requant_collections WHERE id = %s "
+        "FOR NO KEY UPDATE SKIP LOCKED"
+    ),
+    "unnumbered": (
+        "SELECT id, fields, added, changed, lists, gone FROM requant_writes "
+        "WHERE collection_id = %s ORDER BY id LIMIT %s"
+    ),
+}
+_BESIDE = {name: text.replace("<gate>", PASSING) for name, text in _BESIDE.items()}
+_NOT_BESIDE: dict[str, Any] = dict.fromkeys(_BESIDE, "")
+# A backup, which is a SQLite file, holds nothing without a number.
+_NOT_BESIDE["unnumbered"] = _BESIDE["unnumbered"].replace("%s", "?")
 
 _TURNS = {
     # Where nobody follows, a later follower must not take the missing log for no changes.
@@ -126,12 +195,6 @@ def _array(keys: list[int]) -> str:
     return f"{{{str(keys)[1:-1]}}}"
 
 
-def _write_one(take_turn: str) -> str:
-    reserving = take_turn.replace("next_key + %s", "next_key + (SELECT n FROM fresh)")
-    reserving = reserving.replace("next_key - %s", "next_key - (SELECT n FROM fresh)")
-    return _WRITE_ONE.replace("<turn>", reserving)
-
-
 def json_texts(texts: Sequence[str]) -> str:
     """Return texts as JSON, which is how `existing` takes them in both databases."""
     return json.dumps(texts, ensure_ascii=False)
@@ -146,6 +209,7 @@ _SQLITE = HotSql(
         "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END "
         "FROM requant_collections WHERE id = ?"
     ),
+    whole_state="",
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
     # CROSS JOIN keeps SQLite from turning the loop round.
@@ -209,7 +273,7 @@ _SQLITE = HotSql(
         "INSERT INTO requant_changes (collection_id, seq, key) SELECT ?, ?, value FROM json_each(?)"
     ),
     **_turns("?"),
-    write_one="",
+    **_NOT_BESIDE,
     replace_one="",
     lists_of="SELECT value, keys FROM requant_values WHERE field_id = ? AND part = ? AND value IN",
     add_values=("INSERT INTO requant_values (field_id, part, value, keys) VALUES (?, ?, ?, ?)"),
@@ -222,9 +286,21 @@ _POSTGRES = HotSql(
     name="postgresql",
     keys=_array,
     texts=list,
+    # The first statement of a snapshot is planned each time, so that it is a short one.
     state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END "
-        "FROM requant_collections WHERE id = %s"
+        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END, "
+        "EXISTS (SELECT FROM requant_writes AS w WHERE w.collection_id = c.id) "
+        "FROM requant_collections AS c WHERE id = %s"
+    ),
+    # Fields are in step unless somebody has left a write who did not know of them.
+    whole_state=(
+        "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
+        "CASE WHEN c.fields_seq = c.seq AND w.strange IS NOT TRUE THEN c.fields END, "
+        "w.tokens, w.added, w.changed, w.touched FROM requant_collections AS c LEFT JOIN LATERAL "
+        "(SELECT array_agg(token ORDER BY id) AS tokens, string_agg(added, '') AS added, "
+        "string_agg(changed, '') AS changed, string_agg(touched, '') AS touched, "
+        "bool_or(fields IS DISTINCT FROM c.fields) AS strange "
+        "FROM requant_writes WHERE collection_id = c.id) AS w ON true WHERE c.id = %s"
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
@@ -283,7 +359,7 @@ _POSTGRES = HotSql(
         "SELECT %s::bigint, %s::bigint, unnest(%s::text::bigint[])"
     ),
     **_turns("%s"),
-    write_one=_write_one(_turns("%s")["take_turn"]),
+    **_BESIDE,
     replace_one=(
         "WITH item AS (UPDATE requant_items SET "
         "document = CASE WHEN %s::boolean THEN %s::text ELSE document END, "
@@ -292,9 +368,7 @@ _POSTGRES = HotSql(
         "INSERT INTO requant_vectors (key, vec, crc) SELECT item.key, given.vec, given.crc FROM "
         "item CROSS JOIN (SELECT %s::bytea AS vec, %s::bigint AS crc) AS given "
         "WHERE given.vec IS NOT NULL "
-        "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc), logged AS ("
-        "INSERT INTO requant_changes (collection_id, seq, key) "
-        "SELECT %s::bigint, %s::bigint, item.key FROM item WHERE %s::boolean) "
+        "ON CONFLICT (key) DO UPDATE SET vec = excluded.vec, crc = excluded.crc) "
         "SELECT key FROM item"
     ),
     lists_of=(

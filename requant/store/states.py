@@ -5,16 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from requant.store.history import NOTHING, Fresh
+
 
 class CollectionState(NamedTuple):
-    """How far a collection has been written: what an index must have followed to be current."""
+    """How far a collection has been written: what an index must have followed to be current.
 
-    next_key: int
+    On PostgreSQL that is what has been numbered; `fresh` is what was committed since.
+    """
+
+    next_key: int  # of what is numbered; there may be fresh items from here on
     seq: int
     log_floor: int
     active: int | None
     run: str | None  # the name of the latest run of writes, see `requant.store.history.turns`
     fields: int | None = None  # the number of the indexed fields as they are
+    fresh: Fresh = NOTHING
+
+    @property
+    def end(self) -> int:
+        """No item that is there has a key from here on."""
+        return max(self.next_key, self.fresh.end)
+
+    def before(self, key: int) -> CollectionState:
+        """Return this state without the items from `key` on."""
+        return self._replace(next_key=key, fresh=NOTHING)
 
     @property
     def seen(self) -> Seen:
@@ -42,7 +57,10 @@ class Watermark:
         return self.seq, self.key
 
     def covers(self, state: CollectionState) -> bool:
-        """Whether nothing is left to follow; a part of a build has the changes but not all keys."""
+        """Whether nothing that is numbered is left to follow.
+
+        A part of a build has the changes but not all keys.
+        """
         return self.seq >= state.seq and self.key >= state.next_key
 
 

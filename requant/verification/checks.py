@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ Judge = Callable[[Quantizer, Float32s, Codes, Codes], NDArray[np.bool_]]
 def verify(store: Store, owner: CollectionRow, indexes: IndexSet, *, deep: bool) -> Report:
     """Bring all indexes of `owner` up to one snapshot, and compare them with it."""
     # The snapshot begins when no index can run ahead of it any more.
-    with indexes.pinned(), store.reading() as reader:
+    with indexes.pinned(), _numbered(store, owner), store.reading() as reader:
         state = reader.state_of(owner)
         failed: dict[str, RequantError] = {}
         loaded = indexes.every(reader, state, failed)
@@ -40,6 +41,13 @@ def verify(store: Store, owner: CollectionRow, indexes: IndexSet, *, deep: bool)
     report.checked += behind.values()
     report.problems += [f"index {name!r}: {error}" for name, error in failed.items()]
     return report
+
+
+@contextmanager
+def _numbered(store: Store, owner: CollectionRow) -> Iterator[None]:
+    """Let indexes hold all that is committed by now."""
+    store.number(owner.id, wait=True)
+    yield
 
 
 def _behind(indexes: Mapping[str, Loaded | None], state: CollectionState) -> dict[str, str]:
@@ -85,9 +93,9 @@ def _check_store(
     reader: Reader, owner: CollectionRow, state: CollectionState, report: Report
 ) -> None:
     first, _ = key_range(owner.id)
-    damaged = list(reader.damaged(first, state.next_key, owner.dim))
+    damaged = list(reader.damaged(first, state.end, owner.dim))
     _say(report, "stored vector(s) differ from their checksum, key(s)", damaged)
-    strays = reader.strays(first, state.next_key)
+    strays = reader.strays(first, state.end)
     _say(report, "stored vector(s) have no item, key(s)", strays)
     report.problems += [f"the database file: {line}" for line in reader.integrity()]
     report.checked.append("the checksum of every stored vector, and the database file")
@@ -113,7 +121,11 @@ def _check_index(
     missing: list[int] = []
     suspects: list[Keys] = []
     first, _ = key_range(owner.id)
+    # Of what has no number yet an index may hold the one or the other.
+    fresh = state.fresh.keys(first, state.end)
     for keys, vectors in reader.scan(first, state.next_key, owner.dim):
+        at = np.flatnonzero(~np.isin(keys, fresh))
+        keys, vectors = keys[at], vectors[at]
         expected = _digests(loaded.quantizer.encode(prepared(owner, vectors)))
         at = np.searchsorted(held.keys, keys)
         there = at < len(held.keys)
@@ -122,7 +134,7 @@ def _check_index(
         missing += keys[~there].tolist()
         suspects.append(keys[there][held.digests[at[there]] != expected[there]])
     wrong = list(_wrong(reader, owner, loaded, np.concatenate(suspects) if suspects else held.keys))
-    strange = held.keys[~known].tolist()
+    strange = np.setdiff1d(held.keys[~known], fresh, assume_unique=True).tolist()
     _say(report, f"vector(s) are missing from index {name!r}, key(s)", missing)
     _say(report, f"code(s) of index {name!r} are not those of the vectors, key(s)", wrong)
     _say(report, f"item(s) of index {name!r} are not in the store, key(s)", strange)

@@ -127,6 +127,7 @@ def _info(workspace: Workspace, row: IndexRow, state: CollectionState) -> IndexI
         current=(
             newest is not None
             and newest.watermark.covers(state)
+            and not state.fresh
             and _stands(workspace, row, newest)
         ),
     )

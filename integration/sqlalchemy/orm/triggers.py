@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from requant.errors import InputError, UnsupportedError
 from requant.integration.sqlalchemy.orm.mapped import Mapped
 from requant.store import (
+    POSTGRESQL_VARIABLES,
     Deleting,
     postgresql_clear,
     postgresql_deletes,
-    postgresql_variables,
+    postgresql_renames,
     sqlite_deletes,
 )
 
@@ -134,18 +135,13 @@ def _postgresql(mapped: Mapped, at: _At) -> list[str]:
     gone = _text(mapped, f"gone.{column}", sqlite=False)
     delete = f"""
     ids := ARRAY(SELECT {gone} FROM gone);{postgresql_deletes(deleting)}"""
-    rename = f"""
-    IF {deleting.exists(old)} THEN
-        ids := ARRAY[{new}];{postgresql_deletes(deleting)}
-        {deleting.rename(old, new)};
-    END IF;"""
     emptied = f"{at.deleted}_all"
     deletes, renames, empties = map(at.function, (at.deleted, at.renamed, emptied))
     call = "EXECUTE FUNCTION"
     return [
-        _function(deletes, deleting, delete),
-        _function(renames, deleting, rename),
-        _function(empties, deleting, postgresql_clear(deleting)),
+        _function(deletes, delete),
+        _function(renames, postgresql_renames(deleting, old, new)),
+        _function(empties, postgresql_clear(deleting)),
         f"CREATE TRIGGER {at.deleted} AFTER DELETE ON {on} REFERENCING OLD TABLE AS gone "
         f"FOR EACH STATEMENT {call} {deletes}()",
         f"CREATE TRIGGER {at.renamed} AFTER UPDATE OF {column} ON {on} FOR EACH ROW "
@@ -154,11 +150,11 @@ def _postgresql(mapped: Mapped, at: _At) -> list[str]:
     ]
 
 
-def _function(name: str, deleting: Deleting, body: str) -> str:
+def _function(name: str, body: str) -> str:
     # The tables are found where they are found now, whatever the search path of who deletes.
     return (
         f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT "
-        f"AS $requant$ DECLARE{postgresql_variables(deleting)}\nBEGIN{body}\n    RETURN NULL;\n"
+        f"AS $requant$ DECLARE{POSTGRESQL_VARIABLES}\nBEGIN{body}\n    RETURN NULL;\n"
         "END $requant$"
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from requant.adapters.protocol import Keys
+from requant.indexes.following.ahead import known
 from requant.indexes.loaded import Loaded
 from requant.indexes.sampling import prepared
 from requant.quantizers.arrays import Codes, Float32s
@@ -27,21 +28,24 @@ def catch_up(
     state: CollectionState,
     progress: Progress | None = None,
     keep: Callable[[Loaded], None] | None = None,
+    reaching: int = 0,
 ) -> int:
     """Apply what was written since the watermark, and return how many rows that were.
 
     Safe to repeat if it is interrupted.
 
-    `keep` is called now and then, when the watermark is true of a part of the way.
+    `keep` is called now and then, when the watermark is true of a part of the way. `reaching` is
+    the number of what is taken in beyond that of `state`.
     """
     mark, dim, location = loaded.watermark, owner.dim, loaded.location
     # Part of it may be of a later snapshot by now, which another thread has begun to follow.
-    loaded.reaching = max(loaded.reaching, state.seq)
-    location.announce(loaded.name, loaded.backend, state.seq)
+    reaching = max(state.seq, reaching)
+    loaded.reaching = max(loaded.reaching, reaching)
+    location.announce(loaded.name, loaded.backend, reaching)
     # A live index may hold more than its mark says, if a process that wrote to it was killed: also
     # items that came after the mark and have gone again.
-    known = state.next_key if location.live else mark.key
-    changed = reader.changed(owner.id, mark.seq, known)
+    before = state.next_key if location.live else mark.key
+    changed = reader.changed(owner.id, mark.seq, before)
     total = len(changed) + max(state.next_key - mark.key, 0)
     done = 0
     step = rows_for(dim, _BATCH)
@@ -55,7 +59,8 @@ def catch_up(
         _report(progress, done, total)
     gone = max(len(changed) - done, 0)
     loaded.unpublished += done + gone
-    for keys, codes in _encoded(loaded, owner, reader.scan(mark.key, state.next_key, dim, _BATCH)):
+    rows = _numbered(reader.scan(mark.key, state.next_key, dim, _BATCH), state)
+    for keys, codes in _encoded(loaded, owner, rows):
         if done:
             location.check_turn(loaded.name)
         loaded.backend.upsert(keys, codes)
@@ -69,6 +74,16 @@ def catch_up(
     location.advance(loaded.name, mark, loaded.items)
     loaded.watermark = mark
     return done + gone
+
+
+def _numbered(
+    rows: Iterator[tuple[Keys, Float32s]], state: CollectionState
+) -> Iterator[tuple[Keys, Float32s]]:
+    """Yield what has a number: the rest comes with its own."""
+    for keys, vectors in rows:
+        at = known(keys, state)
+        if len(at):
+            yield (keys, vectors) if len(at) == len(keys) else (keys[at], vectors[at])
 
 
 def _encoded(

@@ -18,6 +18,7 @@ from requant.errors import (
     TurnLostError,
     UnsupportedError,
 )
+from requant.indexes.following.ahead import numbered, takes_in_more
 from requant.indexes.following.catch_up import Progress, catch_up
 from requant.indexes.following.lost import leads_to
 from requant.indexes.following.making import begin
@@ -201,10 +202,16 @@ class FollowingIndex:
             if loaded.watermark.seq > state.seq:
                 return loaded  # it follows a later snapshot: what this one has may be out of date
             try:
+                more = takes_in_more(loaded, reader, self._owner, state)
+                if more and not wait:
+                    return loaded
                 with self._operation("catch_up") as operation:
                     if wait:
+                        reaching = numbered(self._store, self._owner) if more else 0
                         keep = self._publisher.keep_part
-                        rows = catch_up(loaded, reader, self._owner, state, progress, keep)
+                        rows = catch_up(
+                            loaded, reader, self._owner, state, progress, keep, reaching
+                        )
                     else:
                         rows = self._bring_nearer(loaded, reader, state)
                     operation.count("rows_followed", rows)
@@ -264,7 +271,7 @@ class FollowingIndex:
                 reason = self._newest.complaint or "nothing recent enough has been published"
         except (CorruptIndexError, EngineError) as error:
             reason = str(error)
-        some = state.next_key - key_range(self._owner.id)[0] > 1
+        some = state.end - key_range(self._owner.id)[0] > 1
         if some and (loaded is None or self._newest.complaint is not None):
             how = "are exact" if loaded is None else "ask an older generation"
             self._warn_once(f"searches {how}: {reason}")
@@ -457,7 +464,9 @@ class FollowingIndex:
             )  # fmt: skip
             begun = operation.took("fit", operation.begun)
             try:
-                catch_up(loaded, reader, self._owner, state, progress, keep)
+                more = takes_in_more(loaded, reader, self._owner, state)
+                reaching = numbered(self._store, self._owner) if more else 0
+                catch_up(loaded, reader, self._owner, state, progress, keep, reaching)
             except BaseException:
                 self._abandon(loaded)
                 raise

@@ -38,7 +38,7 @@ def begin(
     """Return an empty index whose quantizer has learned from `rows`, a sample of two or more."""
     if objection := norms_matter(owner, row.config, rows):
         warn(objection)
-    expected = state.next_key - beginning(reader, owner, state)
+    expected = state.end - beginning(reader, owner, state)
     quantizer = fit_quantizer(row.config, rows)
     first, _ = key_range(owner.id)
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from requant.indexes.following.ahead import known
 from requant.indexes.following.catch_up import put
 from requant.indexes.loaded import Loaded
 from requant.quantizers.chunks import rows_for
@@ -68,7 +69,8 @@ def _step(
         return _follow_log(loaded, reader, owner, state, rows)
     mark = loaded.watermark
     for keys, vectors in reader.scan(mark.key, state.next_key, owner.dim, rows):
-        done = put(loaded, owner, keys, vectors)
+        at = known(keys, state)
+        done = put(loaded, owner, keys[at], vectors[at])
         loaded.watermark = Watermark(int(keys[-1]) + 1, mark.seq)
         loaded.unpublished += done
         return done
@@ -82,8 +84,8 @@ def _follow_log(
     mark = loaded.watermark
     # One write may have logged more than a share, so a share can end within it.
     after = max(loaded.logged, (mark.seq, _EVERY_KEY))
-    known = state.next_key if loaded.location.live else mark.key
-    logged = reader.log(owner.id, after, known, rows)
+    before = state.next_key if loaded.location.live else mark.key
+    logged = reader.log(owner.id, after, before, rows)
     keys = np.unique(np.array([key for _, key in logged], np.int64))
     found, vectors = reader.vectors(keys, owner.dim)
     loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
+
 from requant.adapters.files import Digest
 from requant.adapters.protocol import Attached, Backend, IndexSpec
 from requant.errors import CorruptIndexError, UnsupportedError
@@ -99,8 +101,10 @@ class AttachedLocation:
         changed = generation.stamp is not None and stamp != generation.stamp
         mark = generation.watermark
         with self._workspace.store.reading() as reader:
-            known = reader.state_of(self._owner)._replace(next_key=mark.key)
+            state = reader.state_of(self._owner)
+            known = state.before(mark.key)
             moved = reader.changed(self._owner.id, mark.seq, mark.key)
+            moved = np.union1d(moved, state.fresh.keys(0, mark.key))
             count = _MANY if changed else _FEW
             trial = tried(reader, self._owner, known, moved, backend, count, thorough=changed)
         if trial is None:

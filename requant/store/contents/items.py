@@ -1,62 +1,62 @@
-"""Writing items and vectors, within a transaction that holds the collection's turn."""
+"""Writing items and vectors, within a transaction that holds the turn, or beside others."""
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
-from requant.errors import DuplicateIdError, UnknownIdError
+from requant.errors import DuplicateIdError, StoreError, UnknownIdError
 from requant.inputs import OnConflict, Rows
 from requant.patches import Patch, merged
 from requant.quantizers.arrays import Float32s
-from requant.store.connections import LEAST_COPIED, check_transaction, copies, plain_cursor
+from requant.store.connections import LEAST_COPIED, copies, plain_cursor
 from requant.store.contents.loading import copy_items, copy_vectors, put_items, put_vectors
 from requant.store.fields import Memory, Upkeep
-from requant.store.history import ChangeLog, Turn, Turns
+from requant.store.history import Beside, InTurn
 from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import CollectionRow, Tables, key_range
 from requant.store.statements import HotSql, json_texts
 
 # Items whose metadata are merged at a time, so that not all of them are in memory.
 _MERGED = 256
+# So many ids are added in their order: two who add the same ones then wait in one direction.
+_ORDERED = 1000
+# Items that one statement adds.
+_ADDED = 1000
+# Each time others have to add one of the ids meanwhile, and delete it again.
+_TRIES = 20
+Placed = list[tuple[int, int]]  # keys, and the rows that belong to them
 
 
 class ItemWriter:
-    """Writes to one collection through an open transaction, in turn."""
+    """Writes to one collection through an open transaction, in turn or beside others."""
 
     connection: sa.Connection
 
-    def __init__(
-        self,
-        tables: Tables,
-        sql: HotSql,
-        owner: CollectionRow,
-        turns: Turns,
-        change_log: ChangeLog,
-        memory: Memory,
-    ) -> None:
+    def __init__(self, tables: Tables, sql: HotSql, owner: CollectionRow, memory: Memory) -> None:
         """Write to the collection `owner`; `begin` comes first."""
         self._tables = tables
         self._sql = sql
         self._owner = owner
         self._collection = owner.id
-        self._turns = turns
-        self._change_log = change_log
         self._memory = memory
 
-    def begin(self, connection: sa.Connection, reserve: int | None = 0) -> None:
-        """Wait until no other transaction writes to the collection, and write by `connection`.
+    def begin(
+        self, connection: sa.Connection, history: InTurn | Beside, *, join: bool = True
+    ) -> None:
+        """Write by `connection`, and down in `history` what others have to know of it.
 
-        So many keys are reserved for new items; None: to add one item is what takes the turn.
+        Without `join` one item is to be added, and that is what joins those who write.
         """
         self.connection = connection
         self._cursor = plain_cursor(connection)
-        if reserve is not None:
-            self._have(self._turns.take(connection, self._cursor, reserve))
+        self._history = history
+        if join:
+            self._look_at_fields()
 
     def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:
         """Write a batch and return how many of its ids are new.
@@ -70,21 +70,27 @@ class ItemWriter:
             if on_conflict == "replace" and self._replace_one(rows):
                 return 0
         existing = self._existing(rows.ids)
-        if existing and on_conflict == "error":
-            raise already_stored(rows.ids, existing)
         new = [row for row, text in enumerate(rows.ids) if text not in existing]
+        added = tries = 0
+        while new or (existing and on_conflict == "error"):
+            if existing and on_conflict == "error":
+                raise already_stored(rows.ids, existing)
+            if tries == _TRIES:
+                raise self._in_vain(rows.ids[new[0]])
+            if tries and isinstance(self._history, Beside):
+                self._history.skip_taken()  # where the sequence of its keys was set back
+            tries += 1
+            left = self._add(rows, new)
+            added += len(new) - len(left)
+            # What others have added meanwhile is there by now, unless they deleted it again.
+            found = self._existing([rows.ids[row] for row in left])
+            existing |= found
+            new = [row for row in left if rows.ids[row] not in found]
         old = [(existing[text], row) for row, text in enumerate(rows.ids) if text in existing]
-        if on_conflict == "skip":
-            old = []
-        first = self._turn.next_key
-        if len(new) != self._turn.reserved:
-            self._cursor.execute(self._sql.next_key, (first + len(new), self._collection))
-        if new:
-            self._add(rows, new, first)
-        if old:
+        if old and on_conflict != "skip":
             self._update(rows, old)
-        self._replace_vectors(rows, old)
-        return len(new)
+            self._replace_vectors(rows, old)
+        return added
 
     def update(self, rows: Rows, patches: Patch | list[Patch | None] | None) -> int:
         """Change items that are stored, and return how many; `patches` are those of the metadata.
@@ -119,6 +125,7 @@ class ItemWriter:
                 if text != texts[key]:
                     changed.append((text, key))
             if changed:
+                self._history.touch([key for _, key in changed])
                 self._fields.replace((key, texts[key], text) for text, key in changed)
                 self._many(self._sql.put_metadata, iter(changed))
 
@@ -127,62 +134,58 @@ class ItemWriter:
 
         All indexes are behind the log then, and begin anew: to delete key by key takes long.
         """
-        items, vectors, changes = self._tables.items, self._tables.vectors, self._tables.changes
         first, end = key_range(self._collection)
         removed = 0
-        for table in (vectors, items):
+        for table in (self._tables.vectors, self._tables.items):
             within = sa.and_(table.c.key >= first, table.c.key < end)
             removed = self.connection.execute(sa.delete(table).where(within)).rowcount
-        log = changes.c.collection_id == self._collection
-        self.connection.execute(sa.delete(changes).where(log))
-        table = self._tables.collections
-        here = sa.update(table).where(table.c.id == self._collection)
-        self.connection.execute(here.values(log_floor=self._turn.seq))
+        self._history.start_over()
         self._fields.clear()
         return removed
 
     def delete(self, keys: Sequence[int]) -> int:
         """Remove items by key and return how many there were."""
+        keys = self.lock(keys)
         self._fields.remove(keys)
         self._delete(self._tables.vectors, keys)
         removed = self._delete(self._tables.items, keys)
-        self._log(keys)
+        self._history.change(keys)
         return removed
+
+    def lock(self, keys: Sequence[int]) -> list[int]:
+        """Keep others from changing these items; return those that are still there."""
+        return self._history.lock(keys)
 
     def keys_of(self, ids: Sequence[str]) -> list[int]:
         """Return the keys of those ids that are stored."""
         return list(self._existing(ids).values())
 
-    def _have(self, turn: Turn) -> None:
-        self._turn = turn
-        fields = self._memory.fields(self.connection, self._collection, turn.fields)
+    def _look_at_fields(self) -> None:
+        fields = self._memory.fields(self.connection, self._collection, self._history.fields)
+        note = self._history.keep if isinstance(self._history, Beside) else None
         first, _ = key_range(self._collection)
-        self._fields = Upkeep(self.connection, self._sql, first, fields)
+        self._fields = Upkeep(self.connection, self._sql, first, fields, note)
 
     def _add_one(self, rows: Rows) -> bool:
         """Add an item if it is new, and say so."""
         vec, crc = _one_vector(rows)
-        if self._sql.write_one:
-            added = self._in_one_statement(rows, vec, crc)
-        else:
-            (item,) = self._items(rows, [0], self._turn.next_key)
-            added = self._cursor.execute(self._sql.insert_new, item).fetchone() is not None
-            if added and vec is not None:
-                self._cursor.execute(self._sql.put_vector, (self._turn.next_key, vec, crc))
-        if added:
-            self._fields.add(self._turn.next_key, rows.metadata or [None])
-        return added
-
-    def _in_one_statement(self, rows: Rows, vec: bytes | None, crc: int | None) -> bool:
-        """Take the turn, and add an item if it is new."""
-        check_transaction(self.connection)  # before a statement that would commit by itself
-        asked = self._turns.asked()
-        ((_, *item),) = self._items(rows, [0], 0)
-        parameters = (self._collection, rows.ids[0], *asked, *item, vec, crc)
-        found = self._cursor.execute(self._sql.write_one, parameters).fetchone()
-        *turn, reserved, key = found or (0, None)
-        self._have(self._turns.taken(self.connection, self._cursor, asked, turn, reserved))
-        return key is not None
+        texts = rows.metadata or [None]
+        if isinstance(self._history, Beside):
+            (item,) = self._items(rows, [(0, 0)])
+            added = self._history.add_one(item, vec, crc)
+            self._look_at_fields()
+            if added is not None:
+                self._fields.add_one(added, texts[0], self._history.keep_one)
+            return added is not None
+        (key,) = self._history.draw(1)
+        (item,) = self._items(rows, [(key, 0)])
+        if self._cursor.execute(self._sql.insert_new, item).fetchone() is None:
+            self._history.give_back(1)
+            return False
+        if vec is not None:
+            self._cursor.execute(self._sql.put_vector, (key, vec, crc))
+        self._fields.add([key], texts)
+        return True
 
     def _replace_one(self, rows: Rows) -> bool:
         """Replace an item in one statement, and say so, where there is such a statement for it."""
@@ -193,57 +196,97 @@ class ItemWriter:
             return False
         document = rows.documents[0] if rows.documents is not None else None
         metadata = rows.metadata[0] if rows.metadata is not None else None
-        turn, log = self._turn, self._turn.logging and vec is not None
         at = (self._collection, rows.ids[0])
-        columns = (given[0], document, given[1], metadata, *at, vec, crc)
-        parameters = (*columns, self._collection, turn.seq, log)
-        if self._cursor.execute(self._sql.replace_one, parameters).fetchone() is None:
-            return False  # it was removed while we waited for our turn
-        if turn.reserved:
-            self._cursor.execute(self._sql.next_key, (turn.next_key, self._collection))
-        if log:
-            self._change_log.bound(self.connection, turn.seq, turn.next_key)
+        parameters = (given[0], document, given[1], metadata, *at, vec, crc)
+        found = self._cursor.execute(self._sql.replace_one, parameters).fetchone()
+        if found is None:
+            return False  # it was removed while we waited for it
+        (self._history.touch if vec is None else self._history.change)([found[0]])
         return True
 
     def _existing(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the keys of those ids that are stored, which others cannot change any more."""
         found: dict[str, int] = {}
         for start in range(0, len(ids), 10_000):
             # In order, neighbours stand on one page of the database's index.
             some = json_texts(sorted(ids[start : start + 10_000]))
             parameters = (some, self._collection)
             found.update(self._cursor.execute(self._sql.existing, parameters).fetchall())
-        return found
+        there = set(self.lock(sorted(found.values())))
+        return {text: key for text, key in found.items() if key in there}
 
-    def _add(self, rows: Rows, new: list[int], first: int) -> None:
-        """Add these rows, whose ids are new, under keys from `first` on."""
-        keys, placed, copy = range(first, first + len(new)), new, self._copies(new)
-        items = self._items(rows, new, first)
-        if copy:
-            copy_items(self._cursor, self._sql, items)
+    def _in_vain(self, text: str) -> StoreError:
+        return StoreError(
+            f"others add and delete item {text[:80]!r} of {self._owner.name!r} all the time"
+        )
+
+    def _add(self, rows: Rows, new: list[int]) -> list[int]:
+        """Add these rows, whose ids looked new; return those whose ids others have added."""
+        placed = list(zip(self._history.draw(len(new)), new, strict=True))
+        left: list[int] = []
+        if isinstance(self._history, Beside):
+            placed, left = self._add_beside(rows, placed)
+        elif self._copies(new):
+            copy_items(self._cursor, self._sql, self._items(rows, placed))
         else:
-            self._many(self._sql.insert_item, items)
+            self._many(self._sql.insert_item, self._items(rows, placed))
+        self._history.add([key for key, _ in placed])
         texts = rows.metadata if rows.metadata is not None else [None] * len(rows)
-        self._fields.add(first, (texts[row] for row in new))
+        self._fields.add((key for key, _ in placed), (texts[row] for _, row in placed))
         if rows.vectors is None:
-            return
+            return left
         if rows.present is not None:
-            there = rows.present[new]
-            keys = np.arange(first, first + len(new))[there].tolist()
-            placed = np.array(new)[there].tolist()
-        if copy:
-            copy_vectors(self._cursor, self._sql, keys, _taken(rows.vectors, placed))
+            there = rows.present.tolist()
+            placed = [(key, row) for key, row in placed if there[row]]
+        keys, at = [key for key, _ in placed], [row for _, row in placed]
+        if self._copies(placed):
+            copy_vectors(self._cursor, self._sql, keys, _taken(rows.vectors, at))
         elif placed:
-            self._many(self._sql.put_vector, _vector_parameters(rows.vectors, keys, placed))
+            self._many(self._sql.put_vector, _vector_parameters(rows.vectors, keys, at))
+        return left
 
-    def _items(self, rows: Rows, new: list[int], first: int) -> Iterator[tuple[Any, ...]]:
+    def _add_beside(self, rows: Rows, placed: Placed) -> tuple[Placed, list[int]]:
+        """Add items; return those that are new, and the rows whose ids others have added."""
+        ordered = placed  # of many in the order in which they will be read
+        if len(placed) <= _ORDERED:
+            ordered = sorted(placed, key=lambda one: rows.ids[one[1]])
+        if self._copies(placed) and self._copied(rows, ordered):
+            return placed, []
+        added: set[str] = set()
+        for start in range(0, len(ordered), _ADDED):
+            items = self._items(rows, ordered[start : start + _ADDED])
+            key, _, text, kind, document, metadata = map(list, zip(*items, strict=True))
+            given = (self._collection, key, text, kind, document, metadata)
+            found = self._cursor.execute(self._sql.insert_items, given).fetchall()
+            added.update(one for (one,) in found)
+        left = [row for _, row in placed if rows.ids[row] not in added]
+        return [one for one in placed if rows.ids[one[1]] in added] if left else placed, left
+
+    def _copied(self, rows: Rows, placed: Placed) -> bool:
+        """Add items by COPY, all or, where others have added one of the ids, none."""
+        driver: Any = self.connection.dialect.loaded_dbapi
+        self._cursor.execute("SAVEPOINT requant_copy")
+        try:
+            copy_items(self._cursor, self._sql, self._items(rows, placed))
+        except driver.IntegrityError:
+            self._cursor.execute("ROLLBACK TO SAVEPOINT requant_copy")
+            return False
+        finally:
+            with contextlib.suppress(driver.Error):  # where the transaction itself has failed
+                self._cursor.execute("RELEASE SAVEPOINT requant_copy")
+        return True
+
+    def _items(self, rows: Rows, placed: Placed) -> Iterator[tuple[Any, ...]]:
         ids, kinds, collection = rows.ids, rows.kinds, self._collection
         documents = rows.documents if rows.documents is not None else [None] * len(rows)
         metadata = rows.metadata if rows.metadata is not None else [None] * len(rows)
-        for key, row in enumerate(new, first):
+        for key, row in placed:
             yield key, collection, ids[row], kinds[row], documents[row], metadata[row]
 
     def _update(self, rows: Rows, old: list[tuple[int, int]]) -> None:
         """Write the documents and metadata that were given of (key, row)."""
+        if rows.documents is not None or rows.metadata is not None:
+            self._history.touch([key for key, _ in old])
         if rows.metadata is not None:
             before = self._fields.stored([key for key, _ in old])
             changed = ((key, before[key], rows.metadata[row]) for key, row in old if key in before)
@@ -278,7 +321,7 @@ class ItemWriter:
             put_vectors(self._cursor, self._sql, keys, _taken(rows.vectors, at))
         elif placed:
             self._many(self._sql.put_vector, _vector_parameters(rows.vectors, keys, at))
-        self._log([key for key, _ in old])
+        self._history.change([key for key, _ in old])
 
     def _copies(self, rows: Sequence[Any]) -> bool:
         return len(rows) >= LEAST_COPIED and copies(self.connection)
@@ -291,13 +334,6 @@ class ItemWriter:
                 sa.delete(table).where(table.c.key.in_(part))
             ).rowcount
         return removed
-
-    def _log(self, keys: Sequence[int]) -> None:
-        if self._turn.logging and keys:
-            seq = self._turn.seq
-            parameters = (self._collection, seq, self._sql.keys(list(keys)))
-            self._cursor.execute(self._sql.log_changes, parameters)
-            self._change_log.bound(self.connection, seq, self._turn.next_key)
 
     def _many(self, statement: str, parameters: Iterator[tuple[Any, ...]]) -> None:
         # Through the driver, which takes an iterator: Core would cost four times as much a row.

@@ -17,7 +17,7 @@ from requant.store.states import CollectionState
 
 # Each time another write has to come between two statements of a read.
 _TRIES = 3
-# Then others are asked to wait a moment, as soon as none of them is writing.
+# Then nobody may begin to write for a moment: what may still overtake it is what had begun before.
 _PATIENCE = 2.0
 _PAUSE = 0.001
 T = TypeVar("T")
@@ -33,8 +33,8 @@ def settled(
     """Return what `read` finds in one state of the collection, which it is given.
 
     In PostgreSQL each statement may see what others have committed meanwhile: it is read again
-    then, and at last while no other transaction may write to the collection. Not so where what is
-    returned is `lasting`, as a cursor is: a savepoint would take it back.
+    then, and at last while no other transaction may begin to write to the collection. Not so where
+    what is returned is `lasting`, as a cursor is: a savepoint would take it back.
 
     Raises:
         UnknownCollectionError: the collection is gone.
@@ -45,18 +45,29 @@ def settled(
     if connection.dialect.name == "sqlite":
         with _in_one_transaction(connection, cursor):
             return read(reader.state_of(owner))
+    patience = _PATIENCE if lasting else 0.0
+    outcome = _undisturbed(reader, owner, read, patience)
+    if outcome is None and not lasting:
+        with _nobody_begins(reader, owner):
+            outcome = _undisturbed(reader, owner, read, _PATIENCE)
+    if outcome is None:
+        raise _overtaken()
+    return outcome()
+
+
+def _undisturbed(
+    reader: Reader, owner: CollectionRow, read: Callable[[CollectionState], T], patience: float
+) -> Callable[[], T] | None:
+    """Read until nothing was written meanwhile, so many seconds long; None if that was in vain."""
     state = reader.state_of(owner)
-    tries, deadline = 0, time.monotonic() + _PATIENCE
-    while tries < _TRIES or (lasting and time.monotonic() < deadline):
+    tries, deadline = 0, time.monotonic() + patience
+    while tries < _TRIES or time.monotonic() < deadline:
         tries += 1
         outcome = _tried(reader, read, state)
         before, state = state, reader.state_of(owner)
         if state == before:
-            return outcome()
-    if lasting:
-        raise _overtaken()
-    with _nobody_writes(reader, owner):
-        return read(reader.state_of(owner))
+            return outcome
+    return None
 
 
 def _tried(
@@ -94,8 +105,8 @@ def _in_one_transaction(connection: sa.Connection, cursor: Any) -> Iterator[None
 
 
 @contextmanager
-def _nobody_writes(reader: Reader, owner: CollectionRow) -> Iterator[None]:
-    """Keep others from writing to the collection until the end of the block.
+def _nobody_begins(reader: Reader, owner: CollectionRow) -> Iterator[None]:
+    """Let nobody begin to write to the collection until the end of the block.
 
     We never wait for one who writes, who might be waiting for this transaction; a savepoint gives
     the lock back.

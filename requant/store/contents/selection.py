@@ -49,7 +49,7 @@ class Selection:
         self._all = condition is None
         self._condition = sa.true() if condition is None else condition
         self._first, _ = key_range(owner.id)
-        self._end = reader.state_of(owner).next_key
+        self._end = reader.state_of(owner).end
 
     @cached_property
     def total(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import sqlalchemy as sa
 
 from requant.filters import Filter
@@ -15,9 +16,14 @@ from requant.store.connections import Lent
 from requant.store.contents.items import ItemWriter, already_stored
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
-from requant.store.history import ChangeLog, Turns
+from requant.store.history import Beside, ChangeLog, InTurn, Turns
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
+
+# Whoever writes so many items, or so often, gives what is there a number: it would take the next
+# search too long. Whoever lends a connection may have no other to give.
+_MANY = 1000
+_OFTEN = 100
 
 
 class ContentsWriter:
@@ -30,14 +36,15 @@ class ContentsWriter:
         self._change_log = ChangeLog(store.tables, owner.id)
         self._turns = Turns(store.sql, owner)
         self._wrote = wrote
+        self._notes = 0  # that were left since some were numbered
 
     def write(
         self, rows: Rows, connection: Lent | None, on_conflict: OnConflict = "replace"
     ) -> int:
         """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
-        # One item, and its turn, are one statement where the database has such.
-        reserve = None if len(rows) == 1 and self._store.sql.write_one else len(rows)
-        with self._writing(connection, "upsert", reserve) as (writer, operation):
+        # One item is one statement where writers stand beside one another.
+        join = len(rows) != 1
+        with self._writing(connection, "upsert", len(rows), join=join) as (writer, operation):
             operation.count("rows_written", len(rows))
             return writer.upsert(rows, on_conflict)
 
@@ -54,16 +61,15 @@ class ContentsWriter:
 
     def update_where(self, condition: Filter, patch: Patch, connection: Lent | None) -> int:
         """Merge a patch into the metadata of what meets `condition`, and return how many do."""
-        first, end = key_range(self._owner.id)
         with self._writing(connection, "update") as (writer, operation):
-            keys = self._store.reader_of(writer.connection).matching(first, end, condition)
-            writer.merge(keys.tolist(), patch)
+            keys = self._matching(writer, condition)
+            writer.merge(keys, patch)
             operation.count("rows_written", len(keys))
             return len(keys)
 
     def clear(self, connection: Lent | None) -> int:
         """Remove every item and return how many there were."""
-        with self._writing(connection, "clear") as (writer, operation):
+        with self._writing(connection, "clear", alone=True) as (writer, operation):
             removed = writer.clear()
             operation.count("rows_removed", removed)
             catalog.forget_origins(writer.connection, self._store, self._owner)
@@ -93,10 +99,8 @@ class ContentsWriter:
 
     def delete_where(self, condition: Filter, connection: Lent | None) -> int:
         """Remove the items that meet `condition` and return how many there were."""
-        first, end = key_range(self._owner.id)
         with self._writing(connection, "delete") as (writer, operation):
-            reader = self._store.reader_of(writer.connection)
-            removed = writer.delete(reader.matching(first, end, condition).tolist())
+            removed = writer.delete(self._matching(writer, condition))
             operation.count("rows_removed", removed)
             return removed
 
@@ -108,22 +112,62 @@ class ContentsWriter:
         """Forget an indexed field; raises UnknownFieldError."""
         unindex_field(self._store, self._owner, check_field(name, None))
 
+    def _matching(self, writer: ItemWriter, condition: Filter) -> list[int]:
+        """Return the keys of what meets `condition`, none of which others can change any more."""
+        first, end = key_range(self._owner.id)
+        reader = self._store.reader_of(writer.connection)
+        before = reader.state_of(self._owner)
+        keys = writer.lock(reader.matching(first, end, condition).tolist())
+        if reader.state_of(self._owner) == before:
+            return keys
+        # Others have written while we looked, or while we waited for them.
+        there = np.array(keys, np.int64)
+        still: list[int] = reader.matching(first, end, condition, there).tolist()
+        return still
+
     @contextmanager
     def _writing(
-        self, connection: Lent | None, name: str, reserve: int | None = 0
+        self,
+        connection: Lent | None,
+        name: str,
+        reserve: int = 0,
+        *,
+        alone: bool = False,
+        join: bool = True,
     ) -> Iterator[tuple[ItemWriter, Operation]]:
-        """Yield what writes, in its turn, with so many keys reserved; None: it is to take it."""
-        store, owner = self._store, self._owner
-        writer = ItemWriter(
-            store.tables, store.sql, owner, self._turns, self._change_log, store.fields
-        )
+        """Yield what writes: in its turn with so many keys reserved, or beside others.
 
-        def first(open_connection: sa.Connection) -> None:
-            writer.begin(open_connection, reserve)
+        `alone`: beside nobody. Without `join` one item is to be added, which does so itself.
+        """
+        store, owner = self._store, self._owner
+        writer = ItemWriter(store.tables, store.sql, owner, store.fields)
+        history: list[InTurn | Beside] = []
+
+        def first(lent: sa.Connection) -> None:
+            if store.sql.name == "sqlite":
+                turns, log = self._turns, self._change_log
+                one = InTurn(lent, store.tables, store.sql, owner, turns, log, reserve)
+                history.append(one)
+                writer.begin(lent, one)
+            else:
+                beside = Beside(lent, store.tables, store.sql, owner, store.numbering)
+                history.append(beside)
+                if join:
+                    beside.join(alone=alone)
+                writer.begin(lent, beside, join=join)
             operation.took("write_wait", operation.begun)
 
         operation = store.meters.of(owner.name).operation("write", name=name)
         with operation, store.writing(connection, turn=owner.id, first=first):
             yield writer, operation
+            left = history[0].leave()
         if connection is None:  # else the caller's transaction is still open
+            self._number(left)
             self._wrote()
+
+    def _number(self, left: int) -> None:
+        """Give a number to what was committed, now and then; `left` items have none."""
+        self._notes += left > 0
+        if left > _MANY or self._notes >= _OFTEN:
+            self._notes = 0
+            self._store.number(self._owner.id)

@@ -18,6 +18,7 @@ from requant.errors import (
     UnsupportedError,
 )
 from requant.filters import field_path
+from requant.store import gate
 from requant.store.fields.definitions import DATETIME, ITEMS, Field, find, load
 from requant.store.fields.upkeep import Upkeep
 from requant.store.schema import CollectionRow, Tables, key_range
@@ -64,7 +65,7 @@ def index_field(
     writes meanwhile.
     """
     with store.writing(turn=owner.id) as connection:
-        _take_turn(connection, store.tables, owner)
+        _take_turn(connection, store, owner, alone=True)
         _check_encoding(connection)
         _note(connection, store.tables, owner, name, kind)
     ready = False
@@ -89,7 +90,7 @@ def unindex_field(store: Store, owner: CollectionRow, name: str) -> None:
     """Forget a field; raises UnknownFieldError."""
     tables = store.tables
     with store.writing(turn=owner.id) as connection:
-        _take_turn(connection, tables, owner)
+        _take_turn(connection, store, owner, alone=True)
         fields = load(connection, tables, owner.id)
         field = find(fields, name)
         if field is None or name == ITEMS:
@@ -107,12 +108,26 @@ def drop_fields(connection: sa.Connection, tables: Tables, collection: int) -> N
     _remove(connection, tables, [field.id for field in load(connection, tables, collection)])
 
 
-def _take_turn(connection: sa.Connection, tables: Tables, owner: CollectionRow) -> None:
-    """Wait until nobody writes to the collection; nothing that an index follows has changed."""
-    c = tables.collections.c
-    update = sa.update(tables.collections).where(c.id == owner.id).values(fields=c.fields)
-    if not connection.execute(update).rowcount:
+def _take_turn(
+    connection: sa.Connection, store: Store, owner: CollectionRow, *, alone: bool = False
+) -> None:
+    """Wait for the collection's row; nothing that an index follows has changed.
+
+    `alone`: in PostgreSQL nobody writes to the collection then, so that who writes later knows of
+    the fields as they are to be. All that was committed is listed.
+    """
+    c = store.tables.collections.c
+    if alone and store.sql.name == "postgresql":
+        gate.alone(connection, store.tables, owner.id)
+        row = sa.select(c.id).where(c.id == owner.id).with_for_update()
+        found = connection.execute(row).one_or_none() is not None
+    else:
+        update = sa.update(store.tables.collections).where(c.id == owner.id)
+        found = bool(connection.execute(update.values(fields=c.fields)).rowcount)
+    if not found:
         raise UnknownCollectionError(f"collection {owner.name!r} has been dropped")
+    if store.sql.name == "postgresql":
+        store.numbering.all(connection, owner.id)
 
 
 def _note(
@@ -215,7 +230,7 @@ def _build_some(store: Store, owner: CollectionRow, name: str) -> tuple[bool, in
     tables, (first, end) = store.tables, key_range(owner.id)
     begun = time.perf_counter()
     with store.writing(turn=owner.id) as connection:
-        _take_turn(connection, tables, owner)
+        _take_turn(connection, store, owner)
         fields = load(connection, tables, owner.id)
         field = find(fields, name)
         if field is None:
@@ -231,20 +246,33 @@ def _build_some(store: Store, owner: CollectionRow, name: str) -> tuple[bool, in
         building = [one for one in fields if not one.ready]
         rows = _items(connection, tables, min(one.built for one in building), end)
         Upkeep(connection, store.sql, first, building).list_those(rows)
-        # Nobody adds an item while it is our turn.
+        # Who adds an item meanwhile, or has not been numbered yet, notes what it is listed under.
         ready = len(rows) < _BATCH
         upto = end if ready else rows[-1][0] + 1
         f = tables.fields.c
         numbers = [one.id for one in building if one.built < upto]
         update = sa.update(tables.fields).where(f.id.in_(numbers))
-        connection.execute(update.values(built=upto, ready=ready))
-        if ready:
-            _renumber(connection, tables, owner.id)
+        connection.execute(update.values(built=upto))
         c = tables.collections.c
         total = connection.scalar(sa.select(c.next_key).where(c.id == owner.id)) or first
-    if not ready:
+    if ready:
+        _finish(store, owner)
+    else:
         time.sleep((time.perf_counter() - begun) * _PAUSE)
     return ready, min(upto, total) - first, total - first
+
+
+def _finish(store: Store, owner: CollectionRow) -> None:
+    """Let filters use the fields all of whose items are listed, unless they are out of step."""
+    tables, (_, end) = store.tables, key_range(owner.id)
+    f = tables.fields.c
+    with store.writing(turn=owner.id) as connection:
+        # Who writes says which fields it knows of, and is not to be taken for an older requant.
+        _take_turn(connection, store, owner, alone=True)
+        done = sa.and_(f.collection_id == owner.id, f.built == end, sa.not_(f.ready))
+        made = connection.execute(sa.update(tables.fields).where(done).values(ready=True)).rowcount
+        if made and _in_step(connection, tables, owner):
+            _renumber(connection, tables, owner.id)
 
 
 def _items(

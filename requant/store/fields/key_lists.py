@@ -1,9 +1,13 @@
-"""Which of the `PART` keys of a part have a value: a list of places, or a bit for each."""
+"""Which of the `PART` keys of a part have a value: a list of places, or a bit for each.
+
+And what changes in such lists, as bytes: noted by who writes beside others, entered by who numbers.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +20,9 @@ _MOST = (BITS - 1) // 2  # places that are listed; whatever has the length of al
 _FEW = 16
 
 Mask = NDArray[np.bool_]
+Places = dict[bytes, list[int]]
+# Field, part, whether they are taken out, bytes of the value, places.
+_HEAD = struct.Struct("<qq?HH")
 
 
 def changed(known: bytes | None, add: Sequence[int], take: Sequence[int] = ()) -> bytes | None:
@@ -94,3 +101,54 @@ def _with_bits(known: bytes, add: Sequence[int], take: Sequence[int]) -> bytes |
     for place in take:
         bits[place >> 3] &= ~(1 << (place & 7))
     return bytes(bits) if not take or any(bits) else None
+
+
+class Changes(NamedTuple):
+    """What changes in one part of one field: places by value."""
+
+    add: Places
+    take: Places
+
+
+def packed(parts: Mapping[tuple[int, int], Changes]) -> bytes:
+    """Return what changes, by field and part, as bytes."""
+    return b"".join(_pieces(parts))
+
+
+def _pieces(parts: Mapping[tuple[int, int], Changes]) -> Iterator[bytes]:
+    for (field, part), changes in parts.items():
+        for taken, places in ((True, changes.take), (False, changes.add)):
+            for value, some in places.items():
+                yield _HEAD.pack(field, part, taken, len(value), len(some))
+                yield value
+                yield struct.pack(f"<{len(some)}H", *some)
+
+
+def joined(notes: Iterable[bytes]) -> dict[tuple[int, int], Changes]:
+    """Return what several notes come to, one after the other.
+
+    >>> first = packed({(1, 0): Changes({b"a": [3]}, {})})
+    >>> joined([first, packed({(1, 0): Changes({b"b": [3]}, {b"a": [3]})})])
+    {(1, 0): Changes(add={b'b': [3]}, take={b'a': [3]})}
+    """
+    latest: dict[tuple[int, int], dict[bytes, dict[int, bool]]] = {}
+    for note in notes:
+        at = 0
+        while at < len(note):
+            field, part, taken, length, count = _HEAD.unpack_from(note, at)
+            at += _HEAD.size
+            value = note[at : at + length]
+            at += length
+            places = struct.unpack_from(f"<{count}H", note, at)
+            at += 2 * count
+            known = latest.setdefault((field, part), {}).setdefault(value, {})
+            known.update(dict.fromkeys(places, taken))
+    found: dict[tuple[int, int], Changes] = {}
+    for key, values in latest.items():
+        changes = found[key] = Changes({}, {})
+        for value, places_of in values.items():
+            for into, wanted in ((changes.add, False), (changes.take, True)):
+                some = sorted(place for place, taken in places_of.items() if taken is wanted)
+                if some:
+                    into[value] = some
+    return found

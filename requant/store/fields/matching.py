@@ -59,7 +59,7 @@ class Matching:
         self._items = by_path.pop((), None)
         # Without the items that there are, nothing can be denied.
         self._fields = by_path if self._items is not None else {}
-        self._parts = -(-(self._state.next_key - self._first) // PART)
+        self._parts = -(-(self._state.end - self._first) // PART)
 
     @cached_property
     def by_fields(self) -> bool:
@@ -72,12 +72,12 @@ class Matching:
 
     def keys(self, first: int, end: int) -> Keys:
         """Return the keys of `first <= key < end` that meet the filter."""
-        end = min(end, self._state.next_key)
+        end = min(end, self._state.end)
         if not self.by_fields:
             return self._looked_at(first, end)
         if end <= first:
             return np.empty(0, np.int64)
-        if (first == self._first and end == self._state.next_key) or self._known is not None:
+        if (first == self._first and end == self._state.end) or self._known is not None:
             begin, bounds = 0, self.bounds
             if not bounds.most:
                 return np.empty(0, np.int64)
@@ -96,7 +96,7 @@ class Matching:
 
     def among(self, keys: Keys) -> Keys:
         """Return those of `keys` (ascending) that meet the filter."""
-        keys = keys[(keys >= self._first) & (keys < self._state.next_key)]
+        keys = keys[(keys >= self._first) & (keys < self._state.end)]
         if len(keys) > _MANY and self.by_fields:
             _ = self.bounds
         known = self._known
@@ -150,7 +150,7 @@ class Matching:
         if not self.by_fields:
             return None
         if self._parts <= 2 * _SAMPLED or self._known is not None or self._is_cheap():
-            return self.most / max(1, self._state.next_key - self._first)
+            return self.most / max(1, self._state.end - self._first)
         memory = self._source.memory
         share = memory.share(self._collection, self._asked.text)
         if share is None:
@@ -178,7 +178,15 @@ class Matching:
         assert self._items is not None
         listed = self._source.listed()
         window = _Window(listed, self._items, first, end)
-        return self._node(self._asked.node, window)
+        must, may = self._node(self._asked.node, window)
+        begin = self._first + first * PART
+        fresh = self._state.fresh.written(begin, begin + (end - first) * PART)
+        if not len(fresh):
+            return must, may
+        # What has no number yet is not listed as it is now: its items have to be looked at.
+        sure, perhaps = must.copy(), may.copy()
+        sure[fresh - begin], perhaps[fresh - begin] = False, True
+        return sure, perhaps
 
     def _node(self, node: tree.Node, window: _Window) -> _Bound:
         if isinstance(node, tree.Not):
@@ -279,7 +287,7 @@ class Matching:
 
     def _looked_at(self, first: int, end: int) -> Keys:
         """Look at every item, since no field of the filter is indexed."""
-        whole = first == self._first and end >= self._state.next_key
+        whole = first == self._first and end >= self._state.end
         known = self._known
         if whole and known is not None:
             return np.flatnonzero(_mask(known.must, self._parts)) + first

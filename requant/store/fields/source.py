@@ -151,6 +151,8 @@ class Source:
         count: Callable[[Counting], T],
     ) -> T | None:
         """Return what `count` tells of a field, None where the items have to be looked at."""
+        if state.fresh:
+            return None  # what is listed lacks what has no number yet
         fields = self.fields(collection, state.fields)
         field = next((one for one in fields if one.ready and one.path == path), None)
         if field is None:

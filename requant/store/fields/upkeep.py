@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
 from requant.store.connections import LEAST_COPIED, copies, copy_rows, raw_of
 from requant.store.fields.definitions import Field, Finder, parse_metadata
-from requant.store.fields.key_lists import PART, changed
+from requant.store.fields.key_lists import PART, Changes, changed, joined, packed
 from requant.store.statements import HotSql
 
 # Rows whose changes are in memory at a time.
@@ -18,48 +18,62 @@ _ROWS = 8192
 # Values that one statement asks for.
 _VALUES = 500
 _VALUE_TYPES = ["int8", "int8", "bytea", "bytea"]
-Places = dict[bytes, list[int]]
-
-
-class _Part(NamedTuple):
-    """What changes in one part of one field: places by value."""
-
-    add: Places
-    take: Places
 
 
 class Upkeep:
     """Writes down which items have which values; its caller holds the collection's turn."""
 
     def __init__(
-        self, connection: sa.Connection, sql: HotSql, first: int, fields: Sequence[Field]
+        self,
+        connection: sa.Connection,
+        sql: HotSql,
+        first: int,
+        fields: Sequence[Field],
+        note: Callable[[bytes], None] | None = None,
     ) -> None:
-        """Keep `fields` of the collection whose first key is `first`."""
+        """Keep `fields` of the collection whose first key is `first`.
+
+        Who writes beside others holds no turn: `note` takes what changes, to be entered later.
+        """
+        self._leave_note = note
         self._connection = connection
         self._sql = sql
         self._first = first
         self._finders = [Finder(field) for field in fields]
-        self._parts: dict[tuple[int, int], _Part] = {}
+        self._parts: dict[tuple[int, int], Changes] = {}
 
     @property
     def kept(self) -> bool:
         """Whether the collection has any indexed field."""
         return bool(self._finders)
 
-    def add(self, first: int, texts: Iterable[str | None]) -> None:
-        """New items have these metadata; their keys go on from `first`."""
+    def add(self, keys: Iterable[int], texts: Iterable[str | None]) -> None:
+        """New items of these keys, in order, have these metadata."""
         if not self._finders:
             return
-        each = iter(texts)
-        while True:
+        each, kept = iter(texts), 0
+        for first, count in _in_parts(keys, self._first):
             part, place = divmod(first - self._first, PART)
-            rows = list(map(parse_metadata, islice(each, min(_ROWS, PART - place))))
-            if not rows:
-                return
+            rows = list(map(parse_metadata, islice(each, count)))
             for finder in self._finders:
-                self._part(finder.field.id, part).add.update(finder.group(rows, place))
-            self._write()
-            first += len(rows)
+                known = self._part(finder.field.id, part).add
+                for value, places in finder.group(rows, place).items():
+                    before = known.get(value)
+                    known[value] = places if before is None else before + places
+            kept += count
+            if kept >= _ROWS:
+                self._write()
+                kept = 0
+        self._write()
+
+    def add_one(self, key: int, text: str | None, keep: Callable[[int, bytes], None]) -> None:
+        """A new item has these metadata; `keep` takes what is to be listed of it."""
+        if self._finders:
+            metadata = parse_metadata(text)
+            for finder in self._finders:
+                self._note(finder, key, finder.values(metadata), ())
+            parts, self._parts = self._parts, {}
+            keep(key, packed(parts))
 
     def replace(self, rows: Iterable[tuple[int, str | None, str | None]]) -> None:
         """Items (key, metadata before, metadata now) have been changed; each key once."""
@@ -95,6 +109,22 @@ class Upkeep:
                     self._note(finder, key, finder.values(metadata), ())
         self._write()
 
+    def removal(self, rows: Iterable[tuple[int, str | None]]) -> bytes:
+        """Return as a note that items (key, metadata) are gone, which somebody has left to us."""
+        for key, text in rows:
+            metadata = parse_metadata(text)
+            for finder in self._finders:
+                self._note(finder, key, (), finder.values(metadata))
+        parts, self._parts = self._parts, {}
+        return packed(parts)
+
+    def take_over(self, notes: Iterable[bytes]) -> None:
+        """Enter what others have noted, one after the other; of no field that is gone since."""
+        fields = {finder.field.id for finder in self._finders}
+        parts = joined(notes)
+        self._parts = {at: one for at, one in parts.items() if at[0] in fields}
+        self._write()
+
     def clear(self) -> None:
         """No item is left."""
         for finder in self._finders:
@@ -119,14 +149,20 @@ class Upkeep:
         for value in take:
             noted.take.setdefault(value, []).append(place)
 
-    def _part(self, field: int, part: int) -> _Part:
+    def _part(self, field: int, part: int) -> Changes:
         noted = self._parts.get((field, part))
         if noted is None:
-            noted = self._parts[field, part] = _Part({}, {})
+            noted = self._parts[field, part] = Changes({}, {})
         return noted
 
     def _write(self) -> None:
         parts, self._parts = self._parts, {}
+        if self._leave_note is None:
+            self._enter(parts)
+        elif parts:
+            self._leave_note(packed(parts))
+
+    def _enter(self, parts: dict[tuple[int, int], Changes]) -> None:
         new: list[tuple[Any, ...]] = []
         put: list[tuple[Any, ...]] = []
         drop: list[tuple[Any, ...]] = []
@@ -177,3 +213,21 @@ class Upkeep:
             cursor.executemany(statement, parameters)
         finally:
             cursor.close()
+
+
+def _in_parts(keys: Iterable[int], first: int) -> Iterator[tuple[int, int]]:
+    """Yield runs of keys that follow one another within a part: the first of each, and how many.
+
+    No run is longer than `_ROWS`.
+    """
+    begin = count = 0
+    for key in keys:
+        goes_on = count and key == begin + count and (key - first) % PART and count < _ROWS
+        if goes_on:
+            count += 1
+            continue
+        if count:
+            yield begin, count
+        begin, count = key, 1
+    if count:
+        yield begin, count

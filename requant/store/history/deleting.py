@@ -1,9 +1,10 @@
 """Deletes written down by the database itself: what a trigger does where nobody calls requant.
 
-It does what `ItemWriter.delete` does: it takes a turn, which begins a run of its own since nobody
-knows what was before, takes the items out of the lists of indexed fields, logs them for the indexes
-that follow, and removes them. A collection is found by its name, so that one that was dropped and
-made again is followed, too.
+It does what `ItemWriter.delete` does. In SQLite it takes a turn, which begins a run of its own as
+nobody knows what was before, takes the items out of the lists of indexed fields, logs them for the
+indexes that follow, and removes them. In PostgreSQL it stands beside others, removes the items, and
+leaves a note of them and of their metadata: whoever numbers it knows where they are listed. A
+collection is found by its name, so that one that was dropped and made again is followed, too.
 """
 
 # ruff: noqa: S608 (names of tables and collections, which are checked, and no values)
@@ -12,11 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from requant.store.fields import BITS, PART
+from requant.store.gate import CLOSING, PASSING
 from requant.store.history.turns import REMEMBERED
 from requant.store.schema import KEY_BITS, Tables
 
 _BYTES = "".join(f"{n:02X}" for n in range(256))
 _HEX = "'0123456789ABCDEF'"
+_DIGEST = "md5(random()::text || clock_timestamp()::text)"
+_RUN = f"left({_DIGEST}, 16)"
+_TOKEN = f"('x' || left({_DIGEST}, 16))::bit(64)::bigint"
 
 
 @dataclass(frozen=True)
@@ -138,91 +143,81 @@ def _out_of_lists(deleting: Deleting, key: str) -> list[str]:
 def postgresql_deletes(deleting: Deleting) -> str:
     """Return the body of PL/pgSQL that removes the items of the ids in the array `ids`.
 
-    It has `variables` declared, and takes a turn if there is one of these.
+    It has `variables` declared, and stands beside others if there is one of these.
     """
-    items, vectors, changes, values, fields = map(
-        deleting.table, ("items", "vectors", "changes", "values", "fields")
-    )
+    items, vectors, writes = map(deleting.table, ("items", "vectors", "writes"))
+    stored = "i.collection_id = mine.id AND i.ext_id = ANY(ids) ORDER BY i.key FOR UPDATE"
     return f"""
-    keys_gone := ARRAY(SELECT i.key FROM {items} AS i
-        WHERE i.collection_id = {deleting.collection} AND i.ext_id = ANY(ids));
-    IF cardinality(keys_gone) > 0 THEN
-        {_postgresql_turn(deleting)}
-        keys_gone := ARRAY(SELECT i.key FROM {items} AS i
-            WHERE i.collection_id = mine.id AND i.ext_id = ANY(ids));
-        FOREACH one IN ARRAY keys_gone LOOP
-            place := ((one - (mine.id << {KEY_BITS})) % {PART})::integer;
-            pair := set_byte(set_byte('\\x0000'::bytea, 0, place & 255), 1, place >> 8);
-            FOR listed IN SELECT v.field_id, v.part, v.value, v.keys FROM {values} AS v
-                WHERE v.field_id IN (SELECT f.id FROM {fields} AS f WHERE f.collection_id = mine.id)
-                AND v.part = (one - (mine.id << {KEY_BITS})) / {PART}
-                AND CASE WHEN length(v.keys) = {BITS} THEN get_bit(v.keys, place) = 1
-                    ELSE position(pair IN v.keys) > 0 END
-            LOOP
-                shorter := listed.keys;
-                IF length(shorter) = {BITS} THEN
-                    shorter := set_bit(shorter, place, 0);
-                    IF shorter = decode(repeat('00', {BITS}), 'hex') THEN
-                        shorter := ''::bytea;
-                    END IF;
-                ELSE
-                    SELECT overlay(shorter PLACING ''::bytea FROM n * 2 + 1 FOR 2) INTO shorter
-                        FROM generate_series(0, length(shorter) / 2 - 1) AS n
-                        WHERE substring(shorter FROM n * 2 + 1 FOR 2) = pair;
-                    shorter := coalesce(shorter, listed.keys);
-                END IF;
-                IF length(shorter) = 0 THEN
-                    DELETE FROM {values} AS v WHERE v.field_id = listed.field_id
-                        AND v.part = listed.part AND v.value = listed.value;
-                ELSIF shorter <> listed.keys THEN
-                    UPDATE {values} AS v SET keys = shorter WHERE v.field_id = listed.field_id
-                        AND v.part = listed.part AND v.value = listed.value;
-                END IF;
-            END LOOP;
-        END LOOP;
-        IF mine.logging THEN
-            INSERT INTO {changes} (collection_id, seq, key)
-                SELECT mine.id, mine.seq, gone FROM unnest(keys_gone) AS gone;
-        END IF;
+    IF EXISTS (SELECT 1 FROM {items} AS i WHERE i.collection_id = {deleting.collection}
+            AND i.ext_id = ANY(ids)) THEN
+        {_postgresql_join(deleting)}
+        keys_gone := ARRAY(SELECT i.key FROM {items} AS i WHERE {stored});
+        INSERT INTO {writes} (collection_id, token, fields, added, changed, touched, gone)
+            SELECT mine.id, {_TOKEN}, mine.in_step, '', string_agg(int8send(i.key), ''), '',
+            CASE WHEN mine.in_step IS NOT NULL
+                THEN json_agg(json_build_array(i.key, i.metadata))::text END
+            FROM {items} AS i WHERE i.key = ANY(keys_gone) HAVING count(*) > 0;
         DELETE FROM {vectors} AS v WHERE v.key = ANY(keys_gone);
         DELETE FROM {items} AS i WHERE i.key = ANY(keys_gone);
     END IF;"""
 
 
+def postgresql_renames(deleting: Deleting, old: str, new: str) -> str:
+    """Return the body of PL/pgSQL that gives the item `old` the id `new`, and removes that one."""
+    items, writes = map(deleting.table, ("items", "writes"))
+    return f"""
+    IF {deleting.exists(old)} THEN
+        ids := ARRAY[{new}];{postgresql_deletes(deleting)}
+        {_postgresql_join(deleting)}
+        UPDATE {items} AS i SET ext_id = {new}
+            WHERE i.collection_id = mine.id AND i.ext_id = {old} RETURNING i.key INTO one;
+        IF one IS NOT NULL THEN
+            INSERT INTO {writes} (collection_id, token, fields, added, changed, touched)
+                VALUES (mine.id, {_TOKEN}, mine.in_step, '', '', int8send(one));
+        END IF;
+    END IF;"""
+
+
 def postgresql_clear(deleting: Deleting) -> str:
     """Return the body of PL/pgSQL that removes every item, as `ItemWriter.clear` does."""
-    items, vectors, changes, values, fields, collections = map(
-        deleting.table, ("items", "vectors", "changes", "values", "fields", "collections")
+    items, vectors, changes, writes, values, fields, collections = map(
+        deleting.table,
+        ("items", "vectors", "changes", "writes", "values", "fields", "collections"),
     )
+    noted = ";\n    ".join(deleting.note_run())
     within = f"key >= mine.id << {KEY_BITS} AND key < (mine.id + 1) << {KEY_BITS}"
     return f"""
-    {_postgresql_turn(deleting)}
+    PERFORM {CLOSING} FROM {collections} WHERE name = {deleting.text};
+    {deleting.turn(_RUN)} RETURNING * INTO mine;
+    IF mine.id IS NULL THEN
+        RETURN NULL;
+    END IF;
+    {noted};
     DELETE FROM {vectors} WHERE {within};
     DELETE FROM {items} WHERE {within};
     DELETE FROM {changes} WHERE collection_id = mine.id;
-    UPDATE {collections} SET log_floor = seq WHERE id = mine.id;
+    UPDATE {collections} SET log_floor = seq, fields_seq = CASE WHEN NOT EXISTS (
+            SELECT 1 FROM {writes} AS w WHERE w.collection_id = mine.id
+            AND w.fields IS DISTINCT FROM mine.fields) THEN fields_seq END
+        WHERE id = mine.id;
+    DELETE FROM {writes} WHERE collection_id = mine.id;
     DELETE FROM {values} WHERE field_id IN
         (SELECT id FROM {fields} WHERE collection_id = mine.id);"""
 
 
-def postgresql_variables(deleting: Deleting) -> str:
-    """Return the declarations that both need."""
-    return f"""
-    mine {deleting.table("collections")}%ROWTYPE;
+# What all of them need.
+POSTGRESQL_VARIABLES = """
+    mine record;
     ids text[];
     keys_gone bigint[];
-    one bigint;
-    place integer;
-    pair bytea;
-    shorter bytea;
-    listed record;"""
+    one bigint;"""
 
 
-def _postgresql_turn(deleting: Deleting) -> str:
-    noted = ";\n        ".join(deleting.note_run())
-    token = "left(md5(random()::text || clock_timestamp()::text), 16)"
-    return f"""{deleting.turn(token)} RETURNING * INTO mine;
+def _postgresql_join(deleting: Deleting) -> str:
+    """As `requant.store.history.beside` joins those who write."""
+    return f"""SELECT id, CASE WHEN fields_seq = seq THEN fields END AS in_step, {PASSING}
+            INTO mine FROM {deleting.table("collections")} WHERE name = {deleting.text}
+            FOR KEY SHARE;
         IF mine.id IS NULL THEN
             RETURN NULL;
-        END IF;
-        {noted};"""
+        END IF;"""

@@ -88,8 +88,12 @@ class Turns:
         return Turn(seq, first, reserved, bool(logging), fields)
 
     def _begin(self, cursor: Any, seq: int, run: str) -> None:
-        number = self._owner.id
-        cursor.execute(self._sql.begin_run, (number, seq, run))
-        if self._begun % _LOOK_EVERY == 0:
-            cursor.execute(self._sql.forget_runs, (number, number, seq - REMEMBERED))
+        begin_run(cursor, self._sql, self._owner.id, seq, run, self._begun)
         self._begun += 1
+
+
+def begin_run(cursor: Any, sql: HotSql, collection: int, seq: int, run: str, begun: int) -> None:
+    """Note that a run begins with the write `seq`; `begun` others have been begun here before."""
+    cursor.execute(sql.begin_run, (collection, seq, run))
+    if begun % _LOOK_EVERY == 0:
+        cursor.execute(sql.forget_runs, (collection, collection, seq - REMEMBERED))

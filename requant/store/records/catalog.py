@@ -12,9 +12,11 @@ import sqlalchemy as sa
 
 from requant.errors import ExistsError, StoreError, UnknownCollectionError
 from requant.scores import Metric
+from requant.store import gate
 from requant.store.connections import Lent
 from requant.store.engine import Store, insert_into
 from requant.store.fields import drop_fields, load, note_fields
+from requant.store.history import drop_keys, make_keys
 from requant.store.records import checked
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 
@@ -54,6 +56,7 @@ def create(
             first, _ = key_range(number)
             update = sa.update(table).where(table.c.id == number).values(next_key=first)
             connection.execute(update)
+            make_keys(connection, store.tables, number, first)
             note_fields(connection, store.tables, number, fields)
     except (StoreError, sa.exc.IntegrityError) as error:
         if isinstance(error.__cause__ if lent is None else error, sa.exc.IntegrityError):
@@ -164,14 +167,17 @@ def drop(store: Store, row: CollectionRow) -> None:
     of_collection = t.indexes.c.collection_id == row.id
     indexes = sa.delete(t.indexes).where(of_collection).returning(t.indexes.c.id)
     with store.writing(turn=row.id) as connection:
+        if store.sql.name == "postgresql":
+            gate.alone(connection, t, row.id)
         # The collection's row before those of its indexes, as everybody does.
         connection.execute(sa.delete(t.collections).where(t.collections.c.id == row.id))
         gone = list(connection.execute(indexes).scalars())
         for table in (t.generations, t.aliases):
             connection.execute(sa.delete(table).where(table.c.index_id.in_(gone)))
-        for table in (t.changes, t.runs, t.migrations):
+        for table in (t.changes, t.writes, t.runs, t.migrations):
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
         forget_origins(connection, store, row)
         drop_fields(connection, t, row.id)
         for table in (t.vectors, t.items):
             connection.execute(sa.delete(table).where(table.c.key >= first, table.c.key < end))
+        drop_keys(connection, t, row.id)

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from requant.errors import StoreError
 from requant.store.connections import raw_of
+from requant.store.history import make_missing_keys
 from requant.store.schema import PREFIX, SCHEMA_VERSION, Tables, add_missing, missing
 
 _LOCK = 0x7265_7175_616E_7401  # "requant", and 1
-_OLDER = ("1", "2", "3", "4")  # those that lack nothing but tables and columns
+_OLDER = ("1", "2", "3", "4", "5")  # those that lack nothing but tables and columns
 
 
 def prepare(engine: sa.Engine, tables: Tables, *, create: bool) -> None:
@@ -46,8 +47,11 @@ def upgrade(connection: sa.Connection, tables: Tables, *, create: bool = True) -
         raw.execute("BEGIN IMMEDIATE")
     found = version_of(connection, tables)
     _check_known(connection, found)
+    if found in _OLDER:
+        _refuse_old_triggers(connection, tables)
     if create:
         add_missing(tables, connection)
+    make_missing_keys(connection, tables, create=create)
     put = tables.named(
         "INSERT INTO requant_meta (name, value) VALUES ('schema', '{}') "
         "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
@@ -63,6 +67,32 @@ def version_of(connection: sa.Connection, tables: Tables) -> str | None:
         return None
     known: str | None = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema"))
     return known
+
+
+def _refuse_old_triggers(connection: sa.Connection, tables: Tables) -> None:
+    """Raise StoreError where a trigger would write as PostgreSQL's writers did before schema 6."""
+    if connection.dialect.name != "postgresql":
+        return
+    text = sa.text(
+        "SELECT p.oid::regprocedure::text FROM pg_proc AS p WHERE p.proname ~ '^requant_(deleted|"
+        "renamed)_[0-9a-f]{16}(_all)?$' AND strpos(p.prosrc, :taking) > 0 AND p.pronamespace IN ("
+        "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:table)), "
+        "(SELECT oid FROM pg_namespace WHERE nspname = current_schema())) "
+        "AND strpos(p.prosrc, :leaving) = 0 ORDER BY 1"
+    )
+    names = {
+        "table": tables.quoted("collections"),
+        "taking": f'"{tables.collections.name}"',
+        "leaving": f'"{tables.writes.name}"',
+    }
+    old = list(connection.execute(text, names).scalars())
+    if old:
+        drop = " ".join(f"DROP FUNCTION {name} CASCADE;" for name in old)
+        raise StoreError(
+            f"{connection.engine.url!r} has triggers of follow_deletes that an older requant has "
+            f"made, and that would write beside this one without a note: drop them ({drop}), "
+            "upgrade, and call follow_deletes again, and sync() once"
+        )
 
 
 def _check_known(connection: sa.Connection, found: str | None) -> None:
