@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 
 # Each is a module with a `main()`, which prints what it measures beside what is to be reached.
-PARTS = ("orm", "searching", "writing")
+PARTS = ("orm", "searching", "writers", "writing")
 
 
 def main() -> None:
