@@ -3,6 +3,8 @@
 Whatever the first pass misses through deletions, filters or an engine's own approximation is made
 up for by asking for more candidates and in the end by an exact scan, so that k results come back
 whenever k exist.
+
+This file is long because one query's way is told in one place.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class Searcher:
         operation.count("queries", len(question.request.queries))
         if question.connection is not None:
             return self._answer_within(question, join, operation)
-        numbered = question.exact
+        numbered = False
         for attempt in range(_TRIES):
             if attempt:
                 operation.count("retries")
@@ -182,7 +182,7 @@ class Searcher:
             with self._store.reading() as reader:
                 state = reader.state_of(self._owner)
                 operation.took("snapshot", begun)
-                if numbered or not state.fresh:
+                if numbered or not state.fresh.much:
                     loaded, found = self._found(reader, state, question, operation)
                     if found is None:
                         continue
@@ -192,7 +192,7 @@ class Searcher:
                     if not question.exact and question.index_name is None:
                         self.shadow.follow(reader, found.request, found.first)
             # After the snapshot, whose connection is the only one that a search takes.
-            if not numbered and state.fresh:
+            if not numbered and state.fresh.much:
                 # So that the index can follow; what comes meanwhile is read beside it.
                 self._store.number(self._owner.id)
                 numbered = True

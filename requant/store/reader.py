@@ -365,9 +365,13 @@ class Reader:
                 yield item_of(dim, key, ext_id, kind, document, metadata, vec)
 
     def _pages(self, statement: str, first: int, end: int, batch: int) -> Iterator[list[Any]]:
-        while rows := self._cursor.execute(statement, (first, end, batch)).fetchall():
-            first = rows[-1][0] + 1
-            yield rows
+        count = batch
+        while count == batch and first < end:
+            rows = self._cursor.execute(statement, (first, end, batch)).fetchall()
+            count = len(rows)
+            if rows:
+                first = rows[-1][0] + 1
+                yield rows
 
     def _fetched(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
         parameter = self._sql.keys(keys.tolist())

@@ -96,6 +96,8 @@ class Contents:
         `values` is the statement that looks at the items, made by the filters.
         """
         check_limit(limit)
+        if condition is None:
+            self._let_lists_tell(connection)
 
         def read(reader: Reader) -> list[ValueCount]:
             reader.state_of(self._owner)
@@ -116,6 +118,8 @@ class Contents:
         connection: Lent | None,
     ) -> Extent:
         """Return from what to what the field at `path` reaches; both statements look at items."""
+        if condition is None:
+            self._let_lists_tell(connection)
 
         def read(reader: Reader) -> Extent:
             reader.state_of(self._owner)
@@ -210,6 +214,14 @@ class Contents:
             if connection is None:
                 return read(reader)
             return settled(reader, self._owner, lambda _state: read(reader))
+
+    def _let_lists_tell(self, connection: Lent | None) -> None:
+        """See that what is committed is listed, or whoever counts has to look at every item."""
+        if connection is None and self._store.sql.whole_state:
+            with self._store.reading() as reader:
+                fresh = bool(reader.state_of(self._owner).fresh)
+            if fresh:
+                self._store.number(self._owner.id)
 
     def _named(self, reader: Reader, ids: Sequence[str], part: Part, vectors: bool) -> list[Item]:
         keys = reader.keys_of(self._owner.id, ids)

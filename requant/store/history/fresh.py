@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from requant.adapters.protocol import Keys
 
 _KEY = np.dtype(">i8")  # as int8send has it
+# So many writes, or items, cost a search more beside the index than in it.
+_WRITES, _ITEMS = 16, 128
 Runs = NDArray[np.int64]  # (n, 2): the first key of each and the first after it
 
 
@@ -39,6 +41,12 @@ class Fresh:
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self.tokens)
+
+    @property
+    def much(self) -> bool:
+        """Whether it is time to number it, so that indexes can follow."""
+        items = int((self.runs[:, 1] - self.runs[:, 0]).sum()) + len(self.changed)
+        return len(self.tokens) >= _WRITES or items > _ITEMS
 
     @property
     def end(self) -> int:
