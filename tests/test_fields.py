@@ -41,6 +41,7 @@ def listed(db):
 def notes(any_db):
     notes = any_db.create_collection("notes", 8, index_fields=["n", "word"])
     notes.upsert(range(N), vectors(N), metadata=rows())
+    inside.number(any_db)
     return notes
 
 
