@@ -208,6 +208,7 @@ def test_a_search_that_would_publish_waits_for_no_writer(any_db, monkeypatch):
         searched = pool.submit(notes.search, vectors(50, DIM, seed=1)[7], 1)
         assert searched.result(timeout=30)[0].id == 57
         assert notes.indexes[0].items == 50
+    inside.number(any_db)
     for _ in range(20):  # each follows a share
         notes.search(np.ones(DIM))
     assert notes.indexes[0].items == 101

@@ -306,6 +306,37 @@ def test_a_role_that_makes_no_sequences_draws_from_the_common_one(db):
             connection.execute(sa.text("DROP ROLE clerk"))
 
 
+@pytest.mark.parametrize("engine", ["faiss", "lancedb"])
+def test_an_index_follows_also_where_an_item_is_changed_all_the_time(db, engine, monkeypatch):
+    """Whenever a search looks, something has no number yet that it would take in."""
+    notes = make(db, engine)
+    answers(notes)
+    monkeypatch.setattr(inside.FURTHER_SECONDS, 0.0)
+    store, within = notes._store, []
+    number = store.number
+
+    def numbered_and_written_to(*arguments, **options):
+        found = number(*arguments, **options)
+        if not within:
+            within.append(1)
+            notes.upsert(["3", "4"], vectors(2, DIM, seed=len(lags)))
+            within.pop()
+        return found
+
+    monkeypatch.setattr(store, "number", numbered_and_written_to)
+    lags = []
+    for n in range(400):
+        notes.upsert(["3", f"new {n}"], vectors(2, DIM, seed=n))
+        query = vectors(1, DIM, seed=9)[0]
+        exact = notes.search(query, k=10, exact=True)
+        assert notes.search(query, k=10, oversample=3) == exact
+        with store.reading() as reader:
+            seq = reader.state_of(notes._row).seq
+        lags.append(seq - inside.index_of(notes, "main").mark.seq)
+    assert len(lags) > max(lags[200:]) * 4
+    whole(notes)
+
+
 def test_transactions_that_are_prepared(db, empty_postgres, pool):
     """They are nobody's meanwhile, and hold up nobody who wants other items."""
     notes = make(db, index_fields=["w"])

@@ -236,9 +236,9 @@ class Store:
     def number(self, collection: int, *, wait: bool = False) -> int | None:
         """Give a number to what PostgreSQL's writers have committed, and return the latest.
 
-        None in SQLite, where it is the writers who count, and where somebody else has the row of
-        the collection: without `wait` at once, else after some seconds, since it may be this thread
-        itself. Without `wait` not all may be numbered, where that would take long.
+        None in SQLite, where it is the writers who count, and where not all has a number: somebody
+        else has the row of the collection, without `wait` at once, else after some seconds, since
+        it may be this thread itself; or, without `wait`, it would take long.
         """
         if self.sql.name == "sqlite":
             return None
@@ -253,7 +253,7 @@ class Store:
                 return None  # whoever may write does it
             in_passing = not wait and time.monotonic() > begun + _IN_PASSING
             if found is not None and (found[1] or in_passing):
-                return found[0]
+                return found[0] if found[1] else None
             if found is None:
                 if not wait or time.monotonic() >= until:
                     return None

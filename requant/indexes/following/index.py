@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -48,6 +49,9 @@ PUBLISH_ROWS = 10_000
 SEARCH_PUBLISH_ROWS = 50_000
 # So long a search waits for others who write, where it has something to note in the store itself.
 _PATIENCE_MS = 20
+# So many numbers behind, and so often at most, an index is followed to beyond what a search sees.
+_FAR = 32
+_FURTHER_SECONDS = 0.2
 # To open an index takes less than to read the whole collection in its place, mostly.
 _OPENING_SECONDS = 1.0
 _TOO_FAR = (
@@ -71,6 +75,7 @@ class FollowingIndex:
         self._doubted: Loaded | None = None  # may be somebody else's by now, or of another time
         self._told = False
         self._building = False
+        self._further = 0.0  # when it was last followed to beyond what a search saw
 
     @cached_property
     def _location(self) -> Location:
@@ -201,19 +206,18 @@ class FollowingIndex:
         while loaded is not None and not loaded.watermark.covers(state):
             if loaded.watermark.seq > state.seq:
                 return loaded  # it follows a later snapshot: what this one has may be out of date
+            reaching = self._reached(loaded, reader, state, wait)
+            if reaching is None:
+                return loaded
             try:
-                more = takes_in_more(loaded, reader, self._owner, state)
-                if more and not wait:
-                    return loaded
                 with self._operation("catch_up") as operation:
                     if wait:
-                        reaching = numbered(self._store, self._owner) if more else 0
                         keep = self._publisher.keep_part
                         rows = catch_up(
                             loaded, reader, self._owner, state, progress, keep, reaching
                         )
                     else:
-                        rows = self._bring_nearer(loaded, reader, state)
+                        rows = self._bring_nearer(loaded, reader, state, reaching)
                     operation.count("rows_followed", rows)
                 took = operation.seconds
                 logger("indexes").debug("%s: %d rows followed, %.3f s", self._called, rows, took)
@@ -226,13 +230,34 @@ class FollowingIndex:
                 loaded = self._usable(state)
         return loaded
 
-    def _bring_nearer(self, loaded: Loaded, reader: Reader, state: CollectionState) -> int:
+    def _reached(
+        self, loaded: Loaded, reader: Reader, state: CollectionState, wait: bool
+    ) -> int | None:
+        """Return the number of what following takes in beyond `state`, 0 for nothing.
+
+        None where it is put off: whoever has searched would have to ask again. So it is as long as
+        little is lacking; and done now and then where something is changed all the time, which
+        would else keep an index from following for ever.
+        """
+        if not takes_in_more(loaded, reader, self._owner, state):
+            return 0
+        if wait:
+            return numbered(self._store, self._owner)
+        now = time.monotonic()
+        if state.seq - loaded.watermark.seq < _FAR or now < self._further + _FURTHER_SECONDS:
+            return None
+        self._further = now
+        return self._store.number(self._owner.id)
+
+    def _bring_nearer(
+        self, loaded: Loaded, reader: Reader, state: CollectionState, reaching: int
+    ) -> int:
         """Follow a share, unless somebody writes just now; what is lacking is read from the store.
 
         What has been written to a live place, and could not be noted, is noted the next time.
         """
         with contextlib.suppress(BusyError):
-            return follow_some(loaded, reader, self._owner, state)
+            return follow_some(loaded, reader, self._owner, state, reaching)
         return 0
 
     def outlives(self, loaded: Loaded, error: BaseException) -> bool:

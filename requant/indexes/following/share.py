@@ -24,17 +24,23 @@ _now = time.perf_counter
 
 
 def follow_some(
-    loaded: Loaded, reader: Reader, owner: CollectionRow, state: CollectionState
+    loaded: Loaded,
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    reaching: int = 0,
 ) -> int:
     """Bring an index nearer to `state`, in about the time that a search may spend on it.
 
-    Returns how many rows it has followed. Safe to repeat if it is interrupted.
+    `reaching` is the number of what is taken in beyond that of `state`. Returns how many rows it
+    has followed. Safe to repeat if it is interrupted.
     """
     location, most = loaded.location, rows_for(owner.dim)
     least = min(_LEAST_LIVE if location.live else _LEAST, most)
     # Part of it may be of a later snapshot by now, which another thread has begun to follow.
-    loaded.reaching = max(loaded.reaching, state.seq)
-    location.announce(loaded.name, loaded.backend, state.seq)
+    reaching = max(state.seq, reaching)
+    loaded.reaching = max(loaded.reaching, reaching)
+    location.announce(loaded.name, loaded.backend, reaching)
     now = _now()
     until = now + max(SECONDS, _OF_READING * loaded.seconds_unfollowed)
     first, followed = True, 0
