@@ -47,9 +47,11 @@ def test_who_loses_the_turn_stops(any_db, tmp_path, monkeypatch, moment):
 
         def overtake():
             theirs.upsert(range(50, 80), vectors(30, seed=3))
+            inside.number(other)
             answers(theirs)
 
         notes.upsert(range(0, 100), vectors(100, seed=2))
+        inside.number(any_db)
         inside.within_a_turn(monkeypatch, moment, overtake)
         with pytest.raises(TurnLostError, match="another process has begun to write"):
             notes.flush()
@@ -71,9 +73,11 @@ def test_a_search_that_loses_the_turn_answers_all_the_same(any_db, tmp_path, mon
 
         def overtake():
             theirs.upsert(range(50, 80), vectors(30, seed=3))
+            inside.number(other)
             answers(theirs)
 
         notes.upsert(range(0, 100), vectors(100, seed=2))
+        inside.number(any_db)
         # That is the search's snapshot: what the other one writes comes later.
         best = notes.search(np.ones(8), k=10, exact=True)
         inside.within_a_turn(monkeypatch, "at the end", overtake)
