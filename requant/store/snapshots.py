@@ -241,6 +241,12 @@ def store_error(action: str, error: BaseException) -> StoreError:
             ". Another transaction has been writing all the time: if it is one of this thread's "
             "own, pass its connection as connection=, or commit it first"
         )
+    elif "query_wait_timeout" in text:
+        text += (
+            ". pgbouncer had no connection to spare: a thread that searches takes one, two while "
+            "it opens or builds an index, three while it writes to a live one: raise "
+            "default_pool_size"
+        )
     elif "readonly database" in text:
         text += ". What cannot be written to is read by requant.open(..., read_only=True)"
     return kind(text)

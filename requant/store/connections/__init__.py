@@ -17,6 +17,7 @@ from requant.store.connections.drivers import (
     copies,
     copy_rows,
     ended_in_time,
+    is_pooled,
     raw_of,
 )
 from requant.store.connections.forks import Gate, parents
@@ -58,6 +59,7 @@ __all__ = [
     "copy_rows",
     "ended_in_time",
     "engine_of",
+    "is_pooled",
     "keep_log_short",
     "parents",
     "plain_cursor",

@@ -51,6 +51,18 @@ def numbered(statement: str) -> str:
     return "".join(parts)
 
 
+def is_pooled(driver: Any, raw: Any) -> bool:
+    """Whether psycopg's connection leads to a pooler: that makes up the process it answers for.
+
+    `driver` is psycopg's own, `raw` what SQLAlchemy calls it by, which may be of asyncio.
+    """
+    cursor = raw.cursor()
+    cursor.execute("SELECT pg_backend_pid()")
+    (process,) = cursor.fetchone()
+    cursor.close()
+    return bool(process != driver.info.backend_pid)
+
+
 def copies(connection: sa.Connection) -> bool:
     """Whether the driver can COPY as psycopg 3 does, and takes parameters marked `%b`."""
     dialect = connection.dialect
