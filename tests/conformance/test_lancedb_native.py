@@ -1,5 +1,8 @@
 """What only LanceDB has: its tables, its indexes by name, and folders that are not ours."""
 
+import errno
+from pathlib import Path
+
 import lancedb
 import numpy as np
 import pyarrow as pa
@@ -251,3 +254,22 @@ def test_another_kind_of_index_is_refused(tmp_path, other, trait):
     filled(spec_of("int8"), tmp_path / "index")[0].close()
     with pytest.raises(CorruptIndexError, match=trait):
         LancedbBackend.open(other, str(tmp_path / "index"))
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_disk_that_refuses_to_remove(tmp_path, monkeypatch, filled):
+    spec, where = spec_of("int8"), tmp_path / "index"
+    if filled:
+        LancedbBackend.create(spec, str(where)).close()
+    else:
+        where.mkdir()
+
+    def refuse(_path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rmdir", refuse)
+        with pytest.raises(EngineError, match="cannot be removed"):
+            LancedbBackend.drop(spec, str(where))
+    LancedbBackend.drop(spec, str(where))
+    assert not where.exists()

@@ -16,6 +16,7 @@ from requant.store.connections import is_pooled
 
 # On a connection of the driver: whether it leads to a pooler.
 _KEY = "requant_pooled"
+_FAILED = 3  # what psycopg calls the status of a transaction
 
 
 def keep_from_preparing(engine: sa.Engine) -> None:
@@ -28,7 +29,8 @@ def keep_lent_from_preparing(connection: sa.Connection) -> None:
     """Have psycopg prepare nothing on a connection that may come from another engine."""
     if connection.dialect.driver == "psycopg" and _KEY not in connection.info:
         raw: Any = connection.connection.driver_connection
-        _look(raw, connection.connection.dbapi_connection, connection.info)
+        if raw.info.transaction_status != _FAILED:  # else nothing can be asked, nor done
+            _look(raw, connection.connection.dbapi_connection, connection.info)
 
 
 def _out(raw: Any, record: Any, _proxy: object) -> None:
