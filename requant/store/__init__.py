@@ -62,7 +62,7 @@ from requant.store.schema import (
     folder_beside,
     key_range,
 )
-from requant.store.setup import place, upgrade
+from requant.store.setup import hint_of_others, place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
@@ -106,6 +106,7 @@ __all__ = [
     "engine_of",
     "field_infos",
     "folder_beside",
+    "hint_of_others",
     "id_of",
     "identity",
     "item_of",
