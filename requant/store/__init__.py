@@ -25,7 +25,7 @@ from requant.store.contents import (
     Part,
     Selection,
     ValueCount,
-    keys_among,
+    items_among,
     settled,
 )
 from requant.store.engine import BusyError, Store, open_store
@@ -110,8 +110,8 @@ __all__ = [
     "id_of",
     "identity",
     "item_of",
+    "items_among",
     "key_range",
-    "keys_among",
     "ledger",
     "locations",
     "migrations",

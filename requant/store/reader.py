@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.connections import commits_alone, ended_in_time
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
+from requant.store.floats import VECTOR_DTYPE, matrix
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql, json_texts
 from requant.store.states import CollectionState, Head, Seen, Watermark
@@ -26,7 +28,6 @@ T = TypeVar("T")
 Id = str | int | UUID
 # Key, id as text, kind of id, document, and metadata as the text that is stored.
 RawItem = tuple[int, str, int, "str | None", "str | None"]
-VECTOR_DTYPE = np.dtype("<f4")
 
 
 class Item(NamedTuple):
@@ -173,7 +174,7 @@ class Reader:
         At most `batch` at a time, and no more than `rows_for(dim)`.
         """
         for rows in self._pages(self._sql.scan, first, end, rows_for(dim, batch)):
-            keys, vectors = _matrix(rows, dim)
+            keys, vectors = matrix(rows, dim)
             rows.clear()  # not in memory twice while they are looked at
             yield keys, vectors
 
@@ -329,6 +330,13 @@ class Reader:
         parameters = (json_texts(ids), collection)
         return dict(self._cursor.execute(self._sql.existing, parameters).fetchall())
 
+    def vectors_named(self, collection: int, ids: Sequence[str], dim: int) -> tuple[Keys, Float32s]:
+        """Return the keys, in order, and vectors of those ids that have one; few ids, each once."""
+        parameters = (json_texts(ids), collection)
+        rows = self._cursor.execute(self._sql.vectors_named, parameters).fetchall()
+        rows.sort(key=itemgetter(0))
+        return matrix(rows, dim)
+
     def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:
         """Return the keys of those names that an attached index has for items."""
         parameters = (self._sql.texts(names), index)
@@ -349,25 +357,7 @@ class Reader:
     def _fetched(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
         parameter = self._sql.keys(keys.tolist())
         rows = self._cursor.execute(self._sql.vectors, (parameter,)).fetchall()
-        return _matrix(rows, dim)
-
-
-def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
-    keys = np.array([row[0] for row in rows], np.int64)
-    try:
-        floats = np.frombuffer(b"".join([row[1] for row in rows]), VECTOR_DTYPE)
-    except (TypeError, ValueError):  # no bytes, or not four for each number
-        floats = np.empty(0, VECTOR_DTYPE)
-    if len(floats) != len(rows) * dim:
-        raise _of_other_size(rows, dim)
-    return keys, floats.reshape(len(rows), dim)
-
-
-def _of_other_size(rows: list[Any], dim: int) -> CorruptDataError:
-    size = dim * VECTOR_DTYPE.itemsize
-    wrong = (key for key, vec, *_ in rows if not isinstance(vec, bytes) or len(vec) != size)
-    key = next(wrong, "?")
-    return CorruptDataError(f"the vector of key {key} has another size than was written")
+        return matrix(rows, dim)
 
 
 def id_of(ext_id: str, kind: int) -> Id:
@@ -394,7 +384,7 @@ def item_of(
     vec: bytes | None = None,
 ) -> Item:
     """Return what is stored as an item, its vector of `dim` numbers; raises CorruptDataError."""
-    vector = None if vec is None else _matrix([(key, vec)], dim)[1][0].copy()
+    vector = None if vec is None else matrix([(key, vec)], dim)[1][0].copy()
     if document is not None and not isinstance(document, str):
         raise CorruptDataError(f"item {ext_id!r:.80} has a document that is no text")
     return Item(key, id_of(ext_id, kind), document, parse_metadata(metadata), vector)
