@@ -51,6 +51,10 @@ def as_vectors(
 
 def as_vector(vector: ArrayLike, dim: int, name: str = "vector") -> Float32s:
     """Return one vector, `(d,)` or `(1, d)`, as `(1, d) float32`; raises as `as_vectors` does."""
+    if type(vector) is np.ndarray and vector.dtype == np.float32 and vector.shape == (dim,):
+        floats = np.ascontiguousarray(vector.reshape(1, dim))  # as nearly all are: no more to ask
+        check_finite(floats, name)
+        return floats
     array = _real_array(vector, name)
     if array.ndim == 2 and array.shape[0] != 1:
         raise InputError(f"{name} must be one vector of {dim} numbers, not shape {array.shape}")

@@ -109,7 +109,7 @@ class Gate:
         self.check_standing()
 
     def check_open(self) -> None:
-        """Raise what `enter` would, but for what becomes of the file, which is asked of the disk."""
+        """Raise what `enter` would, but for a file that is not in its place: that takes longer."""
         if os.getpid() != self._pid:
             _in_child()
         if self._refusal is not None:
