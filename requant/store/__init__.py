@@ -8,9 +8,11 @@ each.
 from __future__ import annotations
 
 from requant.store.connections import (
+    BUSY,
     Lent,
     as_connection,
     checked,
+    end_readings,
     engine_of,
     refuse_absent,
     refuse_own_file,
@@ -66,6 +68,7 @@ from requant.store.setup import hint_of_others, place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
+    "BUSY",
     "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
@@ -103,6 +106,7 @@ __all__ = [
     "catalog",
     "check_fields",
     "checked",
+    "end_readings",
     "engine_of",
     "field_infos",
     "folder_beside",

@@ -12,10 +12,12 @@ from __future__ import annotations
 from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import (
+    BUSY,
     LEAST_COPIED,
     checked,
     copies,
     copy_rows,
+    end_readings,
     ended_in_time,
     raw_of,
 )
@@ -41,6 +43,7 @@ from requant.store.connections.opening import (
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
+    "BUSY",
     "LEAST_COPIED",
     "Gate",
     "Held",
@@ -56,6 +59,7 @@ __all__ = [
     "commits_alone",
     "copies",
     "copy_rows",
+    "end_readings",
     "ended_in_time",
     "engine_of",
     "keep_log_short",
