@@ -31,7 +31,18 @@ from requant.store.contents import (
     settled,
 )
 from requant.store.engine import BusyError, Store, open_store
-from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
+from requant.store.fields import (
+    PART,
+    Field,
+    FieldInfo,
+    Finder,
+    Matching,
+    check_fields,
+    field_infos,
+    packed,
+    parse_metadata,
+    unpacked,
+)
 from requant.store.history import (
     Deleting,
     postgresql_clear,
@@ -69,6 +80,7 @@ from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
     "BUSY",
+    "PART",
     "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
@@ -78,7 +90,9 @@ __all__ = [
     "ContentsWriter",
     "Deleting",
     "Extent",
+    "Field",
     "FieldInfo",
+    "Finder",
     "Generation",
     "Head",
     "Id",
@@ -121,6 +135,8 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "packed",
+    "parse_metadata",
     "place",
     "postgresql_clear",
     "postgresql_deletes",
@@ -130,6 +146,7 @@ __all__ = [
     "savepoint",
     "settled",
     "sqlite_deletes",
+    "unpacked",
     "upgrade",
     "working_for",
 ]
