@@ -8,9 +8,11 @@ each.
 from __future__ import annotations
 
 from requant.store.connections import (
+    BUSY,
     Lent,
     as_connection,
     checked,
+    end_readings,
     engine_of,
     refuse_absent,
     refuse_own_file,
@@ -25,12 +27,23 @@ from requant.store.contents import (
     Part,
     Selection,
     ValueCount,
-    keys_among,
+    items_among,
     settled,
 )
 from requant.store.decoding import Id, Item, RawItem, content_of, id_of
 from requant.store.engine import BusyError, Store, open_store
-from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
+from requant.store.fields import (
+    PART,
+    Field,
+    FieldInfo,
+    Finder,
+    Matching,
+    check_fields,
+    field_infos,
+    packed,
+    parse_metadata,
+    unpacked,
+)
 from requant.store.history import (
     Deleting,
     postgresql_clear,
@@ -63,10 +76,12 @@ from requant.store.schema import (
     folder_beside,
     key_range,
 )
-from requant.store.setup import place, upgrade
+from requant.store.setup import hint_of_others, place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
+    "BUSY",
+    "PART",
     "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
@@ -76,7 +91,9 @@ __all__ = [
     "ContentsWriter",
     "Deleting",
     "Extent",
+    "Field",
     "FieldInfo",
+    "Finder",
     "Generation",
     "Head",
     "Id",
@@ -105,18 +122,22 @@ __all__ = [
     "check_fields",
     "checked",
     "content_of",
+    "end_readings",
     "engine_of",
     "field_infos",
     "folder_beside",
+    "hint_of_others",
     "id_of",
     "identity",
+    "items_among",
     "key_range",
-    "keys_among",
     "ledger",
     "locations",
     "migrations",
     "open_read_only",
     "open_store",
+    "packed",
+    "parse_metadata",
     "place",
     "postgresql_clear",
     "postgresql_deletes",
@@ -126,6 +147,7 @@ __all__ = [
     "savepoint",
     "settled",
     "sqlite_deletes",
+    "unpacked",
     "upgrade",
     "working_for",
 ]
