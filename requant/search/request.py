@@ -31,12 +31,13 @@ class Request(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Queries as given, as the quantizer takes them, and encoded."""
+    """Queries as given, as they are scored, as the quantizer takes them, and encoded."""
 
     queries: Float32s
+    exact: NDArray[np.float64]
     prepared: Float32s
     encoded: Codes
 
     def take(self, at: NDArray[np.intp]) -> Asked:
         """Return some of the queries."""
-        return Asked(self.queries[at], self.prepared[at], self.encoded[at])
+        return Asked(self.queries[at], self.exact[at], self.prepared[at], self.encoded[at])

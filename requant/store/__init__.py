@@ -28,6 +28,7 @@ from requant.store.contents import (
     keys_among,
     settled,
 )
+from requant.store.decoding import Id, Item, RawItem, content_of, id_of
 from requant.store.engine import BusyError, Store, open_store
 from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
 from requant.store.history import (
@@ -38,7 +39,7 @@ from requant.store.history import (
     sqlite_deletes,
 )
 from requant.store.read_only import open_read_only
-from requant.store.reader import Id, Item, RawItem, Reader, id_of, item_of
+from requant.store.reader import Reader
 from requant.store.records import (
     Generation,
     Identity,
@@ -103,12 +104,12 @@ __all__ = [
     "catalog",
     "check_fields",
     "checked",
+    "content_of",
     "engine_of",
     "field_infos",
     "folder_beside",
     "id_of",
     "identity",
-    "item_of",
     "key_range",
     "keys_among",
     "ledger",

@@ -92,7 +92,10 @@ class Snapshots:
             if failed:  # a server that went away has left the others as useless
                 self.close()
             return
-        self._roll_back(connection)
+        if self._sql.name == "sqlite" and not connection.in_transaction():
+            reader.end()
+        else:
+            self._roll_back(connection)
         self._idle.append((connection, reader))
         if self._shut:  # meanwhile
             self.close()
@@ -189,8 +192,10 @@ class Reading:
     ) -> None:
         """End."""
         self._here.remove(self._reader)
-        failed = isinstance(error, self._snapshots.failures)
-        give_up_if_interrupted(self._connection, error)
+        failed = False
+        if error is not None:
+            failed = isinstance(error, self._snapshots.failures)
+            give_up_if_interrupted(self._connection, error)
         if not self._gate.knows(self._pass):  # begun before a fork: the reader is the parent's
             parents.append((self._connection, self._reader))
             if failed:

@@ -13,7 +13,7 @@ from requant.store import CollectionRow, CollectionState, Reader, Watermark
 
 # What a search may spend on it, whatever the dimension; more only where it is little beside what
 # the search has to take anyway: a share of the time that looking at what is left takes.
-SECONDS = 0.005
+SECONDS = 0.008
 _OF_READING = 0.25
 # Rows that are written at once, at least: writing one to a live engine costs as much as a thousand.
 _LEAST = 8
