@@ -8,9 +8,11 @@ each.
 from __future__ import annotations
 
 from requant.store.connections import (
+    BUSY,
     Lent,
     as_connection,
     checked,
+    end_readings,
     engine_of,
     refuse_absent,
     refuse_own_file,
@@ -25,11 +27,24 @@ from requant.store.contents import (
     Part,
     Selection,
     ValueCount,
-    keys_among,
+    items_among,
     settled,
 )
+from requant.store.decoding import Id, Item, RawItem, content_of, id_of
 from requant.store.engine import BusyError, Store, open_store
-from requant.store.fields import FieldInfo, Matching, Memory, check_fields, field_infos
+from requant.store.fields import (
+    PART,
+    Field,
+    FieldInfo,
+    Finder,
+    Matching,
+    Memory,
+    check_fields,
+    field_infos,
+    packed,
+    parse_metadata,
+    unpacked,
+)
 from requant.store.history import (
     POSTGRESQL_VARIABLES,
     Deleting,
@@ -41,7 +56,7 @@ from requant.store.history import (
 )
 from requant.store.history import make_missing_keys as draw_keys
 from requant.store.read_only import open_read_only
-from requant.store.reader import Id, Item, RawItem, Reader, id_of, item_of
+from requant.store.reader import Reader
 from requant.store.records import (
     Generation,
     Identity,
@@ -65,11 +80,13 @@ from requant.store.schema import (
     folder_beside,
     key_range,
 )
-from requant.store.setup import place, upgrade
+from requant.store.setup import hint_of_others, place, upgrade
 from requant.store.statements import hot_sql
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 __all__ = [
+    "BUSY",
+    "PART",
     "POSTGRESQL_VARIABLES",
     "PREFIX",
     "SCHEMA_VERSION",
@@ -80,7 +97,9 @@ __all__ = [
     "ContentsWriter",
     "Deleting",
     "Extent",
+    "Field",
     "FieldInfo",
+    "Finder",
     "Generation",
     "Head",
     "Id",
@@ -110,21 +129,25 @@ __all__ = [
     "catalog",
     "check_fields",
     "checked",
+    "content_of",
     "draw_keys",
+    "end_readings",
     "engine_of",
     "field_infos",
     "folder_beside",
+    "hint_of_others",
     "hot_sql",
     "id_of",
     "identity",
-    "item_of",
+    "items_among",
     "key_range",
-    "keys_among",
     "ledger",
     "locations",
     "migrations",
     "open_read_only",
     "open_store",
+    "packed",
+    "parse_metadata",
     "place",
     "postgresql_clear",
     "postgresql_deletes",
@@ -134,6 +157,7 @@ __all__ = [
     "savepoint",
     "settled",
     "sqlite_deletes",
+    "unpacked",
     "upgrade",
     "working_for",
 ]

@@ -53,6 +53,11 @@ def changed(known: bytes | None, add: Sequence[int], take: Sequence[int] = ()) -
     return np.packbits(mask, bitorder="little").tobytes()
 
 
+def packed(places: Sequence[int]) -> bytes:
+    """Return the list that has these places, which are in order."""
+    return changed(None, places) or b""
+
+
 def unpacked(known: bytes | None) -> list[int]:
     """Return the places of a list."""
     mask = np.zeros(PART, np.bool_)
@@ -110,7 +115,7 @@ class Changes(NamedTuple):
     take: Places
 
 
-def packed(parts: Mapping[tuple[int, int], Changes]) -> bytes:
+def packed_changes(parts: Mapping[tuple[int, int], Changes]) -> bytes:
     """Return what changes, by field and part, as bytes."""
     return b"".join(_pieces(parts))
 
@@ -127,8 +132,8 @@ def _pieces(parts: Mapping[tuple[int, int], Changes]) -> Iterator[bytes]:
 def joined(notes: Iterable[bytes]) -> dict[tuple[int, int], Changes]:
     """Return what several notes come to, one after the other.
 
-    >>> first = packed({(1, 0): Changes({b"a": [3]}, {})})
-    >>> joined([first, packed({(1, 0): Changes({b"b": [3]}, {b"a": [3]})})])
+    >>> first = packed_changes({(1, 0): Changes({b"a": [3]}, {})})
+    >>> joined([first, packed_changes({(1, 0): Changes({b"b": [3]}, {b"a": [3]})})])
     {(1, 0): Changes(add={b'b': [3]}, take={b'a': [3]})}
     """
     latest: dict[tuple[int, int], dict[bytes, dict[int, bool]]] = {}

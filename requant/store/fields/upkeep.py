@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from requant.store.connections import LEAST_COPIED, copies, copy_rows, raw_of
 from requant.store.fields.definitions import Field, Finder, parse_metadata
-from requant.store.fields.key_lists import PART, Changes, changed, joined, packed
+from requant.store.fields.key_lists import PART, Changes, changed, joined, packed_changes
 from requant.store.statements import HotSql
 
 # Rows whose changes are in memory at a time.
@@ -73,7 +73,7 @@ class Upkeep:
             for finder in self._finders:
                 self._note(finder, key, finder.values(metadata), ())
             parts, self._parts = self._parts, {}
-            keep(key, packed(parts))
+            keep(key, packed_changes(parts))
 
     def replace(self, rows: Iterable[tuple[int, str | None, str | None]]) -> None:
         """Items (key, metadata before, metadata now) have been changed; each key once."""
@@ -116,7 +116,7 @@ class Upkeep:
             for finder in self._finders:
                 self._note(finder, key, (), finder.values(metadata))
         parts, self._parts = self._parts, {}
-        return packed(parts)
+        return packed_changes(parts)
 
     def take_over(self, notes: Iterable[bytes]) -> None:
         """Enter what others have noted, one after the other; of no field that is gone since."""
@@ -160,7 +160,7 @@ class Upkeep:
         if self._leave_note is None:
             self._enter(parts)
         elif parts:
-            self._leave_note(packed(parts))
+            self._leave_note(packed_changes(parts))
 
     def _enter(self, parts: dict[tuple[int, int], Changes]) -> None:
         new: list[tuple[Any, ...]] = []
