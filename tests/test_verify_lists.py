@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from requant.store import PART, packed, unpacked
+from tests import inside
 
 N = 40
 
@@ -22,6 +23,7 @@ def notes(any_db):
     notes.index_field("tags")
     notes.delete([3])
     notes.update([4], metadata={"lang": "fr", "n": 4.0})
+    inside.number(any_db)
     return notes
 
 
