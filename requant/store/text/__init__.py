@@ -1,7 +1,8 @@
 """Documents found by the words in them: an index in the database that triggers keep in step.
 
 `syntax` reads queries, `definitions` knows which collections are indexed, `building` makes and
-removes indexes, `sqlite` and `postgresql` are how each database does it, `asking` asks them.
+removes indexes, `sqlite` and `postgresql` are how each database does it, `asking` asks them, and
+`scanning` looks at every document where a query is too short for them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from requant.store.text.building import (
     Progress,
     drop_text,
     index_text,
-    make_all_again,
+    make_text_again,
     note_text,
-    remove_all,
+    remove_all_text,
     unindex_text,
 )
+from requant.store.text.checking import text_differs, text_out_of_step
 from requant.store.text.definitions import TextIndex, check_tokenizer, is_of_text, look
 from requant.store.text.syntax import TextQuery, read_query
 
@@ -28,11 +30,13 @@ __all__ = [
     "index_text",
     "is_of_text",
     "look",
-    "make_all_again",
+    "make_text_again",
     "matching_text",
     "note_text",
     "read_query",
-    "remove_all",
+    "remove_all_text",
+    "text_differs",
     "text_index",
+    "text_out_of_step",
     "unindex_text",
 ]

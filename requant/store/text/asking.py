@@ -12,6 +12,7 @@ from requant.store.reader import Reader
 from requant.store.schema import CollectionRow
 from requant.store.text.building import dialect
 from requant.store.text.definitions import TextIndex, not_indexed, note_of, read_note
+from requant.store.text.scanning import scan, too_short
 from requant.store.text.syntax import TextQuery, check_length
 
 
@@ -37,7 +38,10 @@ def matching_text(
     check_length(query, trigrams=index.tokenizer == "trigram")
     if not query.groups:
         return np.empty(0, np.int64), np.empty(0, np.float32)
-    rows = dialect(connection).matches(cursor, reader.tables, index, query, limit)
+    if index.tokenizer == "trigram" and too_short(query):
+        rows = scan(reader, owner, query, limit)
+    else:
+        rows = dialect(connection).matches(cursor, reader.tables, index, query, limit)
     keys = np.fromiter((row[0] for row in rows), np.int64, len(rows))
     return keys, np.fromiter((row[1] for row in rows), np.float32, len(rows))
 

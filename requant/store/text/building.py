@@ -35,13 +35,13 @@ def index_text(
     """
     tables, (first, end) = store.tables, key_range(owner.id)
     with store.writing(turn=owner.id) as connection:
-        _take_turn(connection, tables, owner)
+        take_turn(connection, tables, owner)
         index = _begun(connection, tables, owner, tokenizer)
     at = first
     while not index.ready:
         begun = time.perf_counter()
         with store.writing(turn=owner.id) as connection:
-            _take_turn(connection, tables, owner)
+            take_turn(connection, tables, owner)
             if look(connection, tables, owner.id) != index:
                 raise StoreError(
                     f"the text index of collection {owner.name!r} was removed, or made, by "
@@ -63,7 +63,7 @@ def index_text(
 def unindex_text(store: Store, owner: CollectionRow) -> None:
     """Forget the words of a collection's documents; raises UnsupportedError without any."""
     with store.writing(turn=owner.id) as connection:
-        _take_turn(connection, store.tables, owner)
+        take_turn(connection, store.tables, owner)
         index = look(connection, store.tables, owner.id)
         if index is None:
             raise UnsupportedError(
@@ -89,7 +89,7 @@ def drop_text(connection: sa.Connection, tables: Tables, collection: int) -> Non
         _remove(connection, tables, index)
 
 
-def make_all_again(connection: sa.Connection, tables: Tables) -> None:
+def make_text_again(connection: sa.Connection, tables: Tables) -> None:
     """Make the text indexes that are noted in a restored database, which has none of them."""
     ways = dialect(connection)
     for noted in every(connection, tables):
@@ -100,7 +100,7 @@ def make_all_again(connection: sa.Connection, tables: Tables) -> None:
         _note(connection, tables, index)
 
 
-def remove_all(connection: sa.Connection, tables: Tables) -> None:
+def remove_all_text(connection: sa.Connection, tables: Tables) -> None:
     """Remove every text index of a database that is about to be filled anew."""
     for index in every(connection, tables):
         _remove(connection, tables, index)
@@ -140,7 +140,7 @@ def _reach(connection: sa.Connection, tables: Tables, first: int, end: int) -> t
     return rows < _MOST_ITEMS, end if rows < _MOST_ITEMS else key + 1
 
 
-def _take_turn(connection: sa.Connection, tables: Tables, owner: CollectionRow) -> None:
+def take_turn(connection: sa.Connection, tables: Tables, owner: CollectionRow) -> None:
     """Wait until nobody writes to the collection; nothing that an index follows has changed."""
     c = tables.collections.c
     update = sa.update(tables.collections).where(c.id == owner.id).values(fields=c.fields)
