@@ -197,7 +197,7 @@ def test_words(db):
     assert any(hit["ranks"]["vector"] == 1 for hit in hits)
     assert "give one of" in run(*command, word, "--hybrid", word, code=2).err
     assert "--words takes neither" in run(*command, word, "--vector", vector, code=2).err
-    assert "need --model" in run("search", db, "notes", "--hybrid", word, code=2).err
+    assert "needs --model" in run("search", db, "notes", "--hybrid", word, code=2).err
     assert run("text", "remove", db, "notes", "--json").json["removed"]
 
 

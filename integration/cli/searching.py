@@ -205,12 +205,14 @@ def print_hits(found: list[Hit]) -> None:
 def _query(vector: str | None, row: int | None, text: str | None, model: str | None) -> Any:
     if (vector is None) == (text is None):
         raise InputError(
-            "give the query as --vector, as --text or --hybrid with --model, or as --words"
+            "give the query either as --vector or as --text with --model, as --words, or as "
+            "--hybrid with --vector or --model"
         )
     if text is not None:
         if not model:
             raise InputError(
-                "--text and --hybrid need --model: the model that made the collection's vectors"
+                "--text needs --model: the model that made the collection's vectors (--hybrid "
+                "takes --vector instead, too)"
             )
         return _embedded(text, model)
     assert vector is not None

@@ -49,7 +49,6 @@ def add(
     print_answer(
         as_json,
         {"collection": collection, "tokenizer": tokenizer},
-        f"Collection {collection!r} is searched by words, too.",
         f"Next: requant search {database} {collection} --words TEXT",
     )
 
