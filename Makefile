@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# What frameworks' own test suites need does not go together with everything else.
+FRAMEWORKS = $(VENV)-frameworks
 DATA ?=
 MINUTES ?= 2
 .DEFAULT_GOAL := help
@@ -18,8 +20,14 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## search real embeddings with every embedded engine
 	$(BIN)/requant demo
 
-test: $(VENV)/.installed  ## the whole test suite
+$(FRAMEWORKS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(FRAMEWORKS)
+	$(FRAMEWORKS)/bin/pip install --quiet --editable '.[frameworks]'
+	touch $@
+
+test: $(VENV)/.installed $(FRAMEWORKS)/.installed  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONPATH=. $(FRAMEWORKS)/bin/python -m pytest -c tests/frameworks/pytest.ini -n 2 --dist loadfile tests/frameworks
 
 torture: $(VENV)/.installed  ## forks and worse, for MINUTES each
 	REQUANT_TORTURE_MINUTES=$(MINUTES) $(BIN)/python -m pytest -rP tests/torture
@@ -35,4 +43,4 @@ bench: $(VENV)/.installed  ## measure against the engines driven by hand; DATA=f
 	$(BIN)/python -m benchmarks.spine $(if $(DATA),--data $(DATA))
 
 clean:  ## remove the environment and every build product
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,116 @@
+"""What a framework's store stands on: one collection, made when its first vector is known."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from requant.collection import Collection
+from requant.errors import ExistsError, InputError, StoreError, UnknownCollectionError
+from requant.integration.locations import Location, borrow
+from requant.scores import Metric
+
+# Of the index that a store makes for itself.
+INDEX = "main"
+
+
+class Door:
+    """A collection of a database at a location.
+
+    It may not be there yet: frameworks tell the dimension with the first vector. A collection that
+    is there is used as it is, with the index that it uses now, so that it can be moved to another
+    engine while stores are open; only if it has none, the index that was asked for is made.
+    """
+
+    def __init__(
+        self,
+        location: Location = ":memory:",
+        *,
+        name: str,
+        metric: Metric = "cosine",
+        engine: str | None = "faiss",
+        precision: str = "int8",
+        full_text: bool = False,
+        folder: str | os.PathLike[str] | None = None,
+        index: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open the database.
+
+        Args:
+            location: a path, a URL, a SQLAlchemy engine or a `requant.Database`, see `borrow`.
+            name: of the collection.
+            metric: `cosine`, `ip` or `l2`; a collection that is there must have it.
+            engine: of its index; None for none, so that every search is exact.
+            precision: of its index.
+            full_text: search its documents by words, too.
+            folder: where index files are kept, as in `requant.open`.
+            index: what else `Collection.add_index` takes.
+
+        Raises:
+            InputError, StoreError: it cannot be opened so; nothing has been made.
+        """
+        self.name = name
+        self._metric: Metric = metric
+        self._text = full_text
+        self._index = (
+            None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
+        )
+        self._collection: Collection | None = None
+        self.database, give_back = borrow(location, folder)
+        self.close = weakref.finalize(self, give_back)
+        try:
+            self.found()
+        except BaseException:
+            self.close()
+            raise
+
+    def found(self) -> Collection | None:
+        """Return the collection, or None as long as nobody has made it."""
+        if not self.close.alive:
+            raise StoreError(f"the store of collection {self.name!r} is closed: make a new one")
+        known = self._collection
+        if known is not None and not known.closed:
+            return known
+        try:
+            found = self.database.collection(self.name)
+        except UnknownCollectionError:
+            return None
+        return self._ready(found)
+
+    def made(self, dim: int) -> Collection:
+        """Return the collection; if it is not there, it is made for vectors of `dim` dimensions.
+
+        One of another dimension is returned as well: it says itself what does not fit.
+        """
+        found = self.found()
+        if found is not None:
+            return found
+        try:
+            made = self.database.create_collection(self.name, dim, self._metric, exist_ok=True)
+        except ExistsError:
+            found = self.found()  # another process was faster
+            if found is None:
+                raise
+            return found
+        return self._ready(made)
+
+    def dropped(self) -> None:
+        """Remove the collection with its items and indexes, if it is there."""
+        self._collection = None
+        try:
+            self.database.drop_collection(self.name)
+        except UnknownCollectionError:
+            return
+
+    def _ready(self, collection: Collection) -> Collection:
+        if collection.metric != self._metric:
+            raise InputError(
+                f"collection {self.name!r} is there with metric {collection.metric!r}, not "
+                f"{self._metric!r}: give this metric, or another collection's name"
+            )
+        if self._index is not None and not self.database.read_only and not collection.indexes:
+            collection.add_index(INDEX, exist_ok=True, **self._index)
+        self._collection = collection
+        return collection
