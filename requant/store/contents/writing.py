@@ -19,6 +19,7 @@ from requant.store.fields import Progress, check_field, index_field, unindex_fie
 from requant.store.history import Beside, ChangeLog, InTurn, Turns
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
+from requant.store.text import index_text, unindex_text
 
 # Whoever writes so many items, or so often, gives what is there a number: it would take the next
 # search too long. Whoever lends a connection may have no other to give.
@@ -124,6 +125,14 @@ class ContentsWriter:
         there = np.array(keys, np.int64)
         still: list[int] = reader.matching(first, end, condition, there).tolist()
         return still
+
+    def index_text(self, tokenizer: str, progress: Progress | None) -> None:
+        """Index the words of documents; see `requant.store.text`."""
+        index_text(self._store, self._owner, tokenizer, progress)
+
+    def unindex_text(self) -> None:
+        """Forget the words of documents; raises UnsupportedError."""
+        unindex_text(self._store, self._owner)
 
     @contextmanager
     def _writing(
