@@ -254,6 +254,28 @@ def go_on_numbering(collection: Collection) -> None:
     del collection._store.number  # type: ignore[method-assign]
 
 
+def write_after_numbering(monkeypatch: Any, collection: Collection, write: Any) -> None:
+    """Call `write()` each time that numbers have been given, before anything else is done."""
+    store, within = collection._store, list[int]()
+    number = store.number
+
+    def numbered_and_written_to(*arguments: Any, **options: Any) -> int | None:
+        found = number(*arguments, **options)
+        if not within:
+            within.append(1)
+            write()
+            within.pop()
+        return found
+
+    monkeypatch.setattr(store, "number", numbered_and_written_to)
+
+
+def latest_number(collection: Collection) -> int:
+    """Return the number of the latest write that has one."""
+    with collection._store.reading() as reader:
+        return reader.state_of(collection._row).seq
+
+
 def pinned(collection: Collection) -> AbstractContextManager[None]:
     """Keep the indexes from moving on until the end of the block, as a slow writer does."""
     return collection._indexes.pinned()

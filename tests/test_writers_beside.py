@@ -313,26 +313,18 @@ def test_an_index_follows_also_where_an_item_is_changed_all_the_time(db, engine,
     answers(notes)
     monkeypatch.setattr(inside.FURTHER_SECONDS, 0.0)
     monkeypatch.setattr(inside.FRESH_WRITES, 1)  # each search numbers
-    store, within = notes._store, []
-    number = store.number
-
-    def numbered_and_written_to(*arguments, **options):
-        found = number(*arguments, **options)
-        if not within:
-            within.append(1)
-            notes.upsert(["3", "4"], vectors(2, DIM, seed=len(lags)))
-            within.pop()
-        return found
-
-    monkeypatch.setattr(store, "number", numbered_and_written_to)
     lags = []
+
+    def write_more():
+        notes.upsert(["3", "4"], vectors(2, DIM, seed=len(lags)))
+
+    inside.write_after_numbering(monkeypatch, notes, write_more)
     for n in range(120):
         notes.upsert(["3", f"new {n}"], vectors(2, DIM, seed=n))
         query = vectors(1, DIM, seed=9)[0]
         exact = notes.search(query, k=10, exact=True)
         assert notes.search(query, k=10, oversample=3) == exact
-        with store.reading() as reader:
-            seq = reader.state_of(notes._row).seq
+        seq = inside.latest_number(notes)
         lags.append(seq - inside.index_of(notes, "main").mark.seq)
     assert seq > 120
     assert max(lags) < 60

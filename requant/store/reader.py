@@ -18,7 +18,7 @@ from requant.errors import UnknownCollectionError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.store.connections import commits_alone, ended_in_time
+from requant.store.connections import Untried, commits_alone, ended_in_time
 from requant.store.decoding import (
     VECTOR_DTYPE,
     Id,
@@ -34,7 +34,6 @@ from requant.store.history import fresh_of
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql, json_texts
 from requant.store.states import CollectionState, Head, Seen, Watermark
-from requant.store.untried import Untried
 
 T = TypeVar("T")
 

@@ -151,7 +151,7 @@ class Snapshots:
         if self._sql.name == "sqlite":
             cursor = raw.cursor()
         else:
-            # Begun by hand, with the first statement, see `requant.store.untried`.
+            # Begun by hand, with the first statement, see `requant.store.connections.unawaited`.
             connection.execution_options(isolation_level="AUTOCOMMIT")
             cursor = raw.cursor(binary=True)
         return connection, Reader(connection, cursor, self._sql, self._tables, self._memory)

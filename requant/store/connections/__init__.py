@@ -42,6 +42,7 @@ from requant.store.connections.opening import (
     refuse_absent,
 )
 from requant.store.connections.taken import Taken, taken_of
+from requant.store.connections.unawaited import Untried
 
 __all__ = [
     "BUSY",
@@ -50,6 +51,7 @@ __all__ = [
     "Held",
     "Lent",
     "Taken",
+    "Untried",
     "as_connection",
     "as_sqlalchemy",
     "check_durable",

@@ -35,6 +35,7 @@ def index_text(
     Goes on with what was interrupted. Raises ExistsError where another tokenizer was used.
     """
     tables, (first, end) = store.tables, key_range(owner.id)
+    store.number(owner.id, wait=True)  # for who is told of the progress
     with store.writing(turn=owner.id) as connection:
         take_turn(connection, tables, owner, alone=True)
         index = _begun(connection, tables, owner, tokenizer)
