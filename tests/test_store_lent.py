@@ -388,7 +388,7 @@ def test_a_transaction_that_has_to_be_begun_again_is_told_so(empty_postgres, tmp
             assert notes.ids(connection=connection) == []
             notes.upsert(["a"], vectors(1))
             with pytest.raises(sa.exc.OperationalError, match="could not serialize") as raised:
-                notes.upsert(["b"], vectors(1), connection=connection)
+                notes.upsert(["a"], vectors(1), connection=connection)
             assert isinstance(raised.value.orig, psycopg.errors.SerializationFailure)
             connection.rollback()
             notes.upsert(["b"], vectors(1), connection=connection)

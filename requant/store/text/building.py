@@ -35,7 +35,6 @@ def index_text(
     Goes on with what was interrupted. Raises ExistsError where another tokenizer was used.
     """
     tables, (first, end) = store.tables, key_range(owner.id)
-    store.number(owner.id, wait=True)  # for who is told of the progress
     with store.writing(turn=owner.id) as connection:
         take_turn(connection, tables, owner, alone=True)
         index = _begun(connection, tables, owner, tokenizer)
@@ -45,6 +44,8 @@ def index_text(
         with store.writing(turn=owner.id) as connection:
             # What somebody deletes just now is not to be indexed after that.
             take_turn(connection, tables, owner, alone=True)
+            if store.sql.whole_state:
+                store.numbering.all(connection, owner.id)  # for who is told of the progress
             found = look(connection, tables, owner.id)
             if found is not None and found.ready and found.tokenizer == tokenizer:
                 return  # somebody else was faster
