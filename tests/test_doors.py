@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import InputError, StoreError
+from requant.errors import InputError, RequantError, StoreError
 from requant.integration.doors import Door
 from requant.integration.locations import borrow
 
@@ -175,3 +175,21 @@ def test_a_forked_child_borrows_what_its_parent_shares(tmp_path):
     assert child.exitcode == 0
     assert sorted(door.found().ids()) == ["child", "parent"]
     door.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"engine": "annoy"}, "annoy"),
+        ({"precision": "int7"}, "int7"),
+        ({"index": {"persist_directory": "x"}}, "persist_directory"),
+        ({"index": {"params": {1, 2}}}, "params"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused_at_once(tmp_path, wrong, said):
+    with pytest.raises(RequantError, match=said):
+        Door(tmp_path / "a.db", name="notes", **wrong)
+    with requant.open(tmp_path / "a.db") as database:
+        assert database.collections() == []
+        database.create_collection("notes", dim=2).add_index("mine")
+        Door(database, name="notes", **wrong)  # it has an index: none is made
