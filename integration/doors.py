@@ -13,6 +13,7 @@ from requant.adapters import registry
 from requant.collection import Collection
 from requant.errors import ExistsError, InputError, StoreError, UnknownCollectionError
 from requant.indexes import IndexOptions, fit_quantizer, index_config
+from requant.inputs import check_choice, check_name
 from requant.integration.locations import Location, borrow
 from requant.scores import Metric
 
@@ -56,7 +57,8 @@ class Door:
             InputError, StoreError, EngineMissingError, UnknownEngineError: it cannot be opened so,
                 or no such index made; nothing has been made.
         """
-        self.name = name
+        self.name = check_name(name, "collection")
+        check_choice("metric", metric, Metric)
         self.metric: Metric = metric
         self._text = full_text
         self._index = (

@@ -193,3 +193,10 @@ def test_an_index_that_cannot_be_is_refused_at_once(tmp_path, wrong, said):
         assert database.collections() == []
         database.create_collection("notes", dim=2).add_index("mine")
         Door(database, name="notes", **wrong)  # it has an index: none is made
+
+
+@pytest.mark.parametrize("wrong", [{"name": "../notes"}, {"metric": "hamming"}])
+def test_a_name_or_metric_that_is_none_is_refused_before_a_file_is_made(tmp_path, wrong):
+    with pytest.raises(InputError):
+        Door(tmp_path / "a.db", **{"name": "notes", **wrong})
+    assert not (tmp_path / "a.db").exists()
