@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from requant.collection import Collection
 from requant.errors import InputError, UnsupportedError
@@ -20,8 +19,7 @@ _KNOWN: dict[Any, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A request of LangChain's, checked as far as it can be without a collection."""
 
     k: int
