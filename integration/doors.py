@@ -120,6 +120,8 @@ class Door:
             )
         if self._index is not None and not self.database.read_only and not collection.indexes:
             collection.add_index(INDEX, exist_ok=True, **self._index)
+        if self._text and not self.database.read_only and not collection.full_text:
+            collection.index_text()
         self._collection = collection
         return collection
 
