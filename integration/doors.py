@@ -7,8 +7,13 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from requant.adapters import registry
 from requant.collection import Collection
 from requant.errors import ExistsError, InputError, StoreError, UnknownCollectionError
+from requant.indexes import IndexOptions, fit_quantizer, index_config
+from requant.inputs import check_choice, check_name
 from requant.integration.locations import Location, borrow
 from requant.scores import Metric
 
@@ -49,10 +54,12 @@ class Door:
             index: what else `Collection.add_index` takes.
 
         Raises:
-            InputError, StoreError: it cannot be opened so; nothing has been made.
+            InputError, StoreError, EngineMissingError, UnknownEngineError: it cannot be opened so,
+                or no such index made; nothing has been made.
         """
-        self.name = name
-        self._metric: Metric = metric
+        self.name = check_name(name, "collection")
+        check_choice("metric", metric, Metric)
+        self.metric: Metric = metric
         self._text = full_text
         self._index = (
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
@@ -61,7 +68,8 @@ class Door:
         self.database, give_back = borrow(location, folder)
         self.close = weakref.finalize(self, give_back)
         try:
-            self.found()
+            if self.found() is None and self._index is not None:
+                _check(self._index)
         except BaseException:
             self.close()
             raise
@@ -88,7 +96,7 @@ class Door:
         if found is not None:
             return found
         try:
-            made = self.database.create_collection(self.name, dim, self._metric, exist_ok=True)
+            made = self.database.create_collection(self.name, dim, self.metric, exist_ok=True)
         except ExistsError:
             found = self.found()  # another process was faster
             if found is None:
@@ -105,12 +113,25 @@ class Door:
             return
 
     def _ready(self, collection: Collection) -> Collection:
-        if collection.metric != self._metric:
+        if collection.metric != self.metric:
             raise InputError(
                 f"collection {self.name!r} is there with metric {collection.metric!r}, not "
-                f"{self._metric!r}: give this metric, or another collection's name"
+                f"{self.metric!r}: give this metric, or another collection's name"
             )
         if self._index is not None and not self.database.read_only and not collection.indexes:
             collection.add_index(INDEX, exist_ok=True, **self._index)
+        if self._text and not self.database.read_only and not collection.full_text:
+            collection.index_text()
         self._collection = collection
         return collection
+
+
+def _check(index: Mapping[str, Any]) -> None:
+    """Refuse an index that cannot be, before anything was embedded for it."""
+    known = {*IndexOptions.__optional_keys__, "overwrite"}
+    unknown = sorted(index.keys() - known)
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is no option of an index; it has {sorted(known)}")
+    config = index_config(**{key: value for key, value in index.items() if key != "overwrite"})
+    registry.load(config.engine)
+    fit_quantizer(config, np.eye(2, 8, dtype=np.float32))
