@@ -169,7 +169,7 @@ def same(found: Any, value: Any, embedding: bool = False) -> bool:
 
 def listed(field: Field, value: Any, instants: Collection[str]) -> list[Any] | None:
     """Return the stored values that equal a value, as `$in` takes them; None if it cannot say."""
-    if field.beside == "$id" and not isinstance(value, str):
+    if field.beside == "$id" and not isinstance(value, str | datetime):
         return []
     if value is None or isinstance(value, str):
         if not _name(field):
@@ -179,7 +179,7 @@ def listed(field: Field, value: Any, instants: Collection[str]) -> list[Any] | N
         if dates.when(value) is not None and field.where not in instants:
             return None
         return [value] if _storable(value) else []
-    if field.beside == "$document":
+    if field.beside is not None:
         return None if isinstance(value, datetime) else []
     if field.where is None or not isinstance(value, int | float):
         return None
