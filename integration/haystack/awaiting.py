@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 from haystack.dataclasses import Document
 from haystack.document_stores.types import DuplicatePolicy
 
+from requant.integration.haystack.hybrid import by_words_and_nearness
+from requant.integration.haystack.kept import Documents
+from requant.integration.haystack.statistics import count_unique, ends, field_types, unique
 from requant.integration.sqlalchemy.aio.calls import Call
 from requant.integration.sqlalchemy.aio.threads import Lane, Threads
 
@@ -36,68 +39,66 @@ class Waiting:
 
 
 class AwaitedStore:
-    """The methods of a document store that are awaited, by its others."""
+    """The methods of a document store that are awaited, by what the others do."""
 
+    _kept: Documents
     _waiting: Waiting
+    return_embedding: bool
 
-    async def count_documents_async(self: Any) -> int:
+    async def count_documents_async(self) -> int:
         """Return how many documents there are."""
-        return await self._waiting.run("reads", self.count_documents)
+        return await self._waiting.run("reads", self._kept.count)
 
-    async def filter_documents_async(
-        self: Any, filters: dict[str, Any] | None = None
-    ) -> list[Document]:
+    async def filter_documents_async(self, filters: dict[str, Any] | None = None) -> list[Document]:
         """Return the documents that a filter lets through, as `filter_documents`."""
-        return await self._waiting.run("reads", lambda: self.filter_documents(filters))
+        return await self._waiting.run(
+            "reads", lambda: self._kept.matching(filters, self.return_embedding)
+        )
 
     async def write_documents_async(
-        self: Any, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE
+        self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE
     ) -> int:
         """Store a batch whole, or raise, as `write_documents`."""
-        return await self._waiting.run("writes", lambda: self.write_documents(documents, policy))
+        return await self._waiting.run("writes", lambda: self._kept.write(documents, policy))
 
-    async def delete_documents_async(self: Any, document_ids: list[str]) -> None:
+    async def delete_documents_async(self, document_ids: list[str]) -> None:
         """Remove documents, as `delete_documents`."""
-        await self._waiting.run("writes", lambda: self.delete_documents(document_ids))
+        await self._waiting.run("writes", lambda: self._kept.delete(document_ids))
 
-    async def delete_all_documents_async(self: Any, recreate_index: bool = False) -> None:
+    async def delete_all_documents_async(self, recreate_index: bool = False) -> None:
         """Remove all documents, as `delete_all_documents`."""
-        await self._waiting.run("writes", lambda: self.delete_all_documents(recreate_index))
+        await self._waiting.run("writes", lambda: self._kept.clear(recreate_index))
 
-    async def delete_by_filter_async(self: Any, filters: dict[str, Any]) -> int:
+    async def delete_by_filter_async(self, filters: dict[str, Any]) -> int:
         """Remove what a filter lets through, as `delete_by_filter`."""
-        return await self._waiting.run("writes", lambda: self.delete_by_filter(filters))
+        return await self._waiting.run("writes", lambda: self._kept.delete_by(filters))
 
-    async def update_by_filter_async(
-        self: Any, filters: dict[str, Any], meta: dict[str, Any]
-    ) -> int:
+    async def update_by_filter_async(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
         """Set metadata of what a filter lets through, as `update_by_filter`."""
-        return await self._waiting.run("writes", lambda: self.update_by_filter(filters, meta))
+        return await self._waiting.run("writes", lambda: self._kept.update_by(filters, meta))
 
-    async def count_documents_by_filter_async(self: Any, filters: dict[str, Any]) -> int:
+    async def count_documents_by_filter_async(self, filters: dict[str, Any]) -> int:
         """Return how many documents a filter lets through."""
-        return await self._waiting.run("reads", lambda: self.count_documents_by_filter(filters))
+        return await self._waiting.run("reads", lambda: self._kept.count_by(filters))
 
     async def count_unique_metadata_by_filter_async(
-        self: Any, filters: dict[str, Any], metadata_fields: list[str]
+        self, filters: dict[str, Any], metadata_fields: list[str]
     ) -> dict[str, int]:
         """Return how many values fields have, as `count_unique_metadata_by_filter`."""
         return await self._waiting.run(
-            "reads", lambda: self.count_unique_metadata_by_filter(filters, metadata_fields)
+            "reads", lambda: count_unique(self._kept, filters, metadata_fields)
         )
 
-    async def get_metadata_fields_info_async(self: Any) -> dict[str, dict[str, str]]:
+    async def get_metadata_fields_info_async(self) -> dict[str, dict[str, str]]:
         """Return which fields there are, as `get_metadata_fields_info`."""
-        return await self._waiting.run("reads", self.get_metadata_fields_info)
+        return await self._waiting.run("reads", lambda: field_types(self._kept))
 
-    async def get_metadata_field_min_max_async(self: Any, metadata_field: str) -> dict[str, Any]:
+    async def get_metadata_field_min_max_async(self, metadata_field: str) -> dict[str, Any]:
         """Return the ends of a field, as `get_metadata_field_min_max`."""
-        return await self._waiting.run(
-            "reads", lambda: self.get_metadata_field_min_max(metadata_field)
-        )
+        return await self._waiting.run("reads", lambda: ends(self._kept, metadata_field))
 
     async def get_metadata_field_unique_values_async(
-        self: Any,
+        self,
         metadata_field: str,
         search_term: str | None = None,
         from_: int = 0,
@@ -107,13 +108,11 @@ class AwaitedStore:
         """Return values of a field, as `get_metadata_field_unique_values`."""
         return await self._waiting.run(
             "reads",
-            lambda: self.get_metadata_field_unique_values(
-                metadata_field, search_term, from_, size, filters
-            ),
+            lambda: unique(self._kept, metadata_field, search_term, from_, size, filters),
         )
 
     async def embedding_retrieval_async(
-        self: Any,
+        self,
         query_embedding: list[float],
         filters: dict[str, Any] | None = None,
         top_k: int = 10,
@@ -121,15 +120,14 @@ class AwaitedStore:
         return_embedding: bool | None = False,
     ) -> list[Document]:
         """Return the nearest documents, as `embedding_retrieval`."""
+        given = self.return_embedding if return_embedding is None else return_embedding
         return await self._waiting.run(
             "reads",
-            lambda: self.embedding_retrieval(
-                query_embedding, filters, top_k, scale_score, return_embedding
-            ),
+            lambda: self._kept.nearest(query_embedding, filters, top_k, scale_score, given),
         )
 
     async def hybrid_retrieval_async(
-        self: Any,
+        self,
         query: str,
         query_embedding: list[float],
         filters: dict[str, Any] | None = None,
@@ -137,9 +135,10 @@ class AwaitedStore:
         return_embedding: bool | None = False,
     ) -> list[Document]:
         """Return documents by words and nearness, as `hybrid_retrieval`."""
+        given = self.return_embedding if return_embedding is None else return_embedding
         return await self._waiting.run(
             "reads",
-            lambda: self.hybrid_retrieval(
-                query, query_embedding, filters, top_k, return_embedding
+            lambda: by_words_and_nearness(
+                self._kept, query, query_embedding, filters, top_k, given
             ),
         )

@@ -39,7 +39,8 @@ def when(value: object) -> datetime | None:
         return datetime.fromisoformat(value)
     except ValueError:
         try:
-            return isoparse(value)
+            time: datetime = isoparse(value)
+            return time
         except (ValueError, OverflowError):
             return None
 

@@ -72,9 +72,7 @@ def document(
     meta = {} if metadata is None else metadata
     embedding = None if vector is None else vector.tolist()
     if BESIDE not in meta:
-        return Document(
-            id=str(id), content=content, meta=meta, score=score, embedding=embedding
-        )
+        return Document(id=str(id), content=content, meta=meta, score=score, embedding=embedding)
     beside = meta.pop(BESIDE)
     return Document(
         id=str(id),
@@ -92,10 +90,10 @@ def _length(vector: Any) -> int:
 
 
 def _metadata(row: int, one: Document) -> dict[str, Any]:
-    if not isinstance(one.meta, dict):
-        kind = type(one.meta).__name__
-        raise DocumentError(f"documents row {row}: meta is a {kind}, not a dict")
-    if BESIDE in one.meta:
+    meta: Any = one.meta
+    if not isinstance(meta, dict):
+        raise DocumentError(f"documents row {row}: meta is a {type(meta).__name__}, not a dict")
+    if BESIDE in meta:
         raise DocumentError(
             f"documents row {row} ({one.id[:80]!r}): the key {BESIDE!r} of meta is kept for what "
             "stands beside meta; rename it"
@@ -108,7 +106,7 @@ def _metadata(row: int, one: Document) -> dict[str, Any]:
         beside["sparse_embedding"] = one.sparse_embedding.to_dict()
     if one.score is not None:
         beside["score"] = float(one.score)
-    return {**one.meta, BESIDE: beside} if beside else one.meta
+    return {**meta, BESIDE: beside} if beside else meta
 
 
 def _blob(kept: dict[str, Any] | None) -> ByteStream | None:

@@ -114,15 +114,19 @@ class Documents:
 
     # Reading
 
-    def count(self, filters: Filters | None = None) -> int:
-        """Return how many documents there are, or a filter lets through."""
-        if filters:
-            read(filters)
+    def count(self) -> int:
+        """Return how many documents there are."""
+        found = self.door.found()
+        return 0 if found is None else len(found)
+
+    def count_by(self, filters: Filters | None) -> int:
+        """Return how many documents a filter lets through; all without one."""
+        if not filters:
+            return self.count()
+        read(filters)
         found = self.door.found()
         if found is None:
             return 0
-        if not filters:
-            return len(found)
         with telling():
             condition = self._condition(found, filters)
             if condition.exact:
@@ -285,5 +289,3 @@ def positive(top_k: Any) -> bool:
     if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 0:
         raise DocumentError(f"top_k is a whole number from 0 on, not {top_k!r}")
     return top_k > 0
-
-

@@ -32,13 +32,9 @@ def brought_in(
     name = arguments["collection_name"]
     database, give_back = borrow(location, arguments.get("folder"))
     try:
-        import_items(
-            source, database, name, metric=None if wanted is None else metric_of(wanted)
-        )
+        import_items(source, database, name, metric=None if wanted is None else metric_of(wanted))
         made = database.collection(name)
         words = {metric: word for word, metric in SIMILARITIES.items()}
         return {"embedding_dim": made.dim, "similarity": words[made.metric], **arguments}
     finally:
         give_back()
-
-

@@ -20,8 +20,13 @@ def checked_policy(filter_policy: FilterPolicy | str) -> FilterPolicy:
         raise DocumentError(str(error)) from error
 
 
-def check_retriever(filters: dict[str, Any] | None, top_k: Any) -> None:
-    """Raise DocumentError or FilterError where a retriever cannot be made so."""
+def check_retriever(
+    store: object, wanted: type, filters: dict[str, Any] | None, top_k: object
+) -> None:
+    """Raise TypeError, DocumentError or FilterError where a retriever cannot be made so."""
+    if not isinstance(store, wanted):
+        kind = type(store).__name__
+        raise TypeError(f"document_store is a {wanted.__name__}, not {kind}")
     if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
         raise DocumentError(f"top_k is a whole number from 1 on, not {top_k!r}")
     if filters:

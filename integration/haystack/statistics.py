@@ -25,18 +25,14 @@ def field_types(kept: Documents) -> dict[str, dict[str, str]]:
 
 def ends(kept: Documents, field: str) -> dict[str, Any]:
     """Return the least and the greatest value; None where they are of several kinds, or none."""
-    values = [
-        value for value in _values(kept, field, None) if isinstance(value, int | float | str)
-    ]
+    values = [value for value in _values(kept, field, None) if isinstance(value, int | float | str)]
     texts = sum(isinstance(value, str) for value in values)
     if not values or 0 < texts < len(values):
         return {"min": None, "max": None}
     return {"min": min(values), "max": max(values)}
 
 
-def count_unique(
-    kept: Documents, filters: Filters | None, fields: Sequence[str]
-) -> dict[str, int]:
+def count_unique(kept: Documents, filters: Filters | None, fields: Sequence[str]) -> dict[str, int]:
     """Return how many values each field has among what a filter lets through."""
     if isinstance(fields, str):
         raise DocumentError("metadata_fields is a list of names: wrap one in a list")

@@ -123,4 +123,5 @@ def test_no_class_of_the_suites_is_left_out(module):
         for value in vars(suites).values()
         if isinstance(value, type) and any(name.startswith("test_") for name in vars(value))
     }
-    assert defined and all(issubclass(TestDocumentStore, one) for one in defined)
+    assert defined
+    assert all(issubclass(TestDocumentStore, one) for one in defined)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from haystack import Document, default_from_dict, default_to_dict
 from haystack.document_stores.types import DuplicatePolicy
 
-from requant.collection import Collection
+from requant import Collection
 from requant.integration.doors import Door
 from requant.integration.haystack import statistics
 from requant.integration.haystack.awaiting import AwaitedStore, Waiting
@@ -181,7 +181,7 @@ class RequantDocumentStore(AwaitedStore):
 
     def count_documents_by_filter(self, filters: dict[str, Any]) -> int:
         """Return how many documents a filter lets through."""
-        return self._kept.count(filters)
+        return self._kept.count_by(filters)
 
     def count_unique_metadata_by_filter(
         self, filters: dict[str, Any], metadata_fields: list[str]
@@ -250,5 +250,3 @@ class RequantDocumentStore(AwaitedStore):
         """
         given = self.return_embedding if return_embedding is None else return_embedding
         return by_words_and_nearness(self._kept, query, query_embedding, filters, top_k, given)
-
-

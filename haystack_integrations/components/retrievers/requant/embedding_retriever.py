@@ -46,10 +46,7 @@ class RequantEmbeddingRetriever:
         Raises:
             TypeError: another document store. FilterError, ValueError: a filter or `top_k`.
         """
-        if not isinstance(document_store, RequantDocumentStore):
-            kind = type(document_store).__name__
-            raise TypeError(f"document_store is a RequantDocumentStore, not {kind}")
-        check_retriever(filters, top_k)
+        check_retriever(document_store, RequantDocumentStore, filters, top_k)
         self.document_store = document_store
         self.filters = filters
         self.top_k = top_k

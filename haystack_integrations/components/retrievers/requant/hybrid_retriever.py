@@ -28,10 +28,7 @@ class RequantHybridRetriever:
         filter_policy: FilterPolicy = FilterPolicy.REPLACE,
     ) -> None:
         """Retrieve from a store; the arguments are those of RequantEmbeddingRetriever."""
-        if not isinstance(document_store, RequantDocumentStore):
-            kind = type(document_store).__name__
-            raise TypeError(f"document_store is a RequantDocumentStore, not {kind}")
-        check_retriever(filters, top_k)
+        check_retriever(document_store, RequantDocumentStore, filters, top_k)
         self.document_store = document_store
         self.filters = filters
         self.top_k = top_k
