@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from uuid import uuid4
+
+# Tests tell nobody that they run.
+os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 
 import numpy as np
 import pytest
