@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def fresh(path, **environment):
     """What a process says that loads a pipeline and imports nothing else."""
     done = subprocess.run(
         [sys.executable, "-c", FRESH, str(path)], cwd=ROOT, capture_output=True, text=True,
-        env={**__import__("os").environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

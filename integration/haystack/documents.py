@@ -16,6 +16,7 @@ from requant.integration.haystack.errors import DocumentError
 from requant.quantizers.arrays import Float32s
 
 BESIDE = "_haystack"
+_BLANK = vars(Document(id="blank"))
 
 
 class Columns(NamedTuple):
@@ -70,19 +71,22 @@ def document(
 ) -> Document:
     """Return an item as a document; `metadata` becomes its own."""
     meta = {} if metadata is None else metadata
-    embedding = None if vector is None else vector.tolist()
-    if BESIDE not in meta:
-        return Document(id=str(id), content=content, meta=meta, score=score, embedding=embedding)
-    beside = meta.pop(BESIDE)
-    return Document(
-        id=str(id),
-        content=content,
-        blob=_blob(beside.get("blob")),
-        meta=meta,
-        score=beside.get("score") if score is None else score,
-        embedding=embedding,
-        sparse_embedding=_sparse(beside.get("sparse_embedding")),
-    )
+    whole = _BLANK | {
+        "id": str(id),
+        "content": content,
+        "meta": meta,
+        "score": score,
+        "embedding": None if vector is None else vector.tolist(),
+    }
+    if BESIDE in meta:
+        beside = meta.pop(BESIDE)
+        whole["blob"] = _blob(beside.get("blob"))
+        whole["sparse_embedding"] = _sparse(beside.get("sparse_embedding"))
+        whole["score"] = beside.get("score") if score is None else score
+    # Its constructor looks at each attribute several times; of what was stored all is known.
+    made = object.__new__(Document)
+    vars(made).update(whole)
+    return made
 
 
 def _length(vector: Any) -> int:

@@ -96,7 +96,8 @@ class RequantDocumentStore(AwaitedStore):
             **constructor: its other arguments; dimensions and similarity are those of the source.
 
         Raises:
-            requant.integration.errors.SourceError: it cannot be read; nothing was stored.
+            DocumentStoreError: it cannot be read; nothing was stored.
+            requant.integration.errors.ImportIncompleteError: some of it was stored.
         """
         with telling():
             return cls(location, **brought_in(source, opened_at(location), constructor))
