@@ -82,14 +82,11 @@ def test_a_cancelled_write_is_whole_or_absent(tmp_path):
     async def main():
         counts = []
         for number, delay in enumerate([0, 0.001, 0.01, 0.03, 0.1]):
-            writing = asyncio.create_task(
-                store.write_documents_async(documents(500, number * 500))
-            )
+            writing = asyncio.create_task(store.write_documents_async(documents(500, number * 500)))
             await asyncio.sleep(delay)
             writing.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await writing
-                raise asyncio.CancelledError  # it was done before it could be cancelled
+            await asyncio.wait([writing])
+            assert writing.cancelled() or writing.result() == 500
             counts.append(await store.count_documents_async())
         # Nothing goes on behind the back of whoever cancelled.
         await asyncio.sleep(0.1)

@@ -89,7 +89,7 @@ def test_a_secret_location_is_a_name_in_the_file(tmp_path, monkeypatch):
     )
     monkeypatch.delenv("REQUANT_TEST_PLACE")
     for strict in (True, False):
-        with pytest.raises(ValueError, match="REQUANT_TEST_PLACE|without a value"):
+        with pytest.raises(ValueError, match=r"REQUANT_TEST_PLACE|without a value"):
             RequantDocumentStore(Secret.from_env_var("REQUANT_TEST_PLACE", strict=strict))
 
 
@@ -124,7 +124,7 @@ def test_passwords_are_never_written_down(postgres_url, tmp_path, url):
     again.close()
     plain.close()
     index = {"url": "http://me:hidden@127.0.0.1:6333"}
-    with pytest.raises(DocumentStoreError, match="index.*password"):
+    with pytest.raises(DocumentStoreError, match=r"index.*password"):
         RequantDocumentStore(embedding_dim=2, engine="qdrant", index=index).to_dict()
 
 

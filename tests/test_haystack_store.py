@@ -233,7 +233,7 @@ def test_what_a_collection_has_to_be(tmp_path):
 def test_a_model_of_other_dimensions_makes_nothing():
     with requant.open(":memory:") as database:
         store = RequantDocumentStore(database)
-        with pytest.raises(DocumentStoreError, match="4 dimensions.*embedding_dim=768"):
+        with pytest.raises(DocumentStoreError, match=r"4 dimensions.*embedding_dim=768"):
             store.write_documents(documents(1))
         assert database.collections() == []
 

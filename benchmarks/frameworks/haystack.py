@@ -1,4 +1,6 @@
-"""What Haystack's retriever costs above `Collection.search`: python -m benchmarks.frameworks.haystack
+"""What Haystack's retriever costs above `Collection.search`.
+
+    python -m benchmarks.frameworks.haystack
 
 Definitions of WordNet from examples/wordnet; the calls take turns in one process, in an order that
 changes, and medians are compared: with documents, without embeddings. What stands above a search
