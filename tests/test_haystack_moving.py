@@ -68,7 +68,7 @@ def test_sources_and_places_that_will_not_do(tmp_path):
     with requant.open(":memory:") as database:
         store = RequantDocumentStore.from_existing(tmp_path / "store.json", database)
         assert (store.similarity, store.embedding_dim) == ("dot_product", 2)
-        with pytest.raises(ValueError, match="cosine"):
+        with pytest.raises(requant.ExistsError, match="ip, not cosine"):
             RequantDocumentStore.from_existing(
                 tmp_path / "store.json", database, similarity="cosine"
             )

@@ -121,7 +121,14 @@ def test_passwords_are_never_written_down(postgres_url, tmp_path, url):
     again = RequantDocumentStore.from_dict(plain.to_dict())
     assert again.location == postgres_url
     assert again.folder == str(tmp_path / "indexes")
+    plain.write_documents(DOCUMENTS)
+    assert [one.id for one in again.embedding_retrieval([0.0, 1.0], ONE)] == ["c", "b"]
+    assert again.filter_documents() == DOCUMENTS
+    plain.collection.flush()
+    assert (tmp_path / "indexes").is_dir()
     again.close()
+    with requant.open(postgres_url, folder=tmp_path / "indexes") as database:
+        database.drop_collection("haystack")
     plain.close()
     index = {"url": "http://me:hidden@127.0.0.1:6333"}
     with pytest.raises(DocumentStoreError, match=r"index.*password"):
