@@ -148,6 +148,29 @@ def test_a_store_that_nobody_holds_gives_its_database_back(tmp_path):
         database.collections()
 
 
+def test_stores_may_be_collected_while_another_is_opened(tmp_path, monkeypatch):
+    """As pipelines are, whose components know each other; the lock is held by then."""
+    door = Door(tmp_path / "a.db", name="notes")
+    door.made(2).upsert(["a"], [[1, 0]])
+    first = door.database
+    door.itself = door
+    del door
+    opened = requant.open
+
+    def opening(*args, **options):
+        gc.collect()
+        return opened(*args, **options)
+
+    monkeypatch.setattr(requant, "open", opening)
+    _, give_back = borrow(tmp_path / "b.db")
+    with pytest.raises(StoreError):
+        first.collections()
+    again, give_back_again = borrow(tmp_path / "a.db")
+    assert again.collection("notes").ids() == ["a"]
+    give_back()
+    give_back_again()
+
+
 def test_a_store_that_cannot_be_made_holds_nothing(tmp_path):
     with requant.open(tmp_path / "a.db") as database:
         database.create_collection("notes", dim=2)

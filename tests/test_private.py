@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TOPS = (
-    "integration", "requant", "adapters", "quantizers", "benchmarks", "docs", "examples", "tests",
+    "integration", "haystack_integrations", "requant", "adapters", "quantizers", "benchmarks",
+    "docs", "examples", "tests",
 )  # fmt: skip
 # Not ours, though they begin with an underscore.
 FOREIGN = {
