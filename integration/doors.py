@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from requant.collection import Collection
@@ -35,6 +35,7 @@ class Door:
         full_text: bool = False,
         folder: str | os.PathLike[str] | None = None,
         index: Mapping[str, Any] | None = None,
+        fields: Sequence[str] = (),
     ) -> None:
         """Open the database.
 
@@ -47,6 +48,7 @@ class Door:
             full_text: search its documents by words, too.
             folder: where index files are kept, as in `requant.open`.
             index: what else `Collection.add_index` takes.
+            fields: of the metadata, which are to be indexed.
 
         Raises:
             InputError, StoreError: it cannot be opened so; nothing has been made.
@@ -54,6 +56,7 @@ class Door:
         self.name = name
         self._metric: Metric = metric
         self._text = full_text
+        self._fields = tuple(fields)
         self._index = (
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
         )
@@ -88,7 +91,9 @@ class Door:
         if found is not None:
             return found
         try:
-            made = self.database.create_collection(self.name, dim, self._metric, exist_ok=True)
+            made = self.database.create_collection(
+                self.name, dim, self._metric, exist_ok=True, index_fields=self._fields
+            )
         except ExistsError:
             found = self.found()  # another process was faster
             if found is None:
@@ -110,7 +115,15 @@ class Door:
                 f"collection {self.name!r} is there with metric {collection.metric!r}, not "
                 f"{self._metric!r}: give this metric, or another collection's name"
             )
-        if self._index is not None and not self.database.read_only and not collection.indexes:
-            collection.add_index(INDEX, exist_ok=True, **self._index)
+        if not self.database.read_only:
+            self._complete(collection)
         self._collection = collection
         return collection
+
+    def _complete(self, collection: Collection) -> None:
+        if self._index is not None and not collection.indexes:
+            collection.add_index(INDEX, exist_ok=True, **self._index)
+        ready = {field.name for field in collection.fields if field.ready}
+        for field in self._fields:
+            if field not in ready:
+                collection.index_field(field)
