@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from requant.errors import FilterError
+from requant.errors import FilterError, InputError
 from requant.integration.llama_index.nodes import OWN, REF
 
 Where = dict[str, Any]
@@ -56,10 +56,17 @@ def to_where(
     if filters is not None and (asked := _filters(filters)):
         where["$and"] = [asked]
     if doc_ids is not None:
-        where[REF] = {"$in": list(doc_ids)}
+        where[REF] = {"$in": check_ids("doc_ids", doc_ids)}
     if node_ids is not None:
-        where["$id"] = {"$in": list(node_ids)}
+        where["$id"] = {"$in": check_ids("node_ids", node_ids)}
     return where or None
+
+
+def check_ids(name: str, ids: Any) -> list[str]:
+    """Return ids as a list; raises InputError for a text, which would be its letters."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise InputError(f"{name} is a list of ids, not {ids!r:.80}")
+    return list(ids)
 
 
 def _filters(filters: MetadataFilters) -> Where:

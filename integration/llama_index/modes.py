@@ -56,6 +56,9 @@ def answer(
             f"unknown option {unknown[0]!r} of a query in mode {_shown(mode)}: there are "
             f"{', '.join(known)}"
         )
+    k = query.similarity_top_k
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"similarity_top_k is how many results are wanted, from 1, not {k!r}")
     # An empty list of ids is no restriction to LlamaIndex's retrievers.
     where = to_where(query.filters, query.node_ids or None, query.doc_ids or None)
     return _MODES[mode](collection, query, where, dict(options))

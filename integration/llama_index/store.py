@@ -25,7 +25,7 @@ from requant.database import Database
 from requant.errors import InputError
 from requant.integration.doors import Door
 from requant.integration.llama_index import places
-from requant.integration.llama_index.filters import to_where
+from requant.integration.llama_index.filters import check_ids, to_where
 from requant.integration.llama_index.modes import answer
 from requant.integration.llama_index.nodes import REF, to_columns, to_node
 from requant.integration.locations import MEMORY, Location
@@ -178,11 +178,12 @@ class RequantVectorStore(BasePydanticVectorStore):
         Without either all nodes, in the order in which they were first stored.
         """
         where, found = to_where(filters), self._door.found()
+        ids = None if node_ids is None else check_ids("node_ids", node_ids)
         if found is None:
             return []
         return [
             to_node(item.id, item.document, item.metadata)
-            for item in found.get(node_ids, where=where)
+            for item in found.get(ids, where=where)
         ]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
