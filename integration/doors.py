@@ -7,8 +7,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from requant.adapters import registry
 from requant.collection import Collection
 from requant.errors import ExistsError, InputError, StoreError, UnknownCollectionError
+from requant.indexes import IndexOptions, fit_quantizer, index_config
+from requant.inputs import check_choice, check_name
 from requant.integration.locations import Location, borrow
 from requant.scores import Metric
 
@@ -51,10 +56,12 @@ class Door:
             fields: of the metadata, which are to be indexed.
 
         Raises:
-            InputError, StoreError: it cannot be opened so; nothing has been made.
+            InputError, StoreError, EngineMissingError, UnknownEngineError: it cannot be opened so,
+                or no such index made; nothing has been made.
         """
-        self.name = name
-        self._metric: Metric = metric
+        self.name = check_name(name, "collection")
+        check_choice("metric", metric, Metric)
+        self.metric: Metric = metric
         self._text = full_text
         self._fields = tuple(fields)
         self._index = (
@@ -64,7 +71,8 @@ class Door:
         self.database, give_back = borrow(location, folder)
         self.close = weakref.finalize(self, give_back)
         try:
-            self.found()
+            if self.found() is None and self._index is not None:
+                _check(self._index)
         except BaseException:
             self.close()
             raise
@@ -92,7 +100,7 @@ class Door:
             return found
         try:
             made = self.database.create_collection(
-                self.name, dim, self._metric, exist_ok=True, index_fields=self._fields
+                self.name, dim, self.metric, exist_ok=True, index_fields=self._fields
             )
         except ExistsError:
             found = self.found()  # another process was faster
@@ -110,10 +118,10 @@ class Door:
             return
 
     def _ready(self, collection: Collection) -> Collection:
-        if collection.metric != self._metric:
+        if collection.metric != self.metric:
             raise InputError(
                 f"collection {self.name!r} is there with metric {collection.metric!r}, not "
-                f"{self._metric!r}: give this metric, or another collection's name"
+                f"{self.metric!r}: give this metric, or another collection's name"
             )
         if not self.database.read_only:
             self._complete(collection)
@@ -127,3 +135,14 @@ class Door:
         for field in self._fields:
             if field not in ready:
                 collection.index_field(field)
+
+
+def _check(index: Mapping[str, Any]) -> None:
+    """Refuse an index that cannot be, before anything was embedded for it."""
+    known = {*IndexOptions.__optional_keys__, "overwrite"}
+    unknown = sorted(index.keys() - known)
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is no option of an index; it has {sorted(known)}")
+    config = index_config(**{key: value for key, value in index.items() if key != "overwrite"})
+    registry.load(config.engine)
+    fit_quantizer(config, np.eye(2, 8, dtype=np.float32))

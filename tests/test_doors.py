@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import InputError, StoreError
+from requant.errors import InputError, RequantError, StoreError
 from requant.integration.doors import Door
 from requant.integration.locations import borrow
 
@@ -187,3 +187,28 @@ def test_fields_are_indexed_in_what_is_made_and_in_what_is_there(tmp_path):
             door.close()
     with requant.open(tmp_path / "a.db", read_only=True) as database:
         assert Door(database, name="old", fields=("year",)).found().ids() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"engine": "annoy"}, "annoy"),
+        ({"precision": "int7"}, "int7"),
+        ({"index": {"persist_directory": "x"}}, "persist_directory"),
+        ({"index": {"params": {1, 2}}}, "params"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused_at_once(tmp_path, wrong, said):
+    with pytest.raises(RequantError, match=said):
+        Door(tmp_path / "a.db", name="notes", **wrong)
+    with requant.open(tmp_path / "a.db") as database:
+        assert database.collections() == []
+        database.create_collection("notes", dim=2).add_index("mine")
+        Door(database, name="notes", **wrong)  # it has an index: none is made
+
+
+@pytest.mark.parametrize("wrong", [{"name": "../notes"}, {"metric": "hamming"}])
+def test_a_name_or_metric_that_is_none_is_refused_before_a_file_is_made(tmp_path, wrong):
+    with pytest.raises(InputError):
+        Door(tmp_path / "a.db", **{"name": "notes", **wrong})
+    assert not (tmp_path / "a.db").exists()

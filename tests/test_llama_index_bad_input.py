@@ -101,7 +101,9 @@ def test_a_mode_that_is_not_there_is_named(mode, there):
         store.add([node()])
     known = mode != "nonsense"
     with pytest.raises(ModeError, match=mode) as caught:
-        store.query(VectorStoreQuery([1.0, 0.0], mode=VectorStoreQueryMode(mode) if known else mode))
+        store.query(
+            VectorStoreQuery([1.0, 0.0], mode=VectorStoreQueryMode(mode) if known else mode)
+        )
     assert isinstance(caught.value, ValueError | UnsupportedError)
     assert "default" in str(caught.value)
 
@@ -174,7 +176,6 @@ def test_nothing_is_deleted_by_mistake():
         ({"metric": "manhattan"}, InputError),
         ({"engine": "annoy"}, InputError),
         ({"precision": "int3"}, InputError),
-        ({"index_type": "tree"}, InputError),
         ({"nonsense": 1}, RequantError),
     ],
 )

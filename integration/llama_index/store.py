@@ -182,8 +182,7 @@ class RequantVectorStore(BasePydanticVectorStore):
         if found is None:
             return []
         return [
-            to_node(item.id, item.document, item.metadata)
-            for item in found.get(ids, where=where)
+            to_node(item.id, item.document, item.metadata) for item in found.get(ids, where=where)
         ]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
