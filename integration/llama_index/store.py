@@ -22,9 +22,9 @@ from llama_index.core.vector_stores.types import (
 
 from requant.collection import Collection
 from requant.database import Database
-from requant.errors import InputError
+from requant.errors import InputError, UnsupportedError
 from requant.integration.doors import Door
-from requant.integration.llama_index import places
+from requant.integration.llama_index import existing, places
 from requant.integration.llama_index.filters import check_ids, to_where
 from requant.integration.llama_index.modes import answer
 from requant.integration.llama_index.nodes import REF, to_columns, to_node
@@ -121,6 +121,12 @@ class RequantVectorStore(BasePydanticVectorStore):
     def __repr__(self) -> str:
         """Show where it is."""
         return f"<RequantVectorStore {self.collection_name!r} at {self.location}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle where it is, not what it holds; raises UnsupportedError for what is in memory."""
+        if self.location == MEMORY:
+            raise UnsupportedError("a store in memory is not in another process: give it a path")
+        return type(self).from_dict, (self.to_dict(),)
 
     def add(self, nodes: Sequence[BaseNode], **add_kwargs: Any) -> list[str]:
         """Store nodes, replacing those of the same ids; all of them or, on an error, none.
@@ -269,6 +275,31 @@ class RequantVectorStore(BasePydanticVectorStore):
     ) -> RequantVectorStore:
         """Open what `StorageContext.persist` has written to a folder, as `from_persist_path`."""
         return cls.from_persist_path(places.persisted(persist_dir, namespace, fs), fs, location)
+
+    @classmethod
+    def from_existing(
+        cls,
+        source: str | PathLike[str],
+        location: Location = MEMORY,
+        *,
+        text: str | None = None,
+        **constructor: Any,
+    ) -> RequantVectorStore:
+        """Open a store of LlamaIndex that is there already; nothing is embedded again.
+
+        Args:
+            source: a folder of `StorageContext.persist` (SimpleVectorStore or FAISS), or what
+                Chroma, Qdrant, LanceDB or FAISS keep, as for `requant import`; it is only read.
+            location: where the nodes are stored, all of them or, on an error, none; as in the
+                constructor.
+            text: the column or payload key that holds the texts, of what LlamaIndex did not write.
+            **constructor: all else that the constructor takes; metric: the source's, by default.
+
+        Raises:
+            SourceError: it cannot be read, or holds no nodes, or one without a vector.
+            ExistsError: the collection holds nodes already.
+        """
+        return existing.from_existing(cls, source, location, text, constructor)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> RequantVectorStore:
