@@ -131,6 +131,8 @@ class Door:
     def _complete(self, collection: Collection) -> None:
         if self._index is not None and not collection.indexes:
             collection.add_index(INDEX, exist_ok=True, **self._index)
+        if self._text and not collection.full_text:
+            collection.index_text()
         ready = {field.name for field in collection.fields if field.ready}
         for field in self._fields:
             if field not in ready:

@@ -212,3 +212,20 @@ def test_a_name_or_metric_that_is_none_is_refused_before_a_file_is_made(tmp_path
     with pytest.raises(InputError):
         Door(tmp_path / "a.db", **{"name": "notes", **wrong})
     assert not (tmp_path / "a.db").exists()
+
+
+def test_documents_are_found_by_their_words_where_that_is_asked_for(tmp_path):
+    with requant.open(tmp_path / "a.db") as database:
+        Door(database, name="plain").made(2).upsert(["a"], [[1, 0]], ["a black cat"])
+        Door(database, name="words", full_text=True).made(2).upsert(
+            ["a"], [[1, 0]], ["a black cat"]
+        )
+        assert not database.collection("plain").full_text
+        assert [hit.id for hit in database.collection("words").search_documents("cat")] == ["a"]
+        # One that is there already, too, with what is in it.
+        found = Door(database, name="plain", full_text=True).found()
+        assert [hit.id for hit in found.search_documents("cat")] == ["a"]
+    with requant.open(tmp_path / "b.db") as database:
+        database.create_collection("plain", dim=2)
+    with requant.open(tmp_path / "b.db", read_only=True) as database:
+        assert not Door(database, name="plain", full_text=True).found().full_text

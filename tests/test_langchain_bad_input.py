@@ -15,6 +15,7 @@ from requant.errors import (
     InputError,
     NonFiniteError,
     RequantError,
+    UnsupportedError,
 )
 from requant.integration import locations
 from requant.integration.langchain import RequantVectorStore
@@ -154,7 +155,9 @@ def test_another_dimension():
         ({"where": {"n": 1}}, TypeError, "where"),
         ({"score_threshold": 0.5}, TypeError, "score_threshold"),
         ({"mode": "fuzzy"}, InputError, "mode"),
-        ({"mode": "hybrid", "exact": True}, TypeError, "exact"),
+        ({"mode": "text"}, UnsupportedError, "index_text"),
+        ({"mode": "hybrid"}, UnsupportedError, "index_text"),
+        ({"mode": "text", "weights": (1, 1)}, TypeError, "weights"),
     ],
 )
 def test_a_search_that_cannot_be(options, error, said):

@@ -1,5 +1,6 @@
 """What LangChain's store finds: scores, relevance, filters, diversity, retrievers."""
 
+import asyncio
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
+from requant.errors import InputError
 from requant.integration.langchain import RequantVectorStore
 from requant.integration.langchain.relevance import relevance_of
 from tests.langchain_cases import Spoken
@@ -123,3 +125,28 @@ def test_an_index_that_is_replaced_under_a_retriever():
         assert store.collection.migrate("other", engine="usearch", precision="binary", k=1).ok
         assert retriever.invoke("1 0") == before
         assert [index.name for index in store.collection.indexes] == ["main", "other"]
+
+
+WORDS = ["1 0|the black cat", "0 1|a cat and a dog", "0.9 0.1|the white horse", "0 -1|nothing"]
+
+
+def test_words_and_vectors(any_db):
+    with RequantVectorStore.from_texts(
+        WORDS, Spoken(), [{"n": n} for n in range(4)], ids=list("abcd"), location=any_db,
+        full_text=True,
+    ) as store:  # fmt: skip
+        collection = store.collection
+        by_words = store.similarity_search_with_score("cat OR dog", mode="text")
+        hits = collection.search_documents("cat OR dog", 4)
+        assert [(d.id, score) for d, score in by_words] == [(hit.id, hit.score) for hit in hits]
+        assert [d.id for d in store.similarity_search("cat", filter={"n": 0}, mode="text")] == ["a"]
+        assert store.similarity_search("zebra", mode="text") == []
+        query = "1 0|dog"
+        both = store.similarity_search_with_score(query, k=3, mode="hybrid", weights=(3.0, 1.0))
+        hits = collection.search_hybrid(query, [1, 0], 3, weights=(3.0, 1.0))
+        assert [(d.id, score) for d, score in both] == [(hit.id, hit.score) for hit in hits]
+        assert {"a", "b"} <= {d.id for d, _ in both}
+        retriever = store.as_retriever(search_kwargs={"mode": "hybrid", "k": 2})
+        assert retriever.invoke(query) == asyncio.run(retriever.ainvoke(query))
+        with pytest.raises(InputError, match="relevance"):
+            store.similarity_search_with_relevance_scores(query, mode="hybrid")

@@ -1,8 +1,10 @@
 """LangChain's store: what is added, deleted and found again, in both databases."""
 
+import copy
 import gc
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.load import dumps
 from langchain_core.vectorstores import InMemoryVectorStore
 
 import requant
@@ -36,6 +39,22 @@ def test_texts_come_back_with_ids_and_metadata(store):
     assert store.similarity_search("1 0.1", k=1)[0].id == "a"
     assert store.collection.metric == "cosine"
     assert [(i.engine, i.precision) for i in store.collection.indexes] == [("faiss", "int8")]
+
+
+def test_what_comes_back_is_as_pydantic_makes_it(store):
+    store.add_texts(["1 0"], [{"n": [1]}], ids=["a"])
+    (found,), made = (
+        store.similarity_search("1 0"),
+        Document(id="a", page_content="1 0", metadata={"n": [1]}),
+    )
+    assert found == made
+    assert repr(found) == repr(made)
+    assert found.model_dump_json() == made.model_dump_json()
+    assert found.model_fields_set == made.model_fields_set
+    assert dumps(found) == dumps(made)
+    assert pickle.loads(pickle.dumps(found)) == made == copy.deepcopy(found)  # noqa: S301
+    found.metadata["more"] = found.id = "b"
+    assert (found.id, store.get_by_ids(["a"])[0].metadata) == ("b", {"n": [1]})
 
 
 def test_nothing_to_add_is_nothing(store):

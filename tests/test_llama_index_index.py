@@ -154,7 +154,9 @@ def test_images_and_references_come_back_through_an_index(store):
         TextNode(id_="text", text="car"),
     ]
     index.insert_nodes(given)
-    retrieved = index.as_retriever(similarity_top_k=3).retrieve("cat car")
+    # The retriever of an index that has images of its own looks among these alone: LlamaIndex's.
+    whole = VectorStoreIndex.from_vector_store(store)
+    retrieved = whole.as_retriever(similarity_top_k=3).retrieve("cat car")
     found = {each.node.node_id: each.node for each in retrieved}
     assert isinstance(found["image"], ImageNode)
     assert found["image"].image_path == "/cat.png"

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from requant.collection import Collection
-from requant.errors import InputError, UnsupportedError
+from requant.errors import InputError
 from requant.search import Hit, SearchOptions
 
 Mode = Literal["vector", "text", "hybrid"]
 _MODES = get_args(Mode)
 # A filter is `filter`, mmr a method of its own; a transaction is for who uses the collection.
+_SHARED = frozenset(SearchOptions.__optional_keys__) - {"where", "vectors", "connection"}
 _KNOWN: dict[Any, frozenset[str]] = {
-    "vector": frozenset(SearchOptions.__optional_keys__) - {"where", "vectors", "connection"},
-    "text": frozenset({"min_score"}),
-    "hybrid": frozenset({"weights"}),
+    "vector": _SHARED,
+    "text": _SHARED,
+    "hybrid": _SHARED | {"weights"},
 }
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """A request of LangChain's, checked as far as it can be without a collection."""
 
     k: int
@@ -38,7 +37,10 @@ class Asked:
         """Return the hits, best first; `vector` and `text` are what the mode needs of the two."""
         if self.mode == "vector":
             return collection.search(vector, self.k, where=self.where, **self.options)
-        raise UnsupportedError("full text")
+        words: Any = text
+        if self.mode == "text":
+            return collection.search_documents(words, self.k, where=self.where, **self.options)
+        return collection.search_hybrid(words, vector, self.k, where=self.where, **self.options)
 
 
 def asked(k: int, filter: Any, options: dict[str, Any], *, text: bool = True) -> Asked:

@@ -11,6 +11,7 @@ from langchain_core.vectorstores import VectorStore
 from requant.errors import DimensionError, InputError
 from requant.integration.doors import Door
 from requant.integration.sqlalchemy.aio.caller import Caller
+from requant.integration.sqlalchemy.aio.calls import Call
 from requant.integration.sqlalchemy.aio.threads import Lane
 
 T = TypeVar("T")
@@ -41,6 +42,11 @@ class Opened(VectorStore):
             f"collection {self._door.name!r}; open the store with that one, or choose another "
             "collection_name"
         )
+
+
+async def in_thread(work: Callable[[Call], T]) -> T:
+    """Return what `work(call)` returns in a thread, before there is a store to work for."""
+    return await Caller("a store of LangChain").call("builds", None, work)
 
 
 def checked(embedding: Embeddings | None) -> Embeddings:

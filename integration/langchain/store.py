@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from types import TracebackType
 from typing import Any
@@ -13,11 +12,14 @@ from typing_extensions import Self
 from requant.collection import Collection
 from requant.errors import UnknownCollectionError
 from requant.integration.doors import Door
-from requant.integration.langchain.opened import checked
+from requant.integration.importing.run import Progress
+from requant.integration.langchain.existing import fill, open_existing
+from requant.integration.langchain.opened import checked, in_thread
 from requant.integration.langchain.rows import incoming
 from requant.integration.langchain.searching import Searching
 from requant.integration.langchain.writing import Writing
 from requant.integration.locations import Location
+from requant.integration.sqlalchemy.aio.calls import Call
 from requant.scores import Metric
 
 
@@ -105,12 +107,61 @@ class RequantVectorStore(Writing, Searching):
         """Return a store with these texts added, as `from_texts` does."""
         rows = incoming(texts, metadatas, ids)
         # Cancelled meanwhile, a store that nobody holds gives its database back.
-        store = await asyncio.to_thread(cls, embedding, **constructor)
+        store = await in_thread(lambda _: cls(embedding, **constructor))
         try:
             await store._aadd(rows)
         except BaseException:
             await store.aclose()
             raise
+        return store
+
+    @classmethod
+    def from_existing(
+        cls, source: str | os.PathLike[str], embedding: Embeddings, **constructor: Any
+    ) -> Self:
+        """Return a store with everything that another one holds; nothing is embedded again.
+
+        Args:
+            source: a folder of `FAISS.save_local`, a Qdrant collection (the folder of its local
+                mode, or `http://host:6333/collections/NAME`), a LanceDB table, a Chroma folder; or
+                whatever else `requant import` reads with its texts. It is only read.
+            embedding: the one that has embedded what is there.
+            **constructor: see there; `metric` is by default as the source compares, or cosine where
+                it does not tell (LanceDB without an index: LangChain compares by l2 there).
+
+        Raises:
+            ExistsError: the collection is there already; SourceError: the source cannot be read, or
+                a row of it not be stored. Nothing is stored then.
+
+        Warns with IndexWarning where the source has not kept the vectors as they were embedded.
+        """
+        return cls._existing(source, embedding, constructor, None)
+
+    @classmethod
+    async def afrom_existing(
+        cls, source: str | os.PathLike[str], embedding: Embeddings, **constructor: Any
+    ) -> Self:
+        """Return a store with everything that another one holds, as `from_existing` does."""
+        return await in_thread(
+            lambda call: cls._existing(source, embedding, constructor, _watching(call))
+        )
+
+    @classmethod
+    def _existing(
+        cls, source: Any, embedding: Embeddings, constructor: Any, progress: Progress | None
+    ) -> Self:
+        checked(embedding)
+        opened = open_existing(source)
+        try:
+            constructor.setdefault("metric", opened.metric or "cosine")
+            store = cls(embedding, **constructor)
+            try:
+                fill(store._door, opened, progress)
+            except BaseException:
+                store.close()
+                raise
+        finally:
+            opened.close()
         return store
 
     @property
@@ -161,3 +212,9 @@ class RequantVectorStore(Writing, Searching):
     def __repr__(self) -> str:
         """Show where the collection is."""
         return f"<RequantVectorStore {self._door.name!r} in {self._door.database!r}>"
+
+
+def _watching(call: Call) -> Progress:
+    """Return what ends an import whose task was cancelled."""
+    watch = call.watch(None)
+    return lambda done, total: watch(done, total or done)

@@ -31,7 +31,10 @@ NOTHING: dict[str, Any] = {"nodes": [], "similarities": [], "ids": []}
 
 
 def answer(
-    collection: Collection | None, query: VectorStoreQuery, options: Mapping[str, Any]
+    collection: Collection | None,
+    query: VectorStoreQuery,
+    options: Mapping[str, Any],
+    full_text: bool,
 ) -> VectorStoreQueryResult:
     """Return what a query finds, best first; of no collection nothing, where the query is right.
 
@@ -42,19 +45,24 @@ def answer(
     mode = query.mode
     if mode not in _MODES:
         there = ", ".join(one.value for one in _MODES)
+        hint = _HINTS.get(mode, "")
+        raise ModeError(f"query mode {_shown(mode)} is not there: choose {there}{hint}")
+    if mode in _OF_WORDS and not (full_text if collection is None else collection.full_text):
         raise ModeError(
-            f"query mode {_shown(mode)} is not there: choose {there}{_HINTS.get(mode, '')}"
+            f"query mode {_shown(mode)} searches by words, which are not indexed here: open the "
+            "store with full_text=True"
         )
-    if query.output_fields or query.embedding_field:
+    if query.output_fields or query.embedding_field or query.sparse_top_k is not None:
         raise UnsupportedError(
-            "output_fields and embedding_field are of other stores: a node comes whole, and has "
-            "one embedding"
+            "output_fields, embedding_field and sparse_top_k are of other stores: a node comes "
+            "whole, has one embedding, and hybrid looks as far into both lists as it must"
         )
-    known = (*_SEARCH, *_MMR) if mode == VectorStoreQueryMode.MMR else _SEARCH
-    if unknown := sorted(set(options) - set(known)):
+    known = {VectorStoreQueryMode.MMR: (*_SEARCH, *_MMR), VectorStoreQueryMode.TEXT_SEARCH: ()}
+    allowed = known.get(mode, _SEARCH)
+    if unknown := sorted(set(options) - set(allowed)):
         raise InputError(
             f"unknown option {unknown[0]!r} of a query in mode {_shown(mode)}: there are "
-            f"{', '.join(known)}"
+            f"{', '.join(allowed) or 'none'}"
         )
     k = query.similarity_top_k
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
@@ -137,11 +145,45 @@ def _scores(vectors: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]
     return -distances
 
 
+def _text_search(
+    collection: Collection | None, query: VectorStoreQuery, where: Where | None, options: Any
+) -> VectorStoreQueryResult:
+    words = _words(query)
+    if collection is None:
+        return VectorStoreQueryResult(**NOTHING)
+    return _result(collection.search_documents(words, query.similarity_top_k, where=where))
+
+
+def _hybrid(
+    collection: Collection | None, query: VectorStoreQuery, where: Where | None, options: Any
+) -> VectorStoreQueryResult:
+    words, vector, k = _words(query), _vector(query), query.hybrid_top_k
+    if query.alpha is not None:
+        _check("alpha", query.alpha, 0, 1)
+        options["weights"] = (1 - query.alpha, query.alpha)
+    if collection is None:
+        return VectorStoreQueryResult(**NOTHING)
+    k = query.similarity_top_k if k is None else k
+    return _result(collection.search_hybrid(words, vector, k, where=where, **options))
+
+
 _MODES: dict[VectorStoreQueryMode, _Mode] = {
     VectorStoreQueryMode.DEFAULT: _default,
     VectorStoreQueryMode.MMR: _mmr,
+    VectorStoreQueryMode.TEXT_SEARCH: _text_search,
+    VectorStoreQueryMode.HYBRID: _hybrid,
 }
-_HINTS: dict[VectorStoreQueryMode, str] = {}
+_OF_WORDS = (VectorStoreQueryMode.TEXT_SEARCH, VectorStoreQueryMode.HYBRID)
+_HINTS = {
+    VectorStoreQueryMode.SEMANTIC_HYBRID: "; hybrid, with a reranker as node_postprocessor, is it",
+    VectorStoreQueryMode.SPARSE: "; text_search is by words",
+}
+
+
+def _words(query: VectorStoreQuery) -> str:
+    if not isinstance(query.query_str, str):
+        raise InputError(f"a query in mode {_shown(query.mode)} needs query_str, a text")
+    return query.query_str
 
 
 def _vector(query: VectorStoreQuery) -> list[float]:

@@ -202,7 +202,7 @@ class RequantVectorStore(BasePydanticVectorStore):
         Raises:
             ModeError: another mode; NoEmbeddingError, InputError, FilterError: it cannot be asked.
         """
-        return answer(self._door.found(), query, kwargs)
+        return answer(self._door.found(), query, kwargs, self.full_text)
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Do as `add`; cancelled, it is done whole or not at all, as all that writes here."""
