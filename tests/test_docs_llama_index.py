@@ -29,14 +29,14 @@ def test_examples_run(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("kind", ["simple", "qdrant"])
 def test_a_store_moves_here_and_back(kind):
     program = ROOT / "examples" / "llama_index" / "move.py"
-    options = ["--from", kind, "--nodes", "800", "--queries", "10"]
+    options = ["--from", kind, "--nodes", "300", "--queries", "5"]
     done = subprocess.run(
         [sys.executable, str(program), *options], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     steps = {line["step"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert steps["before"]["recall"] == steps["after"]["recall"] == 1.0
-    assert steps["from_existing"]["nodes"] == 800
+    assert steps["from_existing"]["nodes"] == 300
     migrated = steps["migrate"]
     assert migrated["ok"]
     assert migrated["answers_meanwhile"]

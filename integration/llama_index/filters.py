@@ -4,6 +4,8 @@ Two values are equal as they are in Python, so 1, 1.0 and True are; a filter can
 otherwise, since LlamaIndex's own type refuses one. A field that is missing, or None, meets `!=`,
 `nin` and `is_empty` alone. What SimpleVectorStore stops at with a TypeError, such as the order of a
 text and a number, does not match here. It refuses nested filters: here they mean what they say.
+Two things are otherwise: `text_match_insensitive` forgets the case of A to Z alone, and `contains`
+does not ask for the keys of an object.
 """
 
 from __future__ import annotations
