@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Door:
         full_text: bool = False,
         folder: str | os.PathLike[str] | None = None,
         index: Mapping[str, Any] | None = None,
+        fields: Sequence[str] = (),
     ) -> None:
         """Open the database.
 
@@ -52,6 +53,7 @@ class Door:
             full_text: search its documents by words, too.
             folder: where index files are kept, as in `requant.open`.
             index: what else `Collection.add_index` takes.
+            fields: of the metadata, which are to be indexed.
 
         Raises:
             InputError, StoreError, EngineMissingError, UnknownEngineError: it cannot be opened so,
@@ -61,6 +63,7 @@ class Door:
         check_choice("metric", metric, Metric)
         self.metric: Metric = metric
         self._text = full_text
+        self._fields = tuple(fields)
         self._index = (
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
         )
@@ -96,7 +99,9 @@ class Door:
         if found is not None:
             return found
         try:
-            made = self.database.create_collection(self.name, dim, self.metric, exist_ok=True)
+            made = self.database.create_collection(
+                self.name, dim, self.metric, exist_ok=True, index_fields=self._fields
+            )
         except ExistsError:
             found = self.found()  # another process was faster
             if found is None:
@@ -118,12 +123,20 @@ class Door:
                 f"collection {self.name!r} is there with metric {collection.metric!r}, not "
                 f"{self.metric!r}: give this metric, or another collection's name"
             )
-        if self._index is not None and not self.database.read_only and not collection.indexes:
-            collection.add_index(INDEX, exist_ok=True, **self._index)
-        if self._text and not self.database.read_only and not collection.full_text:
-            collection.index_text()
+        if not self.database.read_only:
+            self._complete(collection)
         self._collection = collection
         return collection
+
+    def _complete(self, collection: Collection) -> None:
+        if self._index is not None and not collection.indexes:
+            collection.add_index(INDEX, exist_ok=True, **self._index)
+        if self._text and not collection.full_text:
+            collection.index_text()
+        ready = {field.name for field in collection.fields if field.ready}
+        for field in self._fields:
+            if field not in ready:
+                collection.index_field(field)
 
 
 def _check(index: Mapping[str, Any]) -> None:

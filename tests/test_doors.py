@@ -200,6 +200,18 @@ def test_a_forked_child_borrows_what_its_parent_shares(tmp_path):
     door.close()
 
 
+def test_fields_are_indexed_in_what_is_made_and_in_what_is_there(tmp_path):
+    with requant.open(tmp_path / "a.db") as database:
+        database.create_collection("old", dim=2).upsert(["a"], metadata=[{"author": {"name": "x"}}])
+        for name in ("old", "new"):
+            door = Door(database, name=name, fields=("author.name",))
+            ready = {field.name for field in door.made(2).fields if field.ready}
+            assert ready == {"author.name"}
+            door.close()
+    with requant.open(tmp_path / "a.db", read_only=True) as database:
+        assert Door(database, name="old", fields=("year",)).found().ids() == ["a"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
