@@ -200,7 +200,7 @@ def differs(connection: sa.Connection, tables: Tables, index: TextIndex) -> bool
 
 
 def _plainly(connection: sa.Connection, index: TextIndex) -> str:
-    """Return the SQL that makes a document plain; accents are parted from letters in UTF-8 alone."""
+    """Return the SQL that makes a document plain; accents are parted in UTF-8 alone."""
     if index.tokenizer == "trigram":
         return f"SELECT {_SMALL}"
     encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()

@@ -59,7 +59,7 @@ without=(Term(text='bird', prefix=False),))
     """
     if not isinstance(text, str):
         raise InputError(f"text must be a str, not {type(text).__name__}")
-    groups: list[tuple[Term, ...]] = []
+    groups: list[dict[Term, None]] = []  # each term once, in order
     without: list[Term] = []
     joins = negates = False
     pieces = list(_pieces(_NO_TEXT.sub(" ", text)))
@@ -70,11 +70,12 @@ without=(Term(text='bird', prefix=False),))
         if excluded or negates:
             without.append(term)
         elif joins and groups:
-            groups[-1] = (*groups[-1], term)
+            groups[-1][term] = None
         else:
-            groups.append((term,))
+            groups.append({term: None})
         joins = negates = False
-    return TextQuery(tuple(dict.fromkeys(groups)), tuple(dict.fromkeys(without)))
+    each = dict.fromkeys(map(tuple, groups))
+    return TextQuery(tuple(each), tuple(dict.fromkeys(without)))
 
 
 def has_words(text: str) -> bool:
