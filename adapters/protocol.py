@@ -156,7 +156,7 @@ class Candidates:
         What has k columns already is not copied. Codes under key -1 are zeros already.
         """
         near = distances.astype(np.float32, copy=False)
-        if keys.size and keys.min() < 0:
+        if np.count_nonzero(keys < 0):
             near = np.where(keys < 0, np.float32(np.inf), near)
         q, m = keys.shape
         if m == k:

@@ -13,6 +13,7 @@ Float32s = NDArray[np.float32]
 Codes = NDArray[Any]
 
 _SMALL = 4096
+_FLOAT32 = np.dtype(np.float32)
 
 
 def as_vectors(
@@ -39,7 +40,7 @@ def as_vectors(
         raise InputError(f"{name} have no dimensions: shape {array.shape}")
     if dim is not None and array.shape[1] != dim:
         raise DimensionError(f"{name}: {array.shape[1]} dimensions, expected {dim}")
-    if array.dtype == np.float32:
+    if array.dtype == _FLOAT32:
         floats: Float32s = np.ascontiguousarray(array)
     else:
         with np.errstate(over="ignore"):
@@ -52,6 +53,10 @@ def as_vectors(
 def as_vector(vector: ArrayLike, dim: int, name: str = "vector") -> Float32s:
     """Return one vector, `(d,)` or `(1, d)`, as `(1, d) float32`; raises as `as_vectors` does."""
     array = _real_array(vector, name)
+    if array.dtype == _FLOAT32 and array.shape == (dim,):  # as mostly
+        floats: Float32s = np.ascontiguousarray(array).reshape(1, dim)
+        check_finite(floats, name)
+        return floats
     if array.ndim == 2 and array.shape[0] != 1:
         raise InputError(f"{name} must be one vector of {dim} numbers, not shape {array.shape}")
     return as_vectors(array.reshape(1, -1) if array.ndim == 1 else array, dim, name)
@@ -70,7 +75,7 @@ def check_finite(floats: Float32s, name: str = "vectors", first_row: int = 0) ->
             if np.isfinite(np.dot(flat, flat)):
                 return
     finite = np.isfinite(floats)
-    if not finite.all():
+    if np.count_nonzero(finite) < finite.size:  # half the time of `all` for one vector
         bad = ~finite.all(axis=1)
         row = int(bad.argmax())
         column = int((~np.isfinite(floats[row])).argmax())
@@ -81,6 +86,8 @@ def check_finite(floats: Float32s, name: str = "vectors", first_row: int = 0) ->
 
 
 def _real_array(values: ArrayLike, name: str) -> NDArray[Any]:
+    if type(values) is np.ndarray and values.dtype == _FLOAT32:
+        return values
     refuse_masked(values, name)
     try:
         array = np.asarray(values)

@@ -30,8 +30,11 @@ Format = Literal["float32", "float16", "int8", "uint8", "int4", "int2", "binary"
 CodeMetric = Literal["ip", "l2", "hamming"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_DTYPES: dict[Format, type] = {
-    "float32": np.float32, "native": np.float32, "float16": np.float16, "int8": np.int8,
+_FLOATS: np.dtype[Any] = np.dtype(np.float32)
+_BYTES: np.dtype[Any] = np.dtype(np.uint8)
+_DTYPES: dict[Format, np.dtype[Any]] = {
+    "float32": _FLOATS, "native": _FLOATS, "float16": np.dtype(np.float16),
+    "int8": np.dtype(np.int8),
 }  # fmt: skip
 _BITS: dict[Format, int] = {
     "float32": 32, "float16": 16, "int8": 8, "uint8": 8, "int4": 4, "int2": 2, "binary": 1,
@@ -86,12 +89,12 @@ class CodeSpec:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the code array."""
-        return np.dtype(_DTYPES.get(self.format, np.uint8))
+        return _DTYPES.get(self.format, _BYTES)
 
     @property
     def query_dtype(self) -> np.dtype[Any]:
         """Dtype of an encoded query: float32 for level codes, else that of the codes."""
-        return np.dtype(np.float32) if self.levels else self.dtype
+        return _FLOATS if self.levels else self.dtype
 
     @property
     def query_width(self) -> int:

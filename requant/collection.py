@@ -1102,7 +1102,8 @@ class Collection:
     def verify(self, *, deep: bool = False) -> Report:
         """Compare every index with the store: the keys it holds, and every code.
 
-        `deep` also checks each stored vector against its checksum, and the database file itself.
+        `deep` also checks each stored vector against its checksum, what is listed of each item in
+        indexed fields, and the database file itself.
         Returns a report with `.ok`, `.problems` and `.checked`. An index is opened and caught up
         for it as for a search; a damaged file is replaced then, with an IndexWarning.
         """

@@ -33,7 +33,7 @@ def running_server(binaries: Path, fsync: str = "off") -> Iterator[str]:
     control = [binaries / "pg_ctl", "-D", data, "-w"]
     try:
         if os.geteuid() == 0:
-            shutil.chown(folder, _unprivileged_user())
+            shutil.chown(folder, unprivileged_user())
         _run([binaries / "initdb", "-D", data, *_initdb_options(binaries)], folder)
         options = SERVER_OPTIONS.format(folder=folder, fsync=fsync)
         _run([*control, "-l", folder / "log", "-o", options, "start"], folder)
@@ -55,7 +55,7 @@ def _initdb_options(binaries: Path) -> list[str]:
 
 def _run(command: list[object], folder: Path) -> str:
     """Run a command, as another user if we are root: PostgreSQL refuses to run as root."""
-    user = _unprivileged_user() if os.geteuid() == 0 else None
+    user = unprivileged_user() if os.geteuid() == 0 else None
     process = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
@@ -73,6 +73,7 @@ def _run(command: list[object], folder: Path) -> str:
     return process.stdout
 
 
-def _unprivileged_user() -> str:
+def unprivileged_user() -> str:
+    """Return whom servers run as where we are root."""
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"

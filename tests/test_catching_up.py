@@ -109,6 +109,25 @@ def test_a_share_is_bounded_and_the_rest_is_done_by_flush(notes):
     assert right(notes)
 
 
+@pytest.mark.parametrize(("reading", "rows"), [(0.0, 64), (0.03, 64), (0.1, 200)])
+def test_a_share_is_a_few_milliseconds_or_a_quarter_of_what_the_rest_takes(
+    notes, reading, rows, monkeypatch
+):
+    notes.upsert(range(START), vectors(START, DIM))
+    notes.add_index("main", engine="faiss", precision="int8")
+    notes.search(np.ones(DIM), oversample=4)
+    notes.upsert(range(START, START + MORE), vectors(MORE, DIM, seed=1))
+    loaded = inside.loaded_of(notes, "main")
+    # A clock by which each row that is followed takes an eighth of a millisecond.
+    monkeypatch.setattr(inside.SHARE_NOW, lambda: loaded.watermark.key / 8000)
+    loaded.seconds_a_row = 1 / 8000
+    for seed in range(3):
+        loaded.seconds_unfollowed = reading
+        before = loaded.watermark.key
+        assert right(notes, seed=seed)
+        assert 0.7 * rows <= loaded.watermark.key - before <= rows
+
+
 def test_a_share_that_ends_within_a_write_goes_on_there(notes, tmp_path, monkeypatch):
     monkeypatch.setattr(inside.SHARE_SECONDS, 1e-6)
     monkeypatch.setattr(inside.SHARE_OF_READING, 0.0)

@@ -6,6 +6,7 @@ import array
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -319,6 +320,18 @@ def test_hits_carry_documents_and_metadata(any_db):
     first, second = notes.search([1, 0.1])
     assert (first.id, first.document, first.metadata) == ("a", "first", None)
     assert (second.id, second.document, second.metadata) == ("b", None, {"n": 1})
+
+
+def test_an_exact_search_takes_one_connection(any_db, monkeypatch):
+    """What looks for indexes that others have dropped takes a second one."""
+    notes = any_db.create_collection("notes", 8)
+    notes.upsert(range(20), vectors(20))
+    monkeypatch.setattr("requant.search.shadow._LOOK_SECONDS", 1e9)
+    notes.search(vectors(1)[0])  # which looks for a migration, once in a while
+    executed = []
+    sa.event.listen(any_db.engine, "before_cursor_execute", lambda *given: executed.append(given))
+    assert notes.search(vectors(1)[0], k=1)[0].id == 0
+    assert executed == []
 
 
 def test_searches_of_nothing(any_db):

@@ -22,6 +22,8 @@ FOREIGN = {
     "_post_values_clause": "of SQLAlchemy's insert(): whether it has ON CONFLICT",
     "_conn": "of aiosqlite: the connection of sqlite3, whose autocommit it does not tell",
     "_set_running_loop": "of asyncio: for whoever stands for a loop, or leaves one after a fork",
+    "_fut_waiter": "of asyncio's tasks: what one awaits just now, if it is there to be seen",
+    "_children": "of what asyncio.gather makes: those that are awaited",
     "_dict": "of the store that LangChain pickles, which a test builds",
 }
 # To test what is damaged, and to measure parts alone, each in one place.

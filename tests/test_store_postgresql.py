@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
+from requant.errors import InputError
 from requant.store.snapshots import KEPT
 from tests import inside
 from tests.databases import expected, held, vectors
@@ -245,3 +246,19 @@ def test_indexes_come_and_go_in_one_order(notes):
 
     run_together(come, come, go, go, build_and_publish, seconds=60)
     assert notes.verify(deep=True).ok
+
+
+def test_a_transaction_that_had_failed_before_the_database_was_opened(empty_postgres, tmp_path):
+    engine = sa.create_engine(empty_postgres)
+    with engine.connect() as connection:
+        with pytest.raises(sa.exc.DataError):
+            connection.exec_driver_sql("SELECT 1 / 0")
+        with requant.open(engine, folder=tmp_path) as db:
+            notes = db.create_collection("notes", 8)
+            with pytest.raises(InputError, match="rolled back"):
+                notes.upsert([1], vectors(1), connection=connection)
+            connection.rollback()
+            notes.upsert([1], vectors(1), connection=connection)
+            connection.commit()
+            assert list(notes.ids()) == [1]
+    engine.dispose()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from requant.adapters.faiss.threads import one_thread
+from requant.adapters.faiss.threads import OneThread
 from requant.adapters.keys import Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.quantizers.arrays import Codes
@@ -20,7 +19,10 @@ def ask(index: Any, vectors: NDArray[Any], k: int, params: Any) -> tuple[NDArray
 
     FAISS spreads queries over its threads, never one query.
     """
-    with one_thread() if len(vectors) == 1 else nullcontext():
+    if len(vectors) > 1:
+        distances, rows = index.search(vectors, k, params=params)
+        return distances, rows
+    with OneThread():
         distances, rows = index.search(vectors, k, params=params)
         return distances, rows
 

@@ -18,7 +18,7 @@ from requant.adapters.faiss.capabilities import CAPABILITIES
 from requant.adapters.faiss.compressed import CompressedIndex
 from requant.adapters.faiss.graph import GraphIndex
 from requant.adapters.faiss.succession import replace, successor_of
-from requant.adapters.faiss.threads import FEW_ROWS, one_thread
+from requant.adapters.faiss.threads import FEW_ROWS, OneThread
 from requant.adapters.guards import check_codes, check_supported
 from requant.adapters.local import LocalBackend
 from requant.adapters.protocol import Attached, Capabilities, IndexSpec, Keys
@@ -115,7 +115,7 @@ class FaissBackend(LocalBackend[storage.FaissStructure | AdoptedIndex]):
 
     def upsert(self, keys: Keys, codes: Codes) -> None:
         """Store `codes (n, w)` under `keys (n,)`, replacing what is there."""
-        with one_thread() if len(codes) < FEW_ROWS else nullcontext():
+        with OneThread() if len(codes) < FEW_ROWS else nullcontext():
             super().upsert(keys, codes)
         self._rebuild_if_due()
 

@@ -89,7 +89,7 @@ def rows_of(inner: Any, types: IndexTypes) -> RowStore:
 def found_keys(keys: KeyColumn, rows: Keys) -> Keys:
     """Return the keys of `rows (q, k)`, -1 where a row is -1."""
     found: Keys = keys.view.take(rows, mode="clip")
-    if rows.min() < 0:
+    if np.count_nonzero(rows < 0):
         found[rows < 0] = -1
     return found
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import faiss
 
 # Rows that one thread adds in the time that it takes to wake the others where processors are busy.
 FEW_ROWS = 512
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let FAISS work on this thread alone.
+class OneThread:
+    """A context: FAISS works on this thread alone.
 
     It would wake all its threads however little there is to do, and wait for them again and again:
     where processors are busy that takes ten times as long as the work.
     """
-    threads = faiss.omp_get_max_threads()
-    if threads == 1:
-        yield
-        return
-    faiss.omp_set_num_threads(1)  # of this thread: OpenMP keeps the number a thread
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)
+
+    __slots__ = ("_threads",)
+
+    def __enter__(self) -> None:
+        """Let it have one; OpenMP keeps the number a thread."""
+        self._threads = faiss.omp_get_max_threads()
+        if self._threads > 1:
+            faiss.omp_set_num_threads(1)
+
+    def __exit__(self, *raised: object) -> None:
+        """Let it have as many as before."""
+        if self._threads > 1:
+            faiss.omp_set_num_threads(self._threads)

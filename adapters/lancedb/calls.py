@@ -42,7 +42,7 @@ _ADVICE = (
 )
 _DAMAGE = re.compile(
     "not found|NotFound|corrupt|Invalid(Data|File)|magic|truncated|out of range|"
-    "No such file|too small|too short|failed to fill|end of file|EOF|decod",
+    "No such file|too small|too short|failed to fill|end of file|EOF|decod|Invalid range",
     re.I,
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from requant.adapters import notes
-from requant.adapters.errors import LocationTakenError
+from requant.adapters.errors import CorruptIndexError, LocationTakenError
 from requant.adapters.guards import whole_number
 from requant.adapters.hosts import host_of
 from requant.adapters.lancedb.columns import described
@@ -24,6 +24,9 @@ from requant.quantizers.errors import InputError
 _TABLE = "codes"
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _MARKER = "requant.json"
+# Files that end in the same bytes, whatever is in them.
+_ENDED = (".lance", ".manifest")
+_END = b"LANC"
 _ENVIRONMENT = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -108,23 +111,32 @@ def remove(folder: Path) -> None:
 def sync(folder: Path, known: set[Path]) -> None:
     """Make the files of a table durable: LanceDB leaves that to the operating system.
 
-    Its files never change, so those in `known` are left out, and the others become known.
+    Its files never change, so those in `known` are left out, and the others become known. Raises
+    CorruptIndexError for one that was cut: where the last write of a file fails, as on a full disk,
+    LanceDB says nothing.
     """
     if os.name == "nt":
         return  # Windows cannot open a folder; its files are durable by the journal.
     for parent, _, names in os.walk(folder):
-        paths = [Path(parent, name) for name in names]
-        new = [path for path in paths if path not in known]
-        for path in (*new, Path(parent)) if new else ():
+        within = Path(parent)
+        new = [path for path in map(within.joinpath, names) if path not in known]
+        for path in (*new, within) if new else ():
             try:
                 descriptor = os.open(path, os.O_RDONLY)
             except FileNotFoundError:
                 continue  # another process has cleaned up
             try:
+                if path.suffix in _ENDED and path != within and not _has_end(descriptor):
+                    raise CorruptIndexError(f"lancedb has not written all of {path}")
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         known.update(new)
+
+
+def _has_end(descriptor: int) -> bool:
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, len(_END), max(0, size - len(_END))) == _END
 
 
 def _cloud(database: str, table: str, spec: IndexSpec, seconds: int) -> Place:

@@ -118,12 +118,12 @@ def _drop_folder(place: Place) -> None:
     assert folder is not None
     if not folder.exists():
         return
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        return
-    if not places.is_ours(folder):
-        raise LocationTakenError(_not_ours(place))
     try:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            return
+        if not places.is_ours(folder):
+            raise LocationTakenError(_not_ours(place))
         places.remove(folder)
     except OSError as error:
         raise EngineError(f"{place} cannot be removed: {error}") from error

@@ -176,7 +176,7 @@ async def _age_kept(table: Table) -> timedelta:
 def _bytes_in(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # another process has cleaned up
+        with contextlib.suppress(OSError):  # another process has cleaned up
             total += path.stat().st_size
     return total
 

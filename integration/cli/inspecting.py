@@ -84,7 +84,9 @@ def verify(
     deep: Annotated[
         bool,
         typer.Option(
-            "--deep", help="Also check every stored vector's checksum, and the database file."
+            "--deep",
+            help="Also check every stored vector's checksum, the lists of indexed fields, and the "
+            "database file.",
         ),
     ] = False,
     place: ReadPlace = READ_HERE,

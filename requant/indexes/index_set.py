@@ -310,8 +310,9 @@ class IndexSet:
             return self._following[number]
         if name is not None:
             return self._follow(self._named(name))
-        for gone in set(self._following) - ledger.numbers(self._store, self._owner.id):
-            self._forget(gone)  # dropped by another process
+        if self._following:  # else a search without an index would take a second connection
+            for gone in set(self._following) - ledger.numbers(self._store, self._owner.id):
+                self._forget(gone)  # dropped by another process
         row = None if number is None else ledger.numbered(self._store, self._owner.id, number)
         return None if row is None else self._follow(row)
 

@@ -58,8 +58,8 @@ class Operation:
 
     def took(self, stage: str, begun: float) -> float:
         """Add the time since `begun`, of `time.perf_counter`, to a stage; return the time now."""
-        now = perf_counter()
-        self.stages[stage] = self.stages.get(stage, 0.0) + now - begun
+        now, stages = perf_counter(), self.stages
+        stages[stage] = now - begun + stages[stage] if stage in stages else now - begun
         return now
 
     def count(self, what: str, number: int = 1) -> None:

@@ -19,9 +19,9 @@ from requant.search.finder import Compile, Finder
 from requant.search.options import Question
 from requant.search.request import Found, Request
 from requant.search.results import Ranks
-from requant.search.search import Search
+from requant.search.search import FEW, Search
 from requant.search.text import ByWords, Fused
-from requant.store import CollectionRow, CollectionState, Reader, keys_among
+from requant.store import CollectionRow, CollectionState, Reader, items_among
 
 # Below this length a mean of vectors of length 1 is what rounding has left of nothing.
 _NOTHING = 1e-6
@@ -91,10 +91,13 @@ def _narrowed(reader: Reader, owner: CollectionRow, question: Question) -> Reque
         by_id = reader.keys_of(owner.id, question.ids) if question.ids else {}
         request = request._replace(keys=np.array(sorted(by_id.values()), np.int64))
     if question.select is not None:
-        keys, named = keys_among(reader, owner, question.select), request.keys
-        if named is not None:
-            keys = np.intersect1d(keys, named, assume_unique=True)
-        request = request._replace(keys=keys)
+        keys, floats = items_among(reader, owner, question.select, FEW)
+        if request.keys is not None:
+            keys, at, _ = np.intersect1d(
+                keys, request.keys, assume_unique=True, return_indices=True
+            )
+            floats = None if floats is None else floats[at]
+        request = request._replace(keys=keys, vectors=floats)
     return request
 
 

@@ -120,7 +120,7 @@ def question(
     select = None if among is None else check_select(among)
     if among is not None and select is None:
         ids = _both(ids, check_ids(cast("Iterable[Id]", among))[0])
-    if not isinstance(vectors, bool | np.bool_):
+    if vectors is not False and not isinstance(vectors, bool | np.bool_):
         raise InputError(f"vectors must be True or False, not {vectors!r}")
     if rerank is not None:
         check_reranker(rerank, text)
@@ -199,6 +199,8 @@ def _least(score: float) -> float:
 
 
 def _whole(name: str, value: Any, least: int, most: int) -> int:
+    if type(value) is int and least <= value <= most:
+        return value  # as nearly always
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not least <= value <= most:
         raise InputError(f"{name} must be an integer from {least} to {most}, not {value!r}")

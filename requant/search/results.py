@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from requant.errors import InputError
 from requant.quantizers.arrays import Float32s
 from requant.search.request import Found
-from requant.store import Id, Item, RawItem, item_of
+from requant.store import Id, RawItem, content_of
 
 
 class Ranks(NamedTuple):
@@ -87,23 +87,23 @@ class Batch(Sequence["list[Hit]"]):
                 "search_many(documents=False) has read no items: use ids, scores and keys"
             )
         found = self.keys[row, : len(self.ids[row])], self.scores[row, : len(self.ids[row])]
-        items = {key: item_of(0, *self._items[key]) for key in found[0].tolist()}
-        return hits(found, items, None if self.vectors is None else self.vectors[row])
+        return hits(found, self._items, None if self.vectors is None else self.vectors[row])
 
 
 def hits(
     found: Found,
-    items: Mapping[int, Item],
+    items: Mapping[int, RawItem],
     vectors: Sequence[Float32s | None] | Float32s | None = None,
     ranks: Mapping[int, Ranks] | None = None,
 ) -> list[Hit]:
     """Join the keys and scores of one query with their items, with `vectors (n, d)` and `ranks`."""
     keys, scores = found
-    joined = [
-        Hit(item.id, value, item.document, item.metadata)
-        for key, value in zip(keys.tolist(), scores.tolist(), strict=True)
-        if (item := items.get(key)) is not None
-    ]
+    joined = []
+    for key, score in zip(keys.tolist(), scores.tolist(), strict=True):
+        row = items.get(key)
+        if row is not None:
+            name, document, metadata = content_of(*row)
+            joined.append(Hit(name, score, document, metadata))
     if ranks is not None:
         places = [ranks[key] for key in keys.tolist() if key in items]
         joined = [hit._replace(ranks=place) for hit, place in zip(joined, places, strict=True)]

@@ -1,8 +1,9 @@
-"""Exact search: every vector of some batches is scored, a bounded number at a time."""
+"""Exact scores: of every vector of some batches, or of candidates whose floats are fetched."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,13 @@ from requant.indexes import Batch
 from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.scores import Metric, best, score
+from requant.scores import Metric, best, score_exact
 from requant.search.request import Found
+from requant.store import CollectionRow, Reader
+
+# What the floats may take that are fetched together for several queries.
+BLOCK_BYTES = 24 << 20
+_NOTHING: Found = np.empty(0, np.int64), np.empty(0, np.float32)
 
 
 def nearest(queries: Float32s, batches: Iterable[Batch], k: int) -> list[Found]:
@@ -31,7 +37,7 @@ def nearest(queries: Float32s, batches: Iterable[Batch], k: int) -> list[Found]:
 
 def nothing() -> Found:
     """Return a result without items."""
-    return np.empty(0, np.int64), np.empty(0, np.float32)
+    return _NOTHING
 
 
 def merged(result: Found, keys: Keys, scores: Float32s, k: int) -> Found:
@@ -70,13 +76,54 @@ def counted(batches: Iterable[Batch], operation: Operation) -> Iterator[Batch]:
 
 
 def scores_at(
-    query: Float32s, vectors: Float32s, at: NDArray[np.intp] | None, metric: Metric
+    query: NDArray[np.float64], vectors: Float32s, at: NDArray[np.intp], metric: Metric
 ) -> Float32s:
-    """Return the exact scores of `vectors[at]`; None stands for all."""
+    """Return the scores of `vectors[at]` for one of `exact_queries`."""
     step = rows_for(vectors.shape[1])
-    if at is None:
-        return score(query, vectors, metric)
     if len(at) <= step:
-        return score(query, vectors[at], metric)
+        return score_exact(query, vectors[at], metric)
     parts = [at[start : start + step] for start in range(0, len(at), step)]
-    return np.concatenate([score(query, vectors[part], metric) for part in parts])
+    return np.concatenate([score_exact(query, vectors[part], metric) for part in parts])
+
+
+def rescored(
+    reader: Reader,
+    owner: CollectionRow,
+    queries: NDArray[np.float64],
+    rows: list[Keys],
+    k: int,
+    operation: Operation,
+    seen: dict[int, Float32s] | None,
+) -> list[Found]:
+    """Return the k best of the candidates `rows` of each of `exact_queries (q, d)`.
+
+    Stored vectors of results are left in `seen`, by key.
+    """
+    if not rows:
+        return []
+    one = len(rows) == 1
+    unique = np.sort(rows[0]) if one else np.unique(np.concatenate(rows))
+    results = [nothing()] * len(rows)
+    # Usually all of them; a part at a time where so many were asked for.
+    step = rows_for(owner.dim)
+    if not one:
+        step = max(BLOCK_BYTES // (4 * owner.dim), step)
+    for start in range(0, len(unique), step):
+        begun = perf_counter()
+        found, vectors = reader.vectors(unique[start : start + step], owner.dim)
+        begun = operation.took("fetch", begun)
+        operation.count("fetched", len(found))
+        if one:
+            scores = score_exact(queries[0], vectors, owner.metric)
+            results[0] = merged(results[0], found, scores, k)
+        else:
+            whole = len(found) == len(unique)
+            for i, (query, row) in enumerate(zip(queries, rows, strict=True)):
+                # What was deleted after the engine answered, or is not there yet, has no floats.
+                row = row if whole else row[np.isin(row, found)]
+                scores = scores_at(query, vectors, np.searchsorted(found, row), owner.metric)
+                results[i] = merged(results[i], row, scores, k)
+        operation.took("rescore", begun)
+        if seen is not None:
+            keep_vectors(seen, results, found, vectors)
+    return results

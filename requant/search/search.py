@@ -23,9 +23,9 @@ from requant.metrics import Operation
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
-from requant.scores import normalise
+from requant.scores import exact_queries
 from requant.search.request import Asked, Found, Request
-from requant.search.scan import counted, keep_vectors, merged, nearest, nothing, scores_at
+from requant.search.scan import BLOCK_BYTES, counted, merged, nearest, nothing, rescored
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -50,9 +50,8 @@ NARROW = 0.15
 UNSURE = 5000
 # Of a filter that lets more through, so many times as many candidates as ought to be enough.
 SPARE = 1.3
-# Queries whose candidates are fetched together, at most, and the bytes that these may take.
+# Queries whose candidates are fetched together, at most.
 BLOCK = 1024
-BLOCK_BYTES = 24 << 20
 # The share of the candidates that keeps nearly all of the recall once a Refining quantizer has
 # looked at their codes; their floats need not be fetched at all.
 REFINED_SHARE = 0.375
@@ -85,6 +84,8 @@ class Search:
         # Read once: another thread may be writing to the index.
         self._size = loaded.size if loaded is not None else 0
         self._mark = loaded.watermark if loaded is not None else None
+        self._lets_all = request.keys is None and request.condition is None
+        self._behind = self._mark is not None and self._mark.seq < state.seq
 
     def run(self) -> list[Found]:
         """Return keys and scores of each query's results, best first."""
@@ -99,7 +100,7 @@ class Search:
             return self._exact(request.queries, self._all_of(self._loaded))
         if count >= self._size:  # nothing would be left out
             return self._exact(request.queries, self._batches(self._allowed))
-        if 2 * len(self._changed) >= self._size:  # which has to be read in any case
+        if 2 * self._changes >= self._size:  # which has to be read in any case
             return self._all_read(self._loaded)
         block = self._queries_at_once(self._loaded, count)
         results: list[Found] = []
@@ -125,14 +126,16 @@ class Search:
         return max(1, min(rows_for(self._owner.dim, BLOCK), BLOCK_BYTES // fetched))
 
     def _block(self, loaded: Loaded, queries: Float32s, count: int) -> list[Found]:
-        prepared = normalise(queries) if self._owner.metric == "cosine" else queries
+        metric = self._owner.metric
+        exact = exact_queries(queries, metric)
+        prepared = exact.astype(np.float32) if metric == "cosine" else queries
         encoded = loaded.quantizer.encode_query(prepared, loaded.backend.spec.metric)
-        asked = Asked(queries, prepared, encoded)
-        if not self._lets_all or len(self._changed):
+        asked = Asked(queries, exact, prepared, encoded)
+        if not self._lets_all or self._changes:
             return self._filtered(loaded, asked, count)
         rows, _ = self._first_pass(loaded, asked, count, count)
         wanted = min(self._request.k, self._size)
-        return self._completed(queries, self._rescored(queries, rows), wanted, None)
+        return self._completed(queries, self._rescored(exact, rows), wanted, None)
 
     def _filtered(self, loaded: Loaded, asked: Asked, count: int) -> list[Found]:
         """Filter the candidates, of more and more if few pass; then search among what passes.
@@ -145,8 +148,8 @@ class Search:
         while len(pending) and stretched < min(self._size, STRETCH * count + 1):
             part = asked.take(pending)
             rows, survivors = self._first_pass(loaded, part, stretched, count)
-            full = np.flatnonzero(survivors >= count)
-            found = self._rescored(part.queries[full], [rows[i] for i in full])
+            full = np.flatnonzero(np.array(survivors) >= count)
+            found = self._rescored(part.exact[full], [rows[i] for i in full])
             results.update(zip(pending[full].tolist(), found, strict=True))
             pending, stretched = np.delete(pending, full), stretched * 4
         if len(pending):
@@ -182,12 +185,12 @@ class Search:
         if allowed is None or len(allowed) <= FEW or not loaded.takes_key_sets:
             return self._exact(asked.queries, self._batches(allowed))
         rows, _ = self._first_pass(loaded, asked, count, count, among=allowed)
-        results = self._rescored(asked.queries, rows)
+        results = self._rescored(asked.exact, rows)
         return self._completed(asked.queries, results, self._request.k, allowed)
 
     def _first_pass(
         self, loaded: Loaded, asked: Asked, ask: int, keep: int, among: Keys | None = None
-    ) -> tuple[list[Keys], NDArray[np.intp]]:
+    ) -> tuple[list[Keys], list[int]]:
         """Ask the engine for `ask` candidates a query; return at most `keep` that meet the filter.
 
         The second result is how many met it.
@@ -204,10 +207,15 @@ class Search:
         self._operation.took("first_pass", begun)
         self._operation.count("candidates", answer.keys.size)
         passing = self._passing(answer.keys, among)
-        survivors = passing.sum(axis=1)
+        if passing is None:
+            survivors = [answer.keys.shape[1]] * len(answer.keys)
+        else:
+            survivors = passing.sum(axis=1).tolist()
         rows, all_of_them = [], slice(keep)
         for i, row in enumerate(answer.keys):
-            at = all_of_them if survivors[i] == len(row) else np.flatnonzero(passing[i])[:keep]
+            at: slice | NDArray[np.intp] = all_of_them
+            if passing is not None and survivors[i] < len(row):
+                at = np.flatnonzero(passing[i])[:keep]
             if refines and answer.codes is not None:
                 codes, query = answer.codes[i][at], asked.prepared[i : i + 1]
                 rows.append(self._refined(loaded, query, row[at], codes))
@@ -215,13 +223,16 @@ class Search:
                 rows.append(row[at])
         return rows, survivors
 
-    def _passing(self, keys: Keys, among: Keys | None) -> NDArray[np.bool_]:
+    def _passing(self, keys: Keys, among: Keys | None) -> NDArray[np.bool_] | None:
         """Tell which candidates are no padding, and meet the filter unless the engine saw to it.
 
-        A key of another collection is none of ours, whoever names it.
+        A key of another collection is none of ours, whoever names it. None: all of them pass.
         """
         first, end = key_range(self._owner.id)
         there: NDArray[np.bool_] = (keys >= first) & (keys < end)
+        plain = among is not None or (self._lets_all and not self._changes)
+        if plain and np.count_nonzero(there) == there.size:
+            return None
         if among is not None:
             return there
         if len(self._changed):
@@ -232,10 +243,6 @@ class Search:
         there[there] = self._met(keys[there])
         self._operation.took("filter", begun)
         return there
-
-    @property
-    def _lets_all(self) -> bool:
-        return self._request.keys is None and self._request.condition is None
 
     def _met(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell which of `keys` may be found."""
@@ -261,33 +268,9 @@ class Search:
         )
         return keys[np.argpartition(estimates, len(keys) - keep)[-keep:]]
 
-    def _rescored(self, queries: Float32s, rows: list[Keys]) -> list[Found]:
-        """Fetch the floats of all candidates at once and rank each query's by its exact score."""
-        if not rows:
-            return []
-        unique = np.sort(rows[0]) if len(rows) == 1 else np.unique(np.concatenate(rows))
-        # Usually all of them; a part at a time where so many were asked for.
-        step = max(
-            BLOCK_BYTES // (4 * self._owner.dim) if len(rows) > 1 else 0, rows_for(self._owner.dim)
-        )
-        results = [nothing()] * len(rows)
-        for start in range(0, len(unique), step):
-            part = unique[start : start + step]
-            begun = time.perf_counter()
-            found, vectors = self._reader.vectors(part, self._owner.dim)
-            begun = self._operation.took("fetch", begun)
-            self._operation.count("fetched", len(found))
-            for i, (query, row) in enumerate(zip(queries, rows, strict=True)):
-                # What was deleted after the engine answered, or is not there yet, has no floats.
-                whole = len(found) == len(unique)
-                row = found if len(rows) == 1 else row if whole else row[np.isin(row, found)]
-                at = None if len(rows) == 1 else np.searchsorted(found, row)
-                scores = scores_at(query, vectors, at, self._owner.metric)
-                results[i] = merged(results[i], row, scores, self._request.k)
-            self._operation.took("rescore", begun)
-            if self._seen is not None:
-                keep_vectors(self._seen, results, found, vectors)
-        return results
+    def _rescored(self, queries: NDArray[np.float64], rows: list[Keys]) -> list[Found]:
+        k, owner = self._request.k, self._owner
+        return rescored(self._reader, owner, queries, rows, k, self._operation, self._seen)
 
     def _completed(
         self, queries: Float32s, results: list[Found], wanted: int, allowed: Keys | None
@@ -329,10 +312,14 @@ class Search:
         if not self._reader.lent:
             loaded.seconds_unfollowed = time.perf_counter() - begun
 
+    @property
+    def _changes(self) -> int:
+        return len(self._changed) if self._behind else 0
+
     @cached_property
     def _changed(self) -> Keys:
         """The keys, in order, of what the index holds otherwise than the snapshot does."""
-        if self._mark is None or self._mark.seq >= self._state.seq:
+        if self._mark is None or not self._behind:
             return np.empty(0, np.int64)
         return self._reader.changed(self._owner.id, self._mark.seq, self._mark.key)
 
@@ -356,14 +343,12 @@ class Search:
         return found
 
     def _batches(self, allowed: Keys | None) -> Iterator[Batch]:
-        first, _ = key_range(self._owner.id)
-        dim = self._owner.dim
-        return ready(
-            self._reader.scan(first, self._state.next_key, dim)
-            if allowed is None
-            else self._reader.vectors_of(allowed, dim),
-            self._owner,
-        )
+        dim, known = self._owner.dim, self._request.known(allowed)
+        if allowed is None:
+            rows = self._reader.scan(key_range(self._owner.id)[0], self._state.next_key, dim)
+        else:
+            rows = self._reader.vectors_of(allowed, dim) if known is None else iter([known])
+        return ready(rows, self._owner)
 
     @cached_property
     def _allowed(self) -> Keys | None:

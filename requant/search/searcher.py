@@ -69,10 +69,10 @@ class Searcher:
 
         Raises InputError, FilterError; TypeError for an option that no search has.
         """
-        unknown = sorted(options.keys() - SearchOptions.__optional_keys__)
-        if unknown:
+        if not options.keys() <= SearchOptions.__optional_keys__:
+            unknown = min(options.keys() - SearchOptions.__optional_keys__)
             known = ", ".join(sorted(SearchOptions.__optional_keys__))
-            raise TypeError(f"a search has no option {unknown[0]!r}; it has {known}")
+            raise TypeError(f"a search has no option {unknown!r}; it has {known}")
         return question(self.condition, queries, k, like, text, **options)
 
     def by_words(
@@ -126,7 +126,7 @@ class Searcher:
 
         def join(reader: Reader, answer: Answer) -> tuple[Answer, list[Hit]]:
             found = answer.chosen[0]
-            items = reader.items(found[0].tolist())
+            items = reader.raw_items(found[0].tolist())
             vectors = answer.vectors[0] if answer.vectors else answer.rows
             return answer, hits(found, items, vectors, answer.ranks)
 

@@ -8,9 +8,11 @@ each.
 from __future__ import annotations
 
 from requant.store.connections import (
+    BUSY,
     Lent,
     as_connection,
     checked,
+    end_readings,
     engine_of,
     refuse_absent,
     refuse_own_file,
@@ -25,11 +27,23 @@ from requant.store.contents import (
     Part,
     Selection,
     ValueCount,
-    keys_among,
+    items_among,
     settled,
 )
+from requant.store.decoding import Id, Item, RawItem, content_of, id_of
 from requant.store.engine import BusyError, Store, open_store
-from requant.store.fields import FieldInfo, Matching, check_fields, field_infos
+from requant.store.fields import (
+    PART,
+    Field,
+    FieldInfo,
+    Finder,
+    Matching,
+    check_fields,
+    field_infos,
+    packed,
+    parse_metadata,
+    unpacked,
+)
 from requant.store.history import (
     Deleting,
     postgresql_clear,
@@ -38,7 +52,7 @@ from requant.store.history import (
     sqlite_deletes,
 )
 from requant.store.read_only import open_read_only
-from requant.store.reader import Id, Item, RawItem, Reader, id_of, item_of
+from requant.store.reader import Reader
 from requant.store.records import (
     Generation,
     Identity,
@@ -62,7 +76,7 @@ from requant.store.schema import (
     folder_beside,
     key_range,
 )
-from requant.store.setup import place, upgrade
+from requant.store.setup import hint_of_others, place, upgrade
 from requant.store.states import CollectionState, Head, Seen, Watermark
 from requant.store.text import (
     TextIndex,
@@ -79,6 +93,8 @@ from requant.store.text import (
 )
 
 __all__ = [
+    "BUSY",
+    "PART",
     "PREFIX",
     "SCHEMA_VERSION",
     "BusyError",
@@ -88,7 +104,9 @@ __all__ = [
     "ContentsWriter",
     "Deleting",
     "Extent",
+    "Field",
     "FieldInfo",
+    "Finder",
     "Generation",
     "Head",
     "Id",
@@ -119,15 +137,17 @@ __all__ = [
     "check_fields",
     "check_tokenizer",
     "checked",
+    "content_of",
+    "end_readings",
     "engine_of",
     "field_infos",
     "folder_beside",
+    "hint_of_others",
     "id_of",
     "identity",
     "is_of_text",
-    "item_of",
+    "items_among",
     "key_range",
-    "keys_among",
     "ledger",
     "locations",
     "make_text_again",
@@ -135,6 +155,8 @@ __all__ = [
     "migrations",
     "open_read_only",
     "open_store",
+    "packed",
+    "parse_metadata",
     "place",
     "postgresql_clear",
     "postgresql_deletes",
@@ -149,6 +171,7 @@ __all__ = [
     "text_differs",
     "text_index",
     "text_out_of_step",
+    "unpacked",
     "upgrade",
     "working_for",
 ]

@@ -33,7 +33,7 @@ from requant.store.fields import Memory
 from requant.store.interrupted import handled_now
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
-from requant.store.setup import Same, check_translated, place, prepare
+from requant.store.setup import Same, check_translated, place, pooled, prepare
 from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import (
     Reading,
@@ -70,6 +70,7 @@ class Store:
         Engines that are `owned` are disposed of.
         """
         self.engine = engine
+        pooled.keep_from_preparing(engine)
         wanted = tables if tables is not None else build_tables()
         self._wanted, self._create = wanted.schema, create
         self.tables: Tables = _placed(engine, wanted)
@@ -82,6 +83,7 @@ class Store:
         self._local = threading.local()  # `patience`, where it is not the driver's own
         self._own = self._with_our_isolation(engine)
         beside = engine if owned else sibling(engine)
+        pooled.keep_from_preparing(beside)
         self._beside = self._with_our_isolation(beside)
         self._same = Same(engine, beside)
         self._snapshots = Snapshots(
@@ -120,6 +122,7 @@ class Store:
         """Return the connection that a caller lends; raises InputError unless it is to this one."""
         connection = as_connection(lent)
         self._same.check(connection)
+        pooled.keep_lent_from_preparing(connection)
         check_translated(connection, self._wanted, self.tables.schema)
         return connection
 
@@ -157,8 +160,9 @@ class Store:
 
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
-        self.gate.check()
+        self.gate.check_open()
         if lent is not None:
+            self.gate.check_standing()
             connection = self.connection_of(lent)
             with as_sqlalchemy(connection), savepoint(connection, first):
                 yield connection

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
-from uuid import UUID
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
 from requant.adapters.protocol import Keys
-from requant.errors import CorruptDataError, UnknownCollectionError
+from requant.errors import UnknownCollectionError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.connections import commits_alone, ended_in_time
+from requant.store.decoding import (
+    VECTOR_DTYPE,
+    Id,
+    Item,
+    RawItem,
+    floats_of,
+    id_of,
+    item_of,
+    matrix_of,
+)
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql, json_texts
@@ -23,20 +33,6 @@ from requant.store.states import CollectionState, Head, Seen, Watermark
 from requant.store.untried import Untried
 
 T = TypeVar("T")
-Id = str | int | UUID
-# Key, id as text, kind of id, document, and metadata as the text that is stored.
-RawItem = tuple[int, str, int, "str | None", "str | None"]
-VECTOR_DTYPE = np.dtype("<f4")
-
-
-class Item(NamedTuple):
-    """What is stored under an id; `vector` is read only where a call says so."""
-
-    key: int
-    id: Id
-    document: str | None
-    metadata: dict[str, Any] | None
-    vector: Float32s | None = None
 
 
 class Reader:
@@ -109,6 +105,10 @@ class Reader:
         """Begin a snapshot where the driver does not do so by itself."""
         self._cursor.execute("BEGIN")
 
+    def end(self) -> None:
+        """End a snapshot of SQLite's that was begun by `begin`."""
+        self._driver_cursor.connection.rollback()
+
     def state_of(self, owner: CollectionRow) -> CollectionState:
         """Return the state of a collection; raises UnknownCollectionError if it is gone."""
         state = self.state_at(owner.id)
@@ -173,7 +173,7 @@ class Reader:
         At most `batch` at a time, and no more than `rows_for(dim)`.
         """
         for rows in self._pages(self._sql.scan, first, end, rows_for(dim, batch)):
-            keys, vectors = _matrix(rows, dim)
+            keys, vectors = matrix_of(rows, dim)
             rows.clear()  # not in memory twice while they are looked at
             yield keys, vectors
 
@@ -227,18 +227,18 @@ class Reader:
         return {key: item_of(0, *row) for key, row in self.raw_items(keys).items()}
 
     def raw_items(self, keys: list[int]) -> dict[int, RawItem]:
-        """Return the items of `keys` by key, as they are stored: `item_of` makes items of them."""
-        rows = self._cursor.execute(self._sql.items, (self._sql.keys(keys),))
+        """Return the items of `keys` by key, as they are stored; `content_of` reads them."""
+        rows = self._cursor.execute(*self._sql.of_keys(self._sql.items, keys))
         return {row[0]: row for row in rows}
 
     def metadata(self, keys: list[int]) -> dict[int, dict[str, Any] | None]:
         """Return the metadata of `keys` by key."""
-        rows = self._cursor.execute(self._sql.metadata, (self._sql.keys(keys),))
+        rows = self._cursor.execute(*self._sql.of_keys(self._sql.metadata, keys))
         return {key: parse_metadata(text) for key, text in rows}
 
     def ids(self, keys: list[int]) -> dict[int, Id]:
         """Return the ids of `keys` by key."""
-        rows = self._cursor.execute(self._sql.ids, (self._sql.keys(keys),))
+        rows = self._cursor.execute(*self._sql.of_keys(self._sql.ids, keys))
         return {key: id_of(ext_id, kind) for key, ext_id, kind in rows}
 
     def count(self, collection: int) -> int:
@@ -329,6 +329,13 @@ class Reader:
         parameters = (json_texts(ids), collection)
         return dict(self._cursor.execute(self._sql.existing, parameters).fetchall())
 
+    def vectors_named(self, collection: int, ids: Sequence[str], dim: int) -> tuple[Keys, Float32s]:
+        """Return the keys, in order, and vectors of those ids that have one; few ids, each once."""
+        parameters = (json_texts(ids), collection)
+        rows = self._cursor.execute(self._sql.vectors_named, parameters).fetchall()
+        rows.sort(key=itemgetter(0))
+        return matrix_of(rows, dim)
+
     def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:
         """Return the keys of those names that an attached index has for items."""
         parameters = (self._sql.texts(names), index)
@@ -347,54 +354,7 @@ class Reader:
             yield rows
 
     def _fetched(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
-        parameter = self._sql.keys(keys.tolist())
-        rows = self._cursor.execute(self._sql.vectors, (parameter,)).fetchall()
-        return _matrix(rows, dim)
-
-
-def _matrix(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
-    keys = np.array([row[0] for row in rows], np.int64)
-    try:
-        floats = np.frombuffer(b"".join([row[1] for row in rows]), VECTOR_DTYPE)
-    except (TypeError, ValueError):  # no bytes, or not four for each number
-        floats = np.empty(0, VECTOR_DTYPE)
-    if len(floats) != len(rows) * dim:
-        raise _of_other_size(rows, dim)
-    return keys, floats.reshape(len(rows), dim)
-
-
-def _of_other_size(rows: list[Any], dim: int) -> CorruptDataError:
-    size = dim * VECTOR_DTYPE.itemsize
-    wrong = (key for key, vec, *_ in rows if not isinstance(vec, bytes) or len(vec) != size)
-    key = next(wrong, "?")
-    return CorruptDataError(f"the vector of key {key} has another size than was written")
-
-
-def id_of(ext_id: str, kind: int) -> Id:
-    """Return an id as it was first given; raises CorruptDataError."""
-    if kind == 0 and isinstance(ext_id, str):
-        return ext_id
-    try:
-        if kind == 1:
-            return int(ext_id)
-        if kind == 2:
-            return UUID(ext_id)
-    except (TypeError, ValueError, AttributeError):
-        pass
-    raise CorruptDataError(f"an item has the id {ext_id!r:.80} of kind {kind!r:.80}")
-
-
-def item_of(
-    dim: int,
-    key: int,
-    ext_id: str,
-    kind: int,
-    document: str | None,
-    metadata: str | None,
-    vec: bytes | None = None,
-) -> Item:
-    """Return what is stored as an item, its vector of `dim` numbers; raises CorruptDataError."""
-    vector = None if vec is None else _matrix([(key, vec)], dim)[1][0].copy()
-    if document is not None and not isinstance(document, str):
-        raise CorruptDataError(f"item {ext_id!r:.80} has a document that is no text")
-    return Item(key, id_of(ext_id, kind), document, parse_metadata(metadata), vector)
+        asked = self._sql.of_keys(self._sql.vectors, keys.tolist())
+        rows = self._cursor.execute(*asked).fetchall()
+        # All of them, as nearly always, come in the order that was asked for.
+        return (keys, floats_of(rows, dim)) if len(rows) == len(keys) else matrix_of(rows, dim)

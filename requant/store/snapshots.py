@@ -92,7 +92,10 @@ class Snapshots:
             if failed:  # a server that went away has left the others as useless
                 self.close()
             return
-        self._roll_back(connection)
+        if self._sql.name == "sqlite" and not connection.in_transaction():
+            reader.end()
+        else:
+            self._roll_back(connection)
         self._idle.append((connection, reader))
         if self._shut:  # meanwhile
             self.close()
@@ -189,8 +192,10 @@ class Reading:
     ) -> None:
         """End."""
         self._here.remove(self._reader)
-        failed = isinstance(error, self._snapshots.failures)
-        give_up_if_interrupted(self._connection, error)
+        failed = False
+        if error is not None:
+            failed = isinstance(error, self._snapshots.failures)
+            give_up_if_interrupted(self._connection, error)
         if not self._gate.knows(self._pass):  # begun before a fork: the reader is the parent's
             parents.append((self._connection, self._reader))
             if failed:
@@ -240,6 +245,12 @@ def store_error(action: str, error: BaseException) -> StoreError:
         text += (
             ". Another transaction has been writing all the time: if it is one of this thread's "
             "own, pass its connection as connection=, or commit it first"
+        )
+    elif "query_wait_timeout" in text:
+        text += (
+            ". pgbouncer had no connection to spare: a thread that searches takes one, two while "
+            "it opens or builds an index, three while it writes to a live one: raise "
+            "default_pool_size"
         )
     elif "readonly database" in text:
         text += ". What cannot be written to is read by requant.open(..., read_only=True)"

@@ -39,6 +39,7 @@ class HotSql:
     ids: str
     items_with_vectors: str
     existing: str
+    vectors_named: str
     aliases: str
     insert_item: str
     insert_new: str
@@ -66,6 +67,26 @@ class HotSql:
     put_items: str = ""
     put_vectors: str = ""
     named: Callable[[str], str] = str
+
+    def of_keys(self, statement: str, keys: list[int]) -> tuple[str, Sequence[Any]]:
+        """Return a statement that takes a list of keys, and its parameters."""
+        if self.name == "sqlite" and len(keys) <= _FEW:
+            # A few are told as values: SQLite reads them faster than JSON.
+            missing = -len(keys) % _STEP if keys else _STEP
+            return _of_values(statement, len(keys) + missing), [*keys, *_NONE[:missing]]
+        return statement, (self.keys(keys),)
+
+
+# So many keys are few. Statements are kept for each multiple of a step: NULL is no key.
+_FEW, _STEP = 64, 8
+_NONE = (None,) * _STEP
+
+
+@lru_cache(maxsize=64)
+def _of_values(statement: str, count: int) -> str:
+    """Return a statement whose list is JSON with so many parameters in its place."""
+    values = f"(VALUES {', '.join(['(?)'] * count)})"
+    return statement.replace("json_each(?)", values).replace("j.value", "j.column1")
 
 
 _HEAD = (
@@ -186,6 +207,11 @@ _SQLITE = HotSql(
         "SELECT i.ext_id, i.key FROM json_each(?) AS j CROSS JOIN requant_items AS i "
         "ON i.collection_id = ? AND i.ext_id = j.value"
     ),
+    vectors_named=(
+        "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_items AS i "
+        "ON i.collection_id = ? AND i.ext_id = j.value "
+        "CROSS JOIN requant_vectors AS v ON v.key = i.key"
+    ),
     aliases=(
         "SELECT a.foreign_id, a.key FROM json_each(?) AS j CROSS JOIN requant_aliases AS a "
         "ON a.index_id = ? AND a.foreign_id = j.value"
@@ -262,6 +288,13 @@ _POSTGRES = HotSql(
         "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
         "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
         "AND stored.ext_id = given.ext_id LIMIT 1) AS i"
+    ),
+    vectors_named=(
+        "SELECT v.key, v.vec "
+        "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
+        "SELECT key FROM requant_items AS stored WHERE stored.collection_id = %s "
+        "AND stored.ext_id = given.ext_id LIMIT 1) AS i CROSS JOIN LATERAL ("
+        "SELECT key, vec FROM requant_vectors AS stored WHERE stored.key = i.key LIMIT 1) AS v"
     ),
     aliases=(
         "SELECT foreign_id, key FROM requant_aliases WHERE foreign_id = ANY(%s) AND index_id = %s"

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.errors import CorruptIndexError, EngineError, RequantError
+from requant.errors import CorruptDataError, CorruptIndexError, EngineError, RequantError
 from requant.indexes import IndexSet, Loaded, prepared
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Quantizer
 from requant.store import CollectionRow, CollectionState, Reader, Store, key_range
+from requant.verification.lists import wrongly_listed
 from requant.verification.report import Report, say
 from requant.verification.words import check_text, check_words
 
@@ -93,6 +94,23 @@ def _check_store(
     say(report, "stored vector(s) have no item, key(s)", strays)
     report.problems += [f"the database file: {line}" for line in reader.integrity()]
     report.checked.append("the checksum of every stored vector, and the database file")
+    _check_lists(reader, owner, state, report)
+
+
+def _check_lists(
+    reader: Reader, owner: CollectionRow, state: CollectionState, report: Report
+) -> None:
+    try:
+        found = wrongly_listed(reader, owner, state)
+    except CorruptDataError as error:
+        report.problems.append(str(error))
+        return
+    for name, keys in found.items():
+        which = f"indexed field {name!r}" if name else "all items"
+        again = "unindex_field it, and index_field it again" if name else "index all fields again"
+        say(report, f"item(s) are wrong in the lists of {which} ({again}), key(s)", keys)
+    if found:
+        report.checked.append(f"what is listed of every item in {len(found) - 1} indexed field(s)")
 
 
 class _Held(NamedTuple):

@@ -1,5 +1,9 @@
 """What only LanceDB has: its tables, its indexes by name, and folders that are not ours."""
 
+import errno
+import os
+from pathlib import Path
+
 import lancedb
 import numpy as np
 import pyarrow as pa
@@ -251,3 +255,43 @@ def test_another_kind_of_index_is_refused(tmp_path, other, trait):
     filled(spec_of("int8"), tmp_path / "index")[0].close()
     with pytest.raises(CorruptIndexError, match=trait):
         LancedbBackend.open(other, str(tmp_path / "index"))
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_disk_that_refuses_to_remove(tmp_path, monkeypatch, filled):
+    spec, where = spec_of("int8"), tmp_path / "index"
+    if filled:
+        LancedbBackend.create(spec, str(where)).close()
+    else:
+        where.mkdir()
+
+    def refuse(_path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rmdir", refuse)
+        with pytest.raises(EngineError, match="cannot be removed"):
+            LancedbBackend.drop(spec, str(where))
+    LancedbBackend.drop(spec, str(where))
+    assert not where.exists()
+
+
+def newest_of(where):
+    files = (where / "codes.lance" / "data").glob("*.lance")
+    return max(files, key=lambda file: file.stat().st_mtime_ns)
+
+
+def test_a_file_whose_last_write_failed_is_not_taken_for_written(tmp_path):
+    """LanceDB says nothing of it: an upsert and a flush succeed on a disk that is full for once."""
+    spec, where = spec_of("int8"), tmp_path / "index"
+    backend, judge = filled(spec, where)
+    backend.upsert(judge.keys[:50], judge.codes[:50])
+    cut = newest_of(where)
+    os.truncate(cut, cut.stat().st_size // 512 * 512)
+    with pytest.raises(CorruptIndexError, match="not written all"):
+        backend.flush()
+    backend.close()
+    backend = LancedbBackend.open(spec, str(where))
+    with pytest.raises(CorruptIndexError, match="damaged"):
+        list(backend.export())
+    backend.close()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +41,23 @@ def test_a_folder_is_open_in_one_place_at_a_time(tmp_path):
     judge.holds(index)
     index.close()
     QdrantBackend.open(SPEC, str(tmp_path / "index")).close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the full disk of Linux")
+def test_a_folder_whose_lock_cannot_be_written(tmp_path):
+    where = str(tmp_path / "index")
+    index, judge = filled(where)
+    index.flush()
+    index.close()
+    lock = tmp_path / "index" / "requant.lock"
+    lock.unlink()
+    lock.symlink_to("/dev/full")
+    with pytest.raises(EngineError, match=r"cannot lock .*index"):
+        QdrantBackend.open(SPEC, where)
+    lock.unlink()
+    index = QdrantBackend.open(SPEC, where)
+    judge.holds(index)
+    index.close()
 
 
 def test_a_shard_that_another_program_has_open(tmp_path):

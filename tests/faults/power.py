@@ -67,23 +67,38 @@ def record(shim: Path, root: Path, log: Path, index: dict[str, Any], **options: 
 
 
 def lose_power(
-    events: list[Event], root: Path, every: int, chances: int, durable: bool = False
+    events: list[Event],
+    root: Path,
+    every: int,
+    chances: int,
+    durable: bool = False,
+    first: int = 1,
 ) -> Iterator[str]:
-    """Cut the history after every n-th event, and check what is left of it in each way."""
-    rng = random.Random(every)
+    """Cut the history after every n-th event from the first, and check each image that is left.
+
+    What is left by chance depends on the event alone, so that a long run can be gone on with.
+    """
+    seen = set()
     for number, disk in cuts(events, every):
+        if number < first:
+            continue
+        rng = random.Random(number)
         marks = [event.inode for event in events[:number] if event.kind == MARKED]
         acknowledged = max((mark % DURABLE for mark in marks), default=0)
         kept = max((mark - DURABLE for mark in marks if mark >= DURABLE), default=0)
         kept = acknowledged if durable else kept
         for name, image, least in _images(disk, rng, chances, kept, acknowledged):
+            what = image.digest(), least, acknowledged
+            if what in seen:
+                continue
+            seen.add(what)
             image.put(root)
             try:
                 check(root / "notes.requant", least, acknowledged)
             except BaseException as error:
                 error.add_note(f"cut after event {number} of {len(events)}, {name}")
                 raise
-            yield name
+            yield f"event {number}, {name}"
 
 
 def _images(disk: Disk, rng: random.Random, chances: int, kept: int, acknowledged: int) -> Any:

@@ -11,9 +11,10 @@ from requant.indexes.loaded import Loaded
 from requant.quantizers.chunks import rows_for
 from requant.store import CollectionRow, CollectionState, Reader, Watermark
 
-# What a search may spend on it; as long as looking at what is left takes.
+# What a search may spend on it, whatever the dimension; more only where it is little beside what
+# the search has to take anyway: a share of the time that looking at what is left takes.
 SECONDS = 0.008
-_OF_READING = 1.0
+_OF_READING = 0.25
 # Rows that are written at once, at least: writing one to a live engine costs as much as a thousand.
 _LEAST = 8
 _LEAST_LIVE = 1024

@@ -12,11 +12,14 @@ from __future__ import annotations
 from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import (
+    BUSY,
     LEAST_COPIED,
     checked,
     copies,
     copy_rows,
+    end_readings,
     ended_in_time,
+    is_pooled,
     raw_of,
 )
 from requant.store.connections.forks import Gate, parents
@@ -41,6 +44,7 @@ from requant.store.connections.opening import (
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
+    "BUSY",
     "LEAST_COPIED",
     "Gate",
     "Held",
@@ -56,8 +60,10 @@ __all__ = [
     "commits_alone",
     "copies",
     "copy_rows",
+    "end_readings",
     "ended_in_time",
     "engine_of",
+    "is_pooled",
     "keep_log_short",
     "parents",
     "plain_cursor",

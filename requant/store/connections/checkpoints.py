@@ -28,9 +28,14 @@ _REST = 10
 _MUCH_BYTES = 32 << 20
 _PATIENCE_AT_MUCH_MS = 35
 _REST_AT_MUCH = 1
-# Past this, a reader has stayed for seconds: it is waited for longer each time that it was in vain.
+# Past this, readers stay for longer: they are waited for whenever the log has grown by a step,
+# twice as long each time; so it is bounded beside searches that a busy machine takes a second for.
 TOO_MUCH_BYTES = 48 << 20
-_MOST_PATIENCE_MS = 500
+_STEP_BYTES = 1 << 20
+_PATIENCE_AT_TOO_MUCH_MS = 160
+# Whoever has stayed for so long stays for much longer, as a backup does, and is let be for a while;
+# but if more could be copied than at the time before, readers have moved on, and are only slow.
+MOST_PATIENCE_MS = 2560
 # So many changed rows of a connection are worth a look at the file, which costs some microseconds.
 _LOOK_CHANGES = 64
 _SEEN = "requant_seen_changes"
@@ -44,6 +49,8 @@ class _Keeper:
         self._error = driver_error
         self._lock = threading.Lock()
         self._rests_until = 0.0
+        self._rests_below = 0
+        self._copied = 0
         self._in_vain = 0
 
     def look(self, raw: Any) -> None:
@@ -53,6 +60,8 @@ class _Keeper:
             return
         if size < LOG_BYTES or time.monotonic() < self._rests_until:
             return
+        if TOO_MUCH_BYTES < size < self._rests_below:
+            return
         if self._lock.acquire(blocking=False):
             try:
                 self._shorten(raw, size)
@@ -60,10 +69,15 @@ class _Keeper:
                 self._lock.release()
 
     def _patience(self, size: int) -> tuple[int, int]:
-        """Return for how many milliseconds to wait, and how many times as long to rest then."""
+        """Return for how many milliseconds to wait, and how many times as long to rest then.
+
+        That is, if nobody has moved on.
+        """
         if size > TOO_MUCH_BYTES:
+            patience = min(_PATIENCE_AT_TOO_MUCH_MS << self._in_vain, MOST_PATIENCE_MS)
             self._in_vain = min(self._in_vain + 1, 10)
-            return min(_PATIENCE_MS << self._in_vain, _MOST_PATIENCE_MS), _REST
+            self._rests_below = size + _STEP_BYTES
+            return patience, _REST if patience == MOST_PATIENCE_MS else 0
         self._in_vain = 0
         if size > _MUCH_BYTES:
             return _PATIENCE_AT_MUCH_MS, _REST_AT_MUCH
@@ -74,13 +88,15 @@ class _Keeper:
         (before,) = raw.execute("PRAGMA busy_timeout").fetchone()
         raw.execute(f"PRAGMA busy_timeout = {patience}")
         try:
-            (busy, _, _) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (busy, _, copied) = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except self._error:  # another connection is at it, or writing
-            busy = 1
+            busy, copied = 1, self._copied
         finally:
             raw.execute(f"PRAGMA busy_timeout = {before:d}")
-        if busy:
+        moved = size > TOO_MUCH_BYTES and copied > self._copied
+        if busy and not moved:
             self._rests_until = time.monotonic() + rest * patience / 1000
+        self._copied = copied
 
 
 def keep_log_short(engine: sa.Engine) -> None:

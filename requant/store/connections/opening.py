@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError, UnsupportedError
-from requant.store.connections.drivers import ASYNC_DRIVERS, awaits
+from requant.store.connections.drivers import ASYNC_DRIVERS, awaits, is_pooled
 
 # 16 KB pages hold ten 384-dimensional vectors with 7 % overhead; 4 KB pages waste a third.
 _PRAGMAS = (
@@ -196,7 +196,15 @@ def _begin_before_savepoints(dialect: Any) -> None:
 
 def _commit_synchronously(connection: Any, _record: object) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit = on")
+        if is_pooled(connection, connection):  # what is set would be another transaction's
+            (setting,) = cursor.execute("SHOW synchronous_commit").fetchone()
+            if setting == "off":
+                raise InputError(
+                    "durable=True: behind a pooler (pgbouncer) synchronous_commit cannot be set "
+                    "for a session, and it is off: switch it on for the role or the database"
+                )
+        else:
+            cursor.execute("SET synchronous_commit = on")
     connection.commit()
 
 

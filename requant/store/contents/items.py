@@ -15,9 +15,9 @@ from requant.patches import Patch, merged
 from requant.quantizers.arrays import Float32s
 from requant.store.connections import LEAST_COPIED, check_transaction, copies, plain_cursor
 from requant.store.contents.loading import copy_items, copy_vectors, put_items, put_vectors
+from requant.store.decoding import VECTOR_DTYPE
 from requant.store.fields import Memory, Upkeep
 from requant.store.history import ChangeLog, Turn, Turns
-from requant.store.reader import VECTOR_DTYPE
 from requant.store.schema import CollectionRow, Tables, key_range
 from requant.store.statements import HotSql, json_texts
 

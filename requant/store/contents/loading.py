@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from requant.quantizers.arrays import Float32s
 from requant.store.connections import copy_rows
-from requant.store.reader import VECTOR_DTYPE
+from requant.store.decoding import VECTOR_DTYPE
 from requant.store.statements import HotSql
 
 # What is made at a time, and what an array of vectors has at most, in bytes.

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from requant.errors import InputError, UnknownIdError
 from requant.filters import Filter
 from requant.inputs import check_ids
-from requant.store.reader import Id, Item, Reader
+from requant.store.decoding import Id, Item
+from requant.store.reader import Reader
 from requant.store.schema import CollectionRow, Tables, key_range
 
 

@@ -19,9 +19,10 @@ from requant.store.contents.one_state import settled
 from requant.store.contents.paging import Part, check_limit
 from requant.store.contents.selection import Selection
 from requant.store.contents.values import Extent, ValueCount, count_values, extent
+from requant.store.decoding import Id, Item, id_of, item_of
 from requant.store.engine import Store
 from requant.store.fields import Counting, FieldInfo, field_infos
-from requant.store.reader import Id, Item, Reader, id_of, item_of
+from requant.store.reader import Reader
 from requant.store.schema import CollectionRow, key_range
 from requant.store.text import text_index
 

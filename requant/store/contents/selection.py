@@ -16,7 +16,8 @@ from requant.errors import CorruptDataError
 from requant.filters import Filter
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.store.reader import Id, Item, Reader
+from requant.store.decoding import Id, Item
+from requant.store.reader import Reader
 from requant.store.schema import CollectionRow, key_range
 
 # Keys looked at in one go, whether a filter lets them through or not: half a megabyte.

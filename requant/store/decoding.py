@@ -1,0 +1,88 @@
+"""What rows of the store mean: ids, items, vectors; what is damaged is told by name."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+
+from requant.adapters.protocol import Keys
+from requant.errors import CorruptDataError
+from requant.quantizers.arrays import Float32s
+from requant.store.fields import parse_metadata
+
+Id = str | int | UUID
+# Key, id as text, kind of id, document, and metadata as the text that is stored.
+RawItem = tuple[int, str, int, "str | None", "str | None"]
+VECTOR_DTYPE = np.dtype("<f4")
+
+
+class Item(NamedTuple):
+    """What is stored under an id; `vector` is read only where a call says so."""
+
+    key: int
+    id: Id
+    document: str | None
+    metadata: dict[str, Any] | None
+    vector: Float32s | None = None
+
+
+def matrix_of(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
+    """Return the keys and vectors `(n, dim)` of rows; raises CorruptDataError."""
+    return np.array([row[0] for row in rows], np.int64), floats_of(rows, dim)
+
+
+def floats_of(rows: list[Any], dim: int) -> Float32s:
+    """Return the vectors `(n, dim)` of rows of a key and its vector; raises CorruptDataError."""
+    try:
+        floats = np.frombuffer(b"".join([row[1] for row in rows]), VECTOR_DTYPE)
+    except (TypeError, ValueError):  # no bytes, or not four for each number
+        floats = np.empty(0, VECTOR_DTYPE)
+    if len(floats) != len(rows) * dim:
+        raise _of_other_size(rows, dim)
+    return floats.reshape(len(rows), dim)
+
+
+def _of_other_size(rows: list[Any], dim: int) -> CorruptDataError:
+    size = dim * VECTOR_DTYPE.itemsize
+    wrong = (key for key, vec, *_ in rows if not isinstance(vec, bytes) or len(vec) != size)
+    key = next(wrong, "?")
+    return CorruptDataError(f"the vector of key {key} has another size than was written")
+
+
+def id_of(ext_id: str, kind: int) -> Id:
+    """Return an id as it was first given; raises CorruptDataError."""
+    if kind == 0 and isinstance(ext_id, str):
+        return ext_id
+    try:
+        if kind == 1:
+            return int(ext_id)
+        if kind == 2:
+            return UUID(ext_id)
+    except (TypeError, ValueError, AttributeError):
+        pass
+    raise CorruptDataError(f"an item has the id {ext_id!r:.80} of kind {kind!r:.80}")
+
+
+def content_of(
+    key: int, ext_id: str, kind: int, document: str | None, metadata: str | None
+) -> tuple[Id, str | None, dict[str, Any] | None]:
+    """Return id, document and metadata of what is stored as an item; raises CorruptDataError."""
+    if document is not None and not isinstance(document, str):
+        raise CorruptDataError(f"item {ext_id!r:.80} has a document that is no text")
+    return id_of(ext_id, kind), document, parse_metadata(metadata)
+
+
+def item_of(
+    dim: int,
+    key: int,
+    ext_id: str,
+    kind: int,
+    document: str | None,
+    metadata: str | None,
+    vec: bytes | None = None,
+) -> Item:
+    """Return what is stored as an item, its vector of `dim` numbers; raises CorruptDataError."""
+    vector = None if vec is None else matrix_of([(key, vec)], dim)[1][0].copy()
+    return Item(key, *content_of(key, ext_id, kind, document, metadata), vector)
