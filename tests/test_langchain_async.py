@@ -8,6 +8,7 @@ import pytest
 from langchain_core.documents import Document
 
 from requant.integration.langchain import RequantVectorStore
+from tests import inside
 from tests.aio import Ticks
 from tests.langchain_cases import Spoken, contents
 
@@ -117,14 +118,14 @@ def test_bad_input_is_refused_alike(db):
 def test_the_loop_goes_on_while_the_database_is_busy(db, monkeypatch):
     """Whatever takes long in the store, or in embedding, the loop ticks meanwhile."""
     store = RequantVectorStore.from_texts(TEXTS, Slow(0.05), ids=NAMES, location=db)
-    found, loop_thread, seen = store._door.found, threading.get_ident(), []
+    found, loop_thread, seen = inside.door_of(store).found, threading.get_ident(), []
 
     def slowly():
         seen.append(threading.get_ident())
         time.sleep(0.1)
         return found()
 
-    monkeypatch.setattr(store._door, "found", slowly)
+    monkeypatch.setattr(inside.door_of(store), "found", slowly)
 
     async def main():
         for ask in (

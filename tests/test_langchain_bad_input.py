@@ -17,8 +17,8 @@ from requant.errors import (
     RequantError,
     UnsupportedError,
 )
-from requant.integration import locations
 from requant.integration.langchain import RequantVectorStore
+from tests import inside
 from tests.langchain_cases import Returns, Spoken, contents
 
 
@@ -90,7 +90,7 @@ def test_a_batch_is_whole_or_absent(batch, said, before):
         if before:
             assert [row[0] for row in contents(store)] == ["there"]
         else:
-            assert store._door.database.collections() == []
+            assert inside.door_of(store).database.collections() == []
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_documents_that_are_none(documents, said):
     with RequantVectorStore(Spoken()) as store:
         with pytest.raises(InputError, match=said):
             store.add_documents(documents)
-        assert store._door.database.collections() == []
+        assert inside.door_of(store).database.collections() == []
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_embedding_that_gives_something_else(embedded, error, said):
     with RequantVectorStore(Returns(embedded)) as store:
         with pytest.raises(error, match=said):
             store.add_texts(["one", "two"])
-        assert store._door.database.collections() == []
+        assert inside.door_of(store).database.collections() == []
 
 
 def test_another_dimension():
@@ -212,4 +212,4 @@ def test_from_texts_that_fails_holds_nothing(tmp_path):
     with pytest.raises(InputError):
         RequantVectorStore.from_texts(["1 0"], Spoken(), [{1}], location=tmp_path / "b.db")
     assert not (tmp_path / "b.db").exists()
-    assert not locations._shared
+    assert inside.shared_databases() == 0

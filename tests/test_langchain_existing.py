@@ -11,7 +11,7 @@ import requant
 from requant.errors import ExistsError, IndexWarning, InputError, RequantError
 from requant.integration.errors import SourceError
 from requant.integration.langchain import RequantVectorStore
-from requant.integration.langchain import existing as module
+from tests import inside
 from tests.foreign_cases import unpack
 from tests.langchain_cases import Returns, Spoken
 
@@ -80,7 +80,7 @@ def test_a_source_that_is_none(tmp_path, monkeypatch, source, error, said):
 
 def test_an_import_that_fails_leaves_nothing(tmp_path, monkeypatch):
     folder, _ = unpack("langchain_faiss", tmp_path)
-    monkeypatch.setattr(module, "_BATCH", 5)
+    monkeypatch.setattr(inside.LANGCHAIN_BATCH, 5)
     stored = []
 
     def fails(self, *given, **named):
@@ -102,7 +102,7 @@ def test_an_import_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_cancelled_import_leaves_nothing(tmp_path, monkeypatch):
     folder, _ = unpack("langchain_faiss", tmp_path)
-    monkeypatch.setattr(module, "_BATCH", 5)
+    monkeypatch.setattr(inside.LANGCHAIN_BATCH, 5)
     begun, go_on = threading.Event(), threading.Event()
 
     def waits(self, *given, **named):

@@ -19,6 +19,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 import requant
 from requant.errors import StoreError, UnknownCollectionError
 from requant.integration.langchain import RequantVectorStore
+from tests import inside
 from tests.langchain_cases import Spoken, contents
 
 
@@ -161,7 +162,7 @@ def test_locations(tmp_path, empty_postgres):
 
 def test_a_store_that_nobody_holds_gives_its_database_back(tmp_path):
     store = RequantVectorStore.from_texts(["1 0"], Spoken(), location=tmp_path / "a.db")
-    database = store._door.database
+    database = inside.door_of(store).database
     retriever = store.as_retriever()
     del store
     gc.collect()

@@ -38,8 +38,8 @@ class FolderLock:
             _lock(self._file)
         except OSError as error:
             raise EngineError(
-                f"process {_owner(self._file)} has the index in {path} open: close it there, or give each "
-                "process an index of its own, or use a Qdrant server"
+                f"process {_owner(self._file)} has the index in {path} open: close it there, or "
+                "give each process an index of its own, or use a Qdrant server"
             ) from error
         try:
             self._file.truncate(0)

@@ -13,6 +13,7 @@ from requant.collection import Collection
 from requant.errors import UnknownCollectionError
 from requant.integration.doors import Door
 from requant.integration.importing.run import Progress
+from requant.integration.importing.source import Import
 from requant.integration.langchain.existing import fill, open_existing
 from requant.integration.langchain.opened import checked, in_thread
 from requant.integration.langchain.rows import incoming
@@ -88,7 +89,7 @@ class RequantVectorStore(Writing, Searching):
         rows = incoming(texts, metadatas, ids)
         store = cls(embedding, **constructor)
         try:
-            store._add(rows)
+            cls._add(store, rows)
         except BaseException:
             store.close()
             raise
@@ -109,7 +110,7 @@ class RequantVectorStore(Writing, Searching):
         # Cancelled meanwhile, a store that nobody holds gives its database back.
         store = await in_thread(lambda _: cls(embedding, **constructor))
         try:
-            await store._aadd(rows)
+            await cls._aadd(store, rows)
         except BaseException:
             await store.aclose()
             raise
@@ -156,7 +157,7 @@ class RequantVectorStore(Writing, Searching):
             constructor.setdefault("metric", opened.metric or "cosine")
             store = cls(embedding, **constructor)
             try:
-                fill(store._door, opened, progress)
+                cls._fill(store, opened, progress)
             except BaseException:
                 store.close()
                 raise
@@ -212,6 +213,9 @@ class RequantVectorStore(Writing, Searching):
     def __repr__(self) -> str:
         """Show where the collection is."""
         return f"<RequantVectorStore {self._door.name!r} in {self._door.database!r}>"
+
+    def _fill(self, opened: Import, progress: Progress | None) -> None:
+        fill(self._door, opened, progress)
 
 
 def _watching(call: Call) -> Progress:
