@@ -27,17 +27,18 @@ def test_what_others_have_written_is_opened(tmp_path, case):
         source, expected = source / "notes-cosine", expected["notes-cosine"]
     store = RequantDocumentStore.from_existing(source, tmp_path / "a.db", engine="usearch")
     stored = {one.id: one for one in store.filter_documents()}
-    assert list(stored) == expected["ids"]
+    assert sorted(stored) == sorted(expected["ids"])
     metric = {"cosine": "cosine", "dot_product": "ip", "l2": "l2"}[store.similarity]
     assert store.collection.metric == metric
     for name, vector, text in zip(
         expected["ids"], expected["vectors"], expected["documents"], strict=True
     ):
         assert stored[name].content == text
-        assert stored[name].embedding == vector
+        # Not bit by bit: of Chroma's cosine collections the reader gets them rescaled.
+        assert stored[name].embedding == (vector and pytest.approx(vector, abs=1e-6))
         if vector is not None and any(vector):
-            found = store.embedding_retrieval(vector, top_k=len(stored), return_embedding=True)
-            assert vector in [one.embedding for one in found]
+            found = store.embedding_retrieval(vector, top_k=len(stored))
+            assert name in [one.id for one in found]
     store.close()
     again = RequantDocumentStore(
         tmp_path / "a.db", embedding_dim=store.embedding_dim, similarity=store.similarity
