@@ -14,14 +14,14 @@ from requant.database import Database
 from requant.errors import InputError, StoreError
 from requant.store import (
     SCHEMA_VERSION,
+    Tables,
     build_tables,
     engine_of,
+    hint_of_others,
     place,
     refuse_absent,
     upgrade,
 )
-
-_MARK = "requant_meta"
 
 
 @contextmanager
@@ -31,22 +31,33 @@ def existing(
     *,
     read_only: bool = False,
     trust: Sequence[str] | None = None,
+    tables: Tables | None = None,
 ) -> Iterator[Database]:
     """Open a database that is there; raises InputError or StoreError where none is."""
     if not read_only:  # which makes nothing
-        _check_exists(target)
+        _check_exists(target, tables or build_tables())
     with requant.open(
-        target, folder=folder, read_only=read_only, trust=tuple(trust or ())
+        target, folder=folder, read_only=read_only, trust=tuple(trust or ()), tables=tables
     ) as database:
         yield database
 
 
-def upgraded(target: str, prefix: str, schema: str | None) -> tuple[int | None, int]:
+def others(target: str, tables: Tables) -> str:
+    """Return a sentence about tables of other names where these are missing, "" if there are none.
+
+    Nothing is opened that is not there. Raises StoreError.
+    """
+    url = _url(target)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        return ""
+    return _missing(url, target, tables) or ""
+
+
+def upgraded(target: str, tables: Tables) -> tuple[int | None, int]:
     """Bring a database's tables up to date; return their version before, if any, and now.
 
     Raises InputError, and StoreError where there is no such database, or a newer one.
     """
-    tables = build_tables(prefix=prefix, schema=schema)
     engine, _ = engine_of(target)
     try:
         refuse_absent(engine)
@@ -80,7 +91,7 @@ def shown(target: str) -> str:
         return "the database URL"
 
 
-def _check_exists(target: str) -> None:
+def _check_exists(target: str, tables: Tables) -> None:
     """Raise unless requant's tables are there: opening would make them in silence."""
     url = _url(target)
     if url.get_backend_name() == "sqlite":
@@ -90,20 +101,28 @@ def _check_exists(target: str) -> None:
             raise InputError(
                 f"database {shown(target)} {kind}: check the path, or make it with `requant import`"
             )
+    hint = _missing(url, target, tables)
+    if hint is not None:
+        raise InputError(
+            f"{shown(target)} is not a requant database: "
+            + (hint or "check the path, or fill it with `requant import`")
+        )
+
+
+def _missing(url: sa.URL, target: str, tables: Tables) -> str | None:
+    """Return None where the tables are there, else what is known of others, or ""."""
     try:
         engine = sa.create_engine(url)
         try:
-            found = sa.inspect(engine).has_table(_MARK)
+            with engine.connect() as connection:
+                ours = place(connection, tables)
+                there = sa.inspect(connection).has_table(ours.meta.name, schema=ours.schema)
+                return None if there else hint_of_others(connection, ours)
         finally:
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         cause = getattr(error, "orig", None) or error
         raise StoreError(f"cannot open {shown(target)}: {cause}") from error
-    if not found:
-        raise InputError(
-            f"{shown(target)} is not a requant database: check the path, or fill it with "
-            "`requant import`"
-        )
 
 
 def _url(target: str) -> sa.URL:

@@ -61,6 +61,7 @@ from requant.store import (
     Selection,
     ValueCount,
     catalog,
+    check_tokenizer,
 )
 from requant.tables import TableOptions, upsert_table
 from requant.verification import (
@@ -745,6 +746,77 @@ class Collection:
         asked = self._searcher.question(as_vector(query, self.dim), k, options, text=text)
         return self._searcher.hits(asked)
 
+    def search_documents(
+        self, text: str, k: int = 10, **options: Unpack[SearchOptions]
+    ) -> list[Hit]:
+        """Return the k items whose documents have the words of a query, best first.
+
+        Args:
+            text: words, any of which may be there; `"a phrase"`, `begin*`, `this AND that`, `-not
+                -"that"`. Nothing in it is an error, see docs/text.md.
+            k: how many results, or groups.
+            **options: those of `search` that are not about vectors or indexes, nor `mmr`. Scores
+                are BM25 in SQLite, ts_rank_cd in PostgreSQL; a model for `rerank` reads the text.
+
+        Raises:
+            UnsupportedError: the documents are not indexed: `index_text`.
+            InputError, FilterError: an option, or more than 500 words.
+
+        >>> import requant
+        >>> db = requant.open(":memory:")
+        >>> notes = db.create_collection("notes", dim=2, full_text=True)
+        >>> notes.upsert(["a", "b"], documents=["A black cat", "Cats are not dogs"])
+        2
+        >>> [hit.id for hit in notes.search_documents("cat* -dogs")]
+        ['a']
+        """
+        return self._searcher.hits(self._searcher.by_words(text, k, options))
+
+    def search_hybrid(
+        self,
+        text: str,
+        vector: ArrayLike | None = None,
+        k: int = 10,
+        *,
+        model: Any = None,
+        encode: Mapping[str, Any] | None = None,
+        weights: tuple[float, float] = (1.0, 2.0),
+        **options: Unpack[SearchOptions],
+    ) -> list[Hit]:
+        """Search by words and by meaning, and return the best k of both lists as one.
+
+        An item's score is the sum, over the two lists, of the list's weight divided by 2 plus the
+        item's rank there (reciprocal rank fusion); `hit.ranks` tells both ranks, None where the
+        item is not among the best of that list.
+
+        Args:
+            text: as in `search_documents`; it is embedded, too, unless there is a `vector`.
+            vector: `(d,)`, instead of the embedded text.
+            k: how many results, or groups.
+            model: as in `search_text`.
+            encode: as in `search_text`.
+            weights: of the words, and of the vector; a list of weight 0 is not asked.
+            **options: those of `search`, without `mmr`; `min_score` is of the sum.
+
+        Raises:
+            UnsupportedError: the documents are not indexed: `index_text`.
+            InputError...: as `search_text` and `search` do.
+
+        >>> import requant
+        >>> db = requant.open(":memory:")
+        >>> notes = db.create_collection("notes", dim=2, full_text=True)
+        >>> notes.upsert(["a", "b"], [[1, 0], [0, 1]], documents=["A black cat", "Dogs"])
+        2
+        >>> notes.search_hybrid("cat", [0, 1], k=1)[0].ranks
+        Ranks(text=1, vector=2)
+        """
+        if vector is None:
+            query = embed(self._known_model(model), [text], "query", self.dim, options=encode)[0]
+        else:
+            query = vector
+        asked = self._searcher.by_words(text, k, options, as_vector(query, self.dim), weights)
+        return self._searcher.hits(asked)
+
     def more_like(
         self, ids: Id | Iterable[Id], k: int = 10, **options: Unpack[SearchOptions]
     ) -> list[Hit]:
@@ -983,6 +1055,42 @@ class Collection:
         """Forget that a field was indexed; raises UnknownFieldError."""
         self._writer.unindex_field(name)
 
+    # Full text
+
+    @property
+    def full_text(self) -> bool:
+        """Whether the documents are indexed by their words; see `index_text`."""
+        return self._contents.full_text() is not None
+
+    def index_text(self, tokenizer: str = "unicode", *, progress: Progress | None = None) -> None:
+        """Index the words of the documents, for `search_documents` and `search_hybrid`.
+
+        The database keeps it in step from then on, whoever writes. A collection that has items is
+        gone through a share at a time, while others read and write; after an interruption the same
+        call goes on where it stopped; where it is done already, nothing is.
+
+        Args:
+            tokenizer: "unicode" finds words whatever their case and accents; "porter" finds other
+                forms of English words as well; "trigram" finds any three characters or more, as for
+                Chinese, Japanese and Korean, which put no space between words.
+            progress: called with (done, total) items.
+
+        Raises:
+            ExistsError: the documents are indexed by another tokenizer: `unindex_text` first.
+            InputError: no such tokenizer; UnsupportedError: the database has not what it takes.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.index_text("porter")
+        >>> notes.full_text
+        True
+        """
+        self._writer.index_text(check_tokenizer(tokenizer), progress)
+
+    def unindex_text(self) -> None:
+        """Forget the words of the documents; raises UnsupportedError if they are not indexed."""
+        self._writer.unindex_text()
+
     def stats(self) -> Stats:
         """Return counts and sizes, and how far each index has followed."""
         return collect_stats(self._workspace, self._row)
@@ -994,7 +1102,8 @@ class Collection:
     def verify(self, *, deep: bool = False) -> Report:
         """Compare every index with the store: the keys it holds, and every code.
 
-        `deep` also checks each stored vector against its checksum, and the database file itself.
+        `deep` also checks each stored vector against its checksum, what is listed of each item in
+        indexed fields, and the database file itself.
         Returns a report with `.ok`, `.problems` and `.checked`. An index is opened and caught up
         for it as for a search; a damaged file is replaced then, with an IndexWarning.
         """

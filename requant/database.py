@@ -31,6 +31,7 @@ from requant.store import (
     Tables,
     catalog,
     check_fields,
+    check_tokenizer,
     engine_of,
     folder_beside,
     identity,
@@ -38,6 +39,7 @@ from requant.store import (
     open_read_only,
     open_store,
     refuse_absent,
+    text_index,
 )
 from requant.uncommitted import Uncommitted
 
@@ -80,6 +82,7 @@ class Database:
         *,
         exist_ok: bool = False,
         index_fields: Iterable[str] = (),
+        full_text: bool | str = False,
         connection: Lent | None = None,
     ) -> Collection:
         """Add a collection of vectors of `dim` dimensions.
@@ -92,6 +95,8 @@ class Database:
                 its fields are then indexed as well.
             index_fields: fields of the metadata that filters find without looking at every item,
                 see `Collection.index_field`.
+            full_text: index the words of documents, for `Collection.search_documents`: True, or a
+                tokenizer as in `Collection.index_text`.
             connection: as in `Collection.upsert`: the collection comes to stay with its
                 transaction. Until then only calls with that connection find it.
 
@@ -105,8 +110,9 @@ class Database:
         if metric not in get_args(Metric):
             raise InputError(f"unknown metric {metric!r}: choose one of {get_args(Metric)}")
         fields = check_fields(index_fields)
+        tokenizer = None if full_text is False else check_tokenizer(full_text)
         try:
-            row = catalog.create(self._store, name, int(dim), metric, fields, connection)
+            row = catalog.create(self._store, name, int(dim), metric, fields, connection, tokenizer)
         except ExistsError:
             row = catalog.find(self._store, name, connection)
             if not exist_ok or (row.dim, row.metric) != (dim, metric):
@@ -114,7 +120,10 @@ class Database:
                     f"collection {name!r} already exists, with {row.dim} dimensions and metric "
                     f"{row.metric!r}"
                 ) from None
-            return self._with_fields(row, fields, connection)
+            known = self._with_fields(row, fields, connection)
+            if tokenizer is not None:
+                self._index_text(known, row, tokenizer, connection)
+            return known
         if connection is None:
             return self._stand_for(row)
         made = Collection(self._workspace, row)
@@ -267,6 +276,20 @@ class Database:
             if field not in there:
                 known.index_field(field)
         return known
+
+    def _index_text(
+        self, known: Collection, row: CollectionRow, tokenizer: str, lent: Lent | None
+    ) -> None:
+        """See that the documents of a collection that is there are indexed."""
+        if lent is None:
+            known.index_text(tokenizer)
+            return
+        index = text_index(self._store.reader_of(lent), row)
+        if index is None or not index.ready or index.tokenizer != tokenizer:
+            raise InputError(
+                f"the documents of collection {row.name!r} are not indexed by {tokenizer!r}, which "
+                "takes transactions of its own: call index_text without connection="
+            )
 
     def _stand_for(self, row: CollectionRow) -> Collection:
         # One object a collection, so that an index is in memory once; at once, without a lock that

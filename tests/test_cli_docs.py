@@ -37,7 +37,8 @@ def test_every_command_of_the_issue_is_there():
         "requant index attach", "requant migrate", "requant rollback", "requant shadow",
         "requant export", "requant backup", "requant restore", "requant get", "requant count",
         "requant distinct", "requant update", "requant delete", "requant drop", "requant fields",
-        "requant fields list", "requant fields add", "requant fields remove", "requant upgrade",
+        "requant fields list", "requant fields add", "requant fields remove",
+        "requant text", "requant text add", "requant text remove", "requant upgrade",
     }  # fmt: skip
 
 
@@ -94,6 +95,8 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         "fields add": (db, "notes", "n"),
         "fields list": (db, "notes"),
         "fields remove": (db, "notes", "n"),
+        "text add": (db, "notes"),
+        "text remove": (db, "notes"),
         "update": (db, "notes", "3", "--metadata", '{"n": 1}'),
         "delete": (db, "notes", "3", "--yes"),
         "drop": (db, "notes", "--yes"),

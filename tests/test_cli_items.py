@@ -177,6 +177,30 @@ def test_fields(db):
     assert "is not indexed any more" in run("fields", "remove", db, "notes", "lang").out
 
 
+def test_words(db):
+    command = ("search", db, "notes", "--words")
+    assert "are not indexed by words: call index_text()" in run(*command, "one", code=2).err
+    answer = run("text", "add", db, "notes", "--tokenizer", "porter", "--json").json
+    assert answer == {"collection": "notes", "tokenizer": "porter"}
+    assert run("stats", db, "notes", "--json").json["collections"][0]["text"] == {
+        "tokenizer": "porter",
+        "ready": True,
+    }
+    with requant.open(db) as opened:
+        word = next(item.document for item in opened.collection("notes").iter()).split()[0]
+        wanted = [hit.id for hit in opened.collection("notes").search_documents(word, 3)]
+    hits = run(*command, word, "-k", 3, "--json").json["hits"]
+    assert [hit["id"] for hit in hits] == wanted
+    vector = json.dumps(floats(N)[3].tolist())
+    hits = run("search", db, "notes", "--hybrid", word, "--vector", vector, "--json").json["hits"]
+    assert any(hit["ranks"]["text"] for hit in hits)
+    assert any(hit["ranks"]["vector"] == 1 for hit in hits)
+    assert "give one of" in run(*command, word, "--hybrid", word, code=2).err
+    assert "--words takes neither" in run(*command, word, "--vector", vector, code=2).err
+    assert "needs --model" in run("search", db, "notes", "--hybrid", word, code=2).err
+    assert run("text", "remove", db, "notes", "--json").json["removed"]
+
+
 def stopping(*_args, **_more):
     raise KeyboardInterrupt
 
@@ -194,6 +218,7 @@ def stopping(*_args, **_more):
             "index_field",
             "filters do not use the field yet",
         ),
+        (("text", "add", "{db}", "notes"), "index_text", "searches by words are refused"),
     ],
 )
 def test_ctrl_c_says_what_is_left(db, tmp_path, monkeypatch, args, method, left):

@@ -8,10 +8,11 @@ import numpy as np
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column
 
 import requant
 from requant.errors import InputError, StoreError
+from requant.search.search import FEW
 from tests.databases import metadata, vectors
 
 DIM, N = 8, 300
@@ -116,6 +117,28 @@ def test_what_else_a_statement_may_be(notes):
     assert notes.search(query, among=sa.select(Article.id).where(False)) == []
     unknown = sa.select(Article.id + 1000)
     assert notes.search(query, among=unknown) == []
+
+
+@pytest.mark.parametrize("few", [0, 9, 10, 11, FEW])
+def test_few_are_read_with_their_vectors_and_many_are_joined(notes, monkeypatch, few):
+    """Ten are selected, and more than that with duplicates: no way of answering differs."""
+    monkeypatch.setattr("requant.search.answer.FEW", few)
+    put(notes, range(N))
+    notes.upsert([34], [None])
+    query, some = np.ones(DIM), [n for n in range(N) if n % 30 == 4]
+    wanted = notes.search(query, 20, among=some)
+    assert len(wanted) == 9
+    once = sa.select(Article.id).where(Article.author == 4)
+    other = aliased(Article)
+    often = once.join(other, other.author == Article.author)
+    texts = sa.select(sa.cast(Article.id, sa.String)).where(Article.author == 4)
+    for chosen in (once, often, texts):
+        assert notes.search(query, 20, among=chosen) == wanted
+        ids = [hit.id for hit in notes.search(query, 20, where={"even": True}, among=chosen)]
+        assert ids == [hit.id for hit in wanted if hit.metadata["even"]]
+        like = notes.more_like([4, 64], 3, among=chosen, mmr=0.5, vectors=True)
+        same = notes.more_like([4, 64], 3, among=some, mmr=0.5, vectors=True)
+        assert [(hit.id, hit.score) for hit in like] == [(hit.id, hit.score) for hit in same]
 
 
 def test_it_sees_what_the_transaction_has_written(notes, any_db):

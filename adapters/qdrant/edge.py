@@ -139,13 +139,15 @@ def create(spec: IndexSpec, layout: Layout, path: Path, overwrite: bool) -> Edge
     """Make a folder of ours with an empty shard in it."""
     config = config_of(spec, layout)
     folder.reserve(path, mark_of(spec) | {"datatype": layout.datatype}, overwrite)
-    lock = folder.FolderLock(path)
+    lock = None
     try:
+        lock = folder.FolderLock(path)
         folder.check_room(path)
         shard = edge.EdgeShard.create(str(path / _SHARD), config)
         return EdgeConnection(shard, lock, path, layout.size)
     except BaseException as error:
-        lock.release()
+        if lock is not None:
+            lock.release()
         folder.remove(path)
         if isinstance(error, EngineError) or not is_failure(error):
             raise

@@ -37,15 +37,16 @@ class FolderLock:
         try:
             _lock(self._file)
         except OSError as error:
-            self._file.seek(0)
-            owner = self._file.read(20).decode("ascii", "replace") or "unknown"
-            self._file.close()
             raise EngineError(
-                f"process {owner} has the index in {path} open: close it there, or give each "
-                "process an index of its own, or use a Qdrant server"
+                f"process {_owner(self._file)} has the index in {path} open: close it there, or "
+                "give each process an index of its own, or use a Qdrant server"
             ) from error
-        self._file.truncate(0)
-        self._file.write(str(self._pid).encode())
+        try:
+            self._file.truncate(0)
+            self._file.write(str(self._pid).encode())
+        except OSError as error:
+            self._file.close()
+            raise EngineError(f"cannot lock {path}: {error}") from error
         # A child would keep it locked after this process has ended.
         self._end = keep_from_children(path / _LOCK)
 
@@ -58,6 +59,16 @@ class FolderLock:
             self._end()
             _unlock(file)
         file.close()
+
+
+def _owner(file: BinaryIO) -> str:
+    """Return what a file says of who has locked it, and close it."""
+    with file:
+        try:
+            file.seek(0)
+            return file.read(20).decode("ascii", "replace") or "unknown"
+        except OSError:
+            return "unknown"
 
 
 def has_room(path: Path, needed: int) -> bool:

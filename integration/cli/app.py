@@ -22,6 +22,7 @@ from requant.integration.cli import (
     reading,
     searching,
     upgrading,
+    words,
     writing,
 )
 from requant.integration.cli.group import new_app
@@ -89,6 +90,7 @@ app.command("update")(writing.update)
 app.command("delete")(writing.delete)
 app.command("drop")(writing.drop)
 app.add_typer(fields.app, name="fields")
+app.add_typer(words.app, name="text")
 app.command("engines")(engines.engines)
 app.command("demo")(demo.demo)
 

@@ -10,11 +10,13 @@ import typer
 from requant.integration.cli.bundles import takes_bundles
 from requant.integration.cli.group import stoppable
 from requant.integration.cli.options import (
+    NAMES,
     READ_HERE,
     AsJson,
     Database,
     Folder,
     ReadPlace,
+    TableNames,
 )
 from requant.integration.cli.output import print_json, print_lines, size
 from requant.integration.cli.progress import progress, waiting
@@ -57,6 +59,7 @@ def backup(
     _tell(file, made, as_json, f"{file} holds")
 
 
+@takes_bundles
 def restore(
     file: _File,
     database: Database,
@@ -66,6 +69,7 @@ def restore(
             "--overwrite", help="Replace the database that is there, if nobody has it open."
         ),
     ] = False,
+    names: TableNames = NAMES,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -83,7 +87,9 @@ def restore(
     from requant.integration.databases import shown
 
     with stoppable(f"{shown(database)} is what it was"), waiting("restoring"):
-        found = requant.restore(file, database, overwrite=overwrite, folder=folder)
+        found = requant.restore(
+            file, database, overwrite=overwrite, folder=folder, tables=names.tables
+        )
     _tell(file, found, as_json, f"{shown(database)} holds what was backed up at {found.made}:")
 
 

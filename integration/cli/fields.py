@@ -54,7 +54,7 @@ def list_(
     else:
         print_lines(
             f"Collection {collection!r} has no indexed field.",
-            f"Next: requant fields add {database} {collection} FIELD",
+            f"Next: requant fields add {database} {collection} FIELD{place.words}",
         )
 
 

@@ -224,10 +224,20 @@ def import_(
         raise typer.Exit(code)
 
 
+def _tell_of_others(database: str, place: Place) -> None:
+    """Say that new tables are made beside those of another name, unless names were given."""
+    from requant.integration.databases import others
+
+    found = "" if place.words else others(database, place.tables)
+    if found:
+        warn(f"new tables are made, of the names that are the default.{found}")
+
+
 def _run(job: Job, batch: int, place: Place, as_json: bool) -> int:
     """Import, tell what came of it, and return the exit code."""
     from requant.errors import RequantError
 
+    _tell_of_others(str(job.target), place)
     lost = _LOST.get(job.source.fidelity or "")
     if lost:
         warn(
@@ -238,7 +248,7 @@ def _run(job: Job, batch: int, place: Place, as_json: bool) -> int:
     code = 0
     try:
         with closing(job.source), progress(f"importing {job.source.short}") as advance:
-            job.run(batch, place.folder, advance, trust=place.trust)
+            job.run(batch, place.folder, advance, trust=place.trust, tables=place.tables)
     except KeyboardInterrupt:
         if job.collection is None:
             raise
@@ -253,11 +263,11 @@ def _run(job: Job, batch: int, place: Place, as_json: bool) -> int:
     if as_json:
         print_json(asdict(told))
     elif problem is None:
-        _tell(told)
+        _tell(told, place.words)
     return code
 
 
-def _tell(told: ImportReport) -> None:
+def _tell(told: ImportReport, words: str) -> None:
     skipped = f", {told.skipped:,} skipped" if told.skipped else ""
     print_lines(
         f"Stored {told.rows:,} rows in collection {told.collection!r} of {told.database}: "
@@ -286,7 +296,7 @@ def _tell(told: ImportReport) -> None:
     if told.without_vector:
         print_lines(f"{told.without_vector:,} of them have no vector: no search will find them.")
     if not told.indexes:
-        print_lines(f"Next: requant index add {told.database} {told.collection} main")
+        print_lines(f"Next: requant index add {told.database} {told.collection} main{words}")
 
 
 def _numbers(told: ImportReport) -> str:

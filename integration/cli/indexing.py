@@ -155,7 +155,7 @@ def list_(
     else:
         print_lines(
             f"Collection {collection!r} has no index and is searched exactly.",
-            f"Next: requant index add {database} {collection} main",
+            f"Next: requant index add {database} {collection} main{place.words}",
         )
 
 

@@ -45,7 +45,8 @@ def stats(
 
     --json answers: database, collections (name, dim, metric, items,
     vector_bytes, origins (source, kind, fidelity), indexes (as
-    `requant index list`), fields (name, kind, ready)).
+    `requant index list`), fields (name, kind, ready), text (tokenizer,
+    ready) or null).
     """
     from requant.integration.databases import chosen, shown
 
@@ -64,6 +65,9 @@ def stats(
         for origin in each.origins:
             told = _LOSS.get(origin.fidelity, "the float32 vectors as they were")
             print_lines(f"  from {origin.source} ({origin.kind}): {told}")
+        if each.text:
+            whole = "" if each.text.ready else " (not ready)"
+            print_lines(f"  full text: {each.text.tokenizer}{whole}")
         if each.fields:
             names = (f"{one.name}{'' if one.ready else ' (not ready)'}" for one in each.fields)
             print_lines(f"  indexed fields: {', '.join(names)}")
@@ -80,7 +84,9 @@ def verify(
     deep: Annotated[
         bool,
         typer.Option(
-            "--deep", help="Also check every stored vector's checksum, and the database file."
+            "--deep",
+            help="Also check every stored vector's checksum, the lists of indexed fields, and the "
+            "database file.",
         ),
     ] = False,
     place: ReadPlace = READ_HERE,
@@ -118,6 +124,7 @@ def _stats_json(stats: Stats) -> dict[str, Any]:
         "origins": [asdict(origin) for origin in stats.origins],
         "indexes": [index_json(info) for info in stats.indexes],
         "fields": [asdict(field) for field in stats.fields],
+        "text": None if stats.text is None else asdict(stats.text),
     }
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from requant.errors import FilterError, InputError
+
+if TYPE_CHECKING:
+    from requant.store import Tables
+
+_PREFIX = "requant_"  # as the store has it, which is imported only where it is needed
 
 Database = Annotated[
     str,
@@ -56,6 +62,16 @@ Trust = Annotated[
         "for more.",
     ),
 ]
+Prefix = Annotated[
+    str,
+    typer.Option(
+        "--prefix", metavar="PREFIX", help="What the names of requant's tables begin with."
+    ),
+]
+Schema = Annotated[
+    str | None,
+    typer.Option("--schema", metavar="SCHEMA", help="Their schema, in PostgreSQL."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 Engine = Annotated[
@@ -73,7 +89,29 @@ Params = Annotated[
 
 
 @dataclass(frozen=True)
-class Place:
+class TableNames:
+    """What requant's tables are called, and where they are."""
+
+    prefix: Prefix = _PREFIX
+    schema: Schema = None
+
+    @property
+    def tables(self) -> Tables:
+        """Them, as the library takes them; raises InputError."""
+        from requant.store import build_tables
+
+        return build_tables(prefix=self.prefix, schema=self.schema)
+
+    @property
+    def words(self) -> str:
+        """What is to be added to a command that we propose, a space before each word."""
+        words = [] if self.prefix == _PREFIX else ["--prefix", self.prefix]
+        words += [] if self.schema is None else ["--schema", self.schema]
+        return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+@dataclass(frozen=True)
+class Place(TableNames):
     """How a database is opened to be written to."""
 
     folder: Folder = None
@@ -83,7 +121,10 @@ class Place:
         """Open a database that is there; raises InputError or StoreError where none is."""
         from requant.integration.databases import existing
 
-        return existing(database, **vars(self))
+        how = {
+            name: value for name, value in vars(self).items() if name not in ("prefix", "schema")
+        }
+        return existing(database, tables=self.tables, **how)
 
 
 @dataclass(frozen=True)
@@ -94,6 +135,7 @@ class ReadPlace(Place):
 
 
 # What stands for them where a command gives them last.
+NAMES = TableNames()
 HERE = Place()
 READ_HERE = ReadPlace()
 

@@ -1,4 +1,4 @@
-"""`requant search`: the nearest items to a vector or a text."""
+"""`requant search`: the nearest items to a vector or a text, or those with the words of one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QueryOptions:
-    """What is searched for: a vector, or a text and its model."""
+    """What is searched for: a vector, a text and its model, words, or both."""
 
     vector: Annotated[
         str | None,
@@ -53,6 +53,22 @@ class QueryOptions:
         str | None,
         typer.Option(
             "--text", metavar="TEXT", help="The query as text; --model turns it into a vector."
+        ),
+    ] = None
+    words: Annotated[
+        str | None,
+        typer.Option(
+            "--words",
+            metavar="TEXT",
+            help="Words of documents, any of them: as 'cat* AND \"hot dog\" -bird'.",
+        ),
+    ] = None
+    hybrid: Annotated[
+        str | None,
+        typer.Option(
+            "--hybrid",
+            metavar="TEXT",
+            help="By words and by meaning: the same text both ways, with --model or --vector.",
         ),
     ] = None
     model: Annotated[
@@ -123,16 +139,30 @@ def search(
     """Find the items nearest to a query, best first, with exact scores.
 
     A score is the cosine, the inner product, or minus the squared distance:
-    higher is better.
+    higher is better. By --words it is BM25 (SQLite) or ts_rank_cd (PostgreSQL);
+    by --hybrid the sum of 1 / (2 + rank) by words and 2 / (2 + rank) by vector.
 
-    --json answers: collection, k, hits (id, score, document, metadata).
+    --json answers: collection, k, hits (id, score, document, metadata, and of
+    --hybrid ranks: text, vector).
     """
-    vector = _query(query.vector, query.row, query.text, query.model)
+    if sum(one is not None for one in (query.text, query.words, query.hybrid)) > 1:
+        raise InputError("give one of --text, --words and --hybrid")
+    vector = None
+    if query.words is None:
+        text = query.hybrid if query.vector is None and query.text is None else query.text
+        vector = _query(query.vector, query.row, text, query.model)
+    elif query.vector is not None or query.model is not None:
+        raise InputError("--words takes neither --vector nor --model: --hybrid does")
     arguments = options.arguments()
     with place.opened(database) as opened:
         target = opened.collection(collection)
         with waiting("searching"):
-            found = target.search(vector, **arguments)
+            if query.words is not None:
+                found = target.search_documents(query.words, **arguments)
+            elif query.hybrid is not None:
+                found = target.search_hybrid(query.hybrid, vector, **arguments)
+            else:
+                found = target.search(vector, **arguments)
     if as_json:
         print_json({"collection": collection, "k": options.k, "hits": [*map(hit_json, found)]})
     else:
@@ -141,12 +171,15 @@ def search(
 
 def hit_json(hit: Hit) -> dict[str, Any]:
     """Return a hit as the commands' JSON has it."""
-    return {
+    found = {
         "id": hit.id,
         "score": hit.score,
         "document": hit.document,
         "metadata": hit.metadata,
     }
+    if hit.ranks is None:
+        return found
+    return {**found, "ranks": {"text": hit.ranks.text, "vector": hit.ranks.vector}}
 
 
 def print_hits(found: list[Hit]) -> None:
@@ -173,10 +206,16 @@ def print_hits(found: list[Hit]) -> None:
 
 def _query(vector: str | None, row: int | None, text: str | None, model: str | None) -> Any:
     if (vector is None) == (text is None):
-        raise InputError("give the query either as --vector or as --text with --model")
+        raise InputError(
+            "give the query either as --vector or as --text with --model, as --words, or as "
+            "--hybrid with --vector or --model"
+        )
     if text is not None:
         if not model:
-            raise InputError("--text needs --model: the model that made the collection's vectors")
+            raise InputError(
+                "--text needs --model: the model that made the collection's vectors (--hybrid "
+                "takes --vector instead, too)"
+            )
         return _embedded(text, model)
     assert vector is not None
     if vector.lstrip().startswith("["):

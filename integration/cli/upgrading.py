@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from requant.integration.cli.bundles import takes_bundles
 from requant.integration.cli.group import stoppable
-from requant.integration.cli.options import AsJson, Database
+from requant.integration.cli.options import NAMES, AsJson, Database, TableNames
 from requant.integration.cli.output import print_json, print_lines
 
 
+@takes_bundles
 def upgrade(
     database: Database,
-    prefix: Annotated[
-        str, typer.Option("--prefix", metavar="PREFIX", help="What the tables' names begin with.")
-    ] = "requant_",
-    schema: Annotated[
-        str | None,
-        typer.Option("--schema", metavar="SCHEMA", help="Their schema, in PostgreSQL."),
-    ] = None,
+    names: TableNames = NAMES,
     as_json: AsJson = False,
 ) -> None:
     """Bring the tables up to date that an older requant made, or make them.
@@ -33,7 +25,7 @@ def upgrade(
     from requant.integration.databases import shown, upgraded
 
     with stoppable(f"{shown(database)} is what it was"):
-        before, now = upgraded(database, prefix, schema)
+        before, now = upgraded(database, names.tables)
     if as_json:
         print_json({"database": shown(database), "before": before, "schema": now})
         return

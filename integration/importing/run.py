@@ -21,7 +21,7 @@ from requant.integration.errors import ImportIncompleteError, SourceError
 from requant.integration.importing.source import Import, open_import
 from requant.integration.readers import Batch, Tally, Wanted, store
 from requant.integration.readers.load import check
-from requant.store import refuse_own_file
+from requant.store import Tables, refuse_own_file
 
 Progress = Callable[[int, int | None], None]
 
@@ -46,6 +46,7 @@ class Job:
         folder: str | None,
         progress: Progress | None = None,
         trust: Sequence[str] | None = None,
+        tables: Tables | None = None,
     ) -> None:
         """Store everything, a transaction a batch; after an error `report` tells what was stored.
 
@@ -53,7 +54,7 @@ class Job:
             SourceError: a row cannot be stored; the text names file, row and reason.
         """
         first, batches = _peeked(self.source, batch)
-        with self._opened(first, folder, trust) as database:
+        with self._opened(first, folder, trust, tables) as database:
             self.collection = target = self._collection(database, first)
             self._told.update(dim=target.dim, metric=target.metric, indexes=0)
             try:
@@ -99,14 +100,19 @@ class Job:
         return lambda rows: progress(rows, self.source.total(rows))
 
     def _opened(
-        self, first: Batch, folder: str | None, trust: Sequence[str] | None
+        self,
+        first: Batch,
+        folder: str | None,
+        trust: Sequence[str] | None,
+        tables: Tables | None,
     ) -> AbstractContextManager[Database]:
         """Open the database, and make it if it can be said how wide its vectors are."""
         if isinstance(self.target, Database):
             return nullcontext(self.target)
         if self.source.dim or first.vectors.shape[1]:
-            return requant.open(self.target, folder=folder, trust=tuple(trust or ()))
-        return existing(self.target, folder, trust=trust)
+            hosts = tuple(trust or ())
+            return requant.open(self.target, folder=folder, trust=hosts, tables=tables)
+        return existing(self.target, folder, trust=trust, tables=tables)
 
     def _collection(self, database: Database, first: Batch) -> Collection:
         """Return the collection, made if need be; raises InputError where it does not fit."""

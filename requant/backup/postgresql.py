@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from requant.backup import tables as rows
 from requant.errors import ExistsError, StoreError
-from requant.store import Store
+from requant.store import Store, make_text_again, remove_all_text
 
 _OTHERS = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -27,12 +27,14 @@ def fill(target: Store, source: Store, overwrite: bool) -> None:
         into.execute(sa.text(f"LOCK TABLE {tables.quoted('collections')} IN ACCESS EXCLUSIVE MODE"))
         if into.scalar(sa.select(sa.func.count()).select_from(tables.collections)):
             _check_may_go(into, overwrite)
+        remove_all_text(into, tables)  # or its triggers would see the new items
         into.execute(sa.text(f"TRUNCATE {names}"))
         with source.reading() as reader:
             rows.copy_rows(source.tables, reader.pages, into, tables, lambda _done: None)
         with source.connected() as connection:
             numbers = rows.last_numbers(connection, source.tables)
         rows.go_on_from(into, tables, numbers)
+        make_text_again(into, tables)
 
 
 def _check_may_go(into: sa.Connection, overwrite: bool) -> None:

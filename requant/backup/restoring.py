@@ -14,7 +14,13 @@ from requant.adapters.files import publish
 from requant.backup.postgresql import fill
 from requant.backup.replacing import check_free, replacing
 from requant.backup.sealing import Backup
-from requant.backup.unpacking import remove_others, rename, undone, unpack
+from requant.backup.unpacking import (
+    index_text_again,
+    remove_others,
+    rename,
+    undone,
+    unpack,
+)
 from requant.backup.writing import problems
 from requant.errors import CorruptDataError, InputError, StoreError
 from requant.store import Tables, build_tables, engine_of, folder_beside, open_store
@@ -64,6 +70,7 @@ def _to_sqlite(
             shutil.copymode(source, partial)
             backup = unpack(source, Path(partial), home, placed)
             rename(Path(partial), tables)
+            index_text_again(Path(partial), tables)
             # Once the backup is known to be good, and until it is in the other's place.
             found.append((backup, stack.enter_context(replacing(path, overwrite, tables.prefix))))
 

@@ -16,7 +16,7 @@ from requant.adapters.files import publish
 from requant.backup import tables as rows
 from requant.backup.sealing import Backup, unseal
 from requant.errors import CorruptDataError, InputError, StoreError
-from requant.store import PREFIX, SCHEMA_VERSION, Tables, build_tables
+from requant.store import PREFIX, SCHEMA_VERSION, Tables, build_tables, make_text_again
 
 
 def unpack(source: Path, target: Path, folder: Path | None, placed: dict[Path, bool]) -> Backup:
@@ -48,6 +48,16 @@ def unpack(source: Path, target: Path, folder: Path | None, placed: dict[Path, b
     finally:
         engine.dispose()
     return backup
+
+
+def index_text_again(target: Path, tables: Tables) -> None:
+    """Make the text indexes of a database that was unpacked: a backup has only noted them."""
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(target)))
+    try:
+        with engine.begin() as connection:
+            make_text_again(connection, tables)
+    finally:
+        engine.dispose()
 
 
 def rename(target: Path, tables: Tables) -> None:

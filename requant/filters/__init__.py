@@ -52,7 +52,7 @@ from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
 from requant.errors import FilterError, UnsupportedError
 from requant.filters import postgresql, sqlite, tree
-from requant.filters.among import check_select, select_keys
+from requant.filters.among import check_select, is_read_as_stored, select_keys
 from requant.filters.ids import named_ids
 from requant.filters.parse import field_path, parse
 from requant.filters.tree import All, Columns, FieldCondition, HasVector, Node, Not, Some
@@ -65,6 +65,7 @@ __all__ = [
     "check_select",
     "compile_where",
     "field_path",
+    "is_read_as_stored",
     "named_ids",
     "read_where",
     "select_keys",

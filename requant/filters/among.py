@@ -34,6 +34,20 @@ def check_select(among: object) -> sa.SelectBase | None:
     return given
 
 
+def is_read_as_stored(ids: sa.SelectBase, dialect: str) -> bool:
+    """Whether Python reads the ids that are selected as `select_keys` makes texts of them.
+
+    Texts of PostgreSQL may be padded, and what has a type of the application's own may be anything.
+    """
+    if not isinstance(ids, sa.Select):
+        return False
+    (column,) = ids.selected_columns
+    kind = column.type
+    if isinstance(kind, sa.Enum):
+        return False
+    return isinstance(kind, sa.Integer | sa.String if dialect == "sqlite" else sa.Integer)
+
+
 def select_keys(
     ids: sa.SelectBase, items: sa.Table, collection: int, dialect: sa.Dialect
 ) -> sa.Select[int] | None:

@@ -21,7 +21,7 @@ from requant.search.choosing import CrossEncoder, Reranker
 from requant.search.options import Question, SearchOptions, question
 from requant.search.recall import recall_of
 from requant.search.request import Found, Request
-from requant.search.results import Batch, Hit, batch_of, hits
+from requant.search.results import Batch, Hit, Ranks, batch_of, hits
 from requant.search.search import Search
 from requant.search.searcher import Searcher
 
@@ -31,6 +31,7 @@ __all__ = [
     "Found",
     "Hit",
     "Question",
+    "Ranks",
     "Request",
     "Reranker",
     "Search",

@@ -14,12 +14,14 @@ from requant.indexes import Loaded
 from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
 from requant.scores import normalise
-from requant.search.choosing import diverse, grouped
+from requant.search.choosing import Ranker, diverse, grouped
 from requant.search.finder import Compile, Finder
 from requant.search.options import Question
 from requant.search.request import Found, Request
-from requant.search.search import Search
-from requant.store import CollectionRow, CollectionState, Reader, keys_among
+from requant.search.results import Ranks
+from requant.search.search import FEW, Search
+from requant.search.text import ByWords, Fused
+from requant.store import CollectionRow, CollectionState, Reader, items_among
 
 # Below this length a mean of vectors of length 1 is what rounding has left of nothing.
 _NOTHING = 1e-6
@@ -28,7 +30,8 @@ _NOTHING = 1e-6
 class Answer(NamedTuple):
     """The results that were chosen, of each query, and what the first search was and found.
 
-    `groups` are the numbers of the groups that results are in, `vectors` what is stored of them.
+    `groups` are the numbers of the groups that results are in, `vectors` what is stored of them,
+    or `rows` where some have none; `ranks` are their places by words and by vector, by key.
     """
 
     request: Request
@@ -36,6 +39,8 @@ class Answer(NamedTuple):
     chosen: list[Found]
     groups: list[NDArray[np.intp]] | None = None
     vectors: list[Float32s] | None = None
+    rows: list[Float32s | None] | None = None
+    ranks: dict[int, Ranks] | None = None
 
 
 def answered(
@@ -48,18 +53,12 @@ def answered(
     operation: Operation,
 ) -> Answer:
     """Answer with the index `loaded`, or exactly if it is None; `operation` is measured."""
-    request = question.request
-    if question.ids is not None:
-        by_id = reader.keys_of(owner.id, question.ids) if question.ids else {}
-        request = request._replace(keys=np.array(sorted(by_id.values()), np.int64))
-    if question.select is not None:
-        keys, named = keys_among(reader, owner, question.select), request.keys
-        if named is not None:
-            keys = np.intersect1d(keys, named, assume_unique=True)
-        request = request._replace(keys=keys)
+    request = _narrowed(reader, owner, question)
     if question.is_plain:
         found = Search(reader, owner, state, loaded, request, operation=operation).run()
         return Answer(request, found, found)
+    if question.words is not None:
+        return _by_words(reader, owner, state, loaded, question, request, compile_where, operation)
     without = np.empty(0, np.int64)
     if question.like is not None:
         query, without = _query_like(reader, owner, question.like)
@@ -78,16 +77,89 @@ def answered(
         keep=question.mmr is not None or (question.vectors and question.groups is None),
         operation=operation,
     )
-    groups = None
-    if question.groups is not None:
-        both = grouped(finder, request.queries, request.k, question.groups)
-        chosen, groups = [found for found, _ in both], [numbers for _, numbers in both]
-    else:
-        chosen = finder.run(request.queries, request.k).found
-        if question.mmr is not None:
-            chosen = [_diverse(finder, found, question, owner) for found in chosen]
+    chosen, groups = _chosen(finder, request, question)
+    if question.mmr is not None:
+        chosen = [_diverse(finder, found, question, owner) for found in chosen]
     vectors = [finder.vectors(keys) for keys, _ in chosen] if question.vectors else None
     return Answer(*finder.first, chosen, groups, vectors)
+
+
+def _narrowed(reader: Reader, owner: CollectionRow, question: Question) -> Request:
+    """Return the request of a question, with the keys of the items that it is asked among."""
+    request = question.request
+    if question.ids is not None:
+        by_id = reader.keys_of(owner.id, question.ids) if question.ids else {}
+        request = request._replace(keys=np.array(sorted(by_id.values()), np.int64))
+    if question.select is not None:
+        keys, floats = items_among(reader, owner, question.select, FEW)
+        if request.keys is not None:
+            keys, at, _ = np.intersect1d(
+                keys, request.keys, assume_unique=True, return_indices=True
+            )
+            floats = None if floats is None else floats[at]
+        request = request._replace(keys=keys, vectors=floats)
+    return request
+
+
+def _chosen(
+    finder: Ranker, request: Request, question: Question
+) -> tuple[list[Found], list[NDArray[np.intp]] | None]:
+    if question.groups is None:
+        return finder.run(request.queries, request.k).found, None
+    both = grouped(finder, request.queries, request.k, question.groups)
+    return [found for found, _ in both], [numbers for _, numbers in both]
+
+
+def _by_words(
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    loaded: Loaded | None,
+    question: Question,
+    request: Request,
+    compile_where: Compile,
+    operation: Operation,
+) -> Answer:
+    """Answer by the words of documents, and by nearness too if that has a weight."""
+    assert question.words is not None
+    least = question.min_score if question.weights is None else None
+    words = ByWords(
+        reader,
+        owner,
+        state,
+        request,
+        question.words,
+        compile_where=compile_where,
+        min_score=least,
+        operation=operation,
+    )
+    finder: ByWords | Fused = words
+    if question.weights is not None:
+        near = Finder(
+            reader,
+            owner,
+            state,
+            loaded,
+            request,
+            where=question.where,
+            compile_where=compile_where,
+            without=np.empty(0, np.int64),
+            min_score=None,
+            keep=False,
+            operation=operation,
+        )
+        finder = Fused(words, near, question.weights, question.min_score)
+    chosen, groups = _chosen(finder, request, question)
+    rows = _stored(reader, chosen[0][0], owner.dim) if question.vectors else None
+    ranks = finder.ranks if isinstance(finder, Fused) else None
+    return Answer(*finder.first, chosen, groups, None, rows, ranks)
+
+
+def _stored(reader: Reader, keys: Keys, dim: int) -> list[Float32s | None]:
+    """Return the vector of each of `keys`, None for an item without."""
+    found, vectors = reader.vectors(np.sort(keys), dim)
+    by_key = dict(zip(found.tolist(), vectors, strict=True))
+    return [by_key.get(key) for key in keys.tolist()]
 
 
 def _diverse(finder: Finder, found: Found, question: Question, owner: CollectionRow) -> Found:

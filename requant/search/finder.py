@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,10 @@ from requant.filters import Filter
 from requant.indexes import Loaded
 from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
+from requant.search.choosing import FieldValues
 from requant.search.request import MAX_K, Found, Request
 from requant.search.search import Search
-from requant.store import CollectionRow, CollectionState, Id, Reader
+from requant.store import CollectionRow, CollectionState, Reader
 
 Compile = Callable[["Mapping[str, Any]"], "Filter | None"]
 
@@ -62,8 +63,7 @@ class Finder:
         self._keeps = keep
         self._operation = operation
         self._seen: dict[int, Float32s] = {}
-        # What stands in the field that was last asked for, by key.
-        self.values: dict[int, Any] = {}
+        self.fields: FieldValues = FieldValues(reader)
         # What the first search was, and found, before anything was left out.
         self.first: tuple[Request, list[Found]] = request, []
 
@@ -98,31 +98,18 @@ class Finder:
             rows[row] = self._seen[key]
         return rows
 
-    def note_values(self, path: tuple[str, ...], keys: Iterable[Keys]) -> None:
-        """Let `values` tell what stands at `path` in the metadata of items; None for nothing."""
-        unknown = {key for some in keys for key in some.tolist()} - self.values.keys()
-        for key, metadata in self._reader.metadata(sorted(unknown)).items():
-            self.values[key] = _value(metadata, path)
-
-    def id_of(self, key: int) -> Id:
-        """Return the id of an item."""
-        return self._reader.ids([key])[key]
-
     def _wanted(self, found: Found) -> Found:
         keys, scores = found
         if len(self._without):
             others = ~np.isin(keys, self._without)
             keys, scores = keys[others], scores[others]
-        if self._min_score is not None:
-            count = int(np.searchsorted(-scores, -self._min_score, "right"))
-            keys, scores = keys[:count], scores[:count]
-        return keys, scores
+        return best_of((keys, scores), self._min_score)
 
 
-def _value(metadata: dict[str, Any] | None, path: tuple[str, ...]) -> Any:
-    value: Any = metadata
-    for name in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
+def best_of(found: Found, least: float | None) -> Found:
+    """Return results, best first, without those that have a lower score than `least`."""
+    keys, scores = found
+    if least is None:
+        return found
+    count = int(np.searchsorted(-scores, -least, "right"))
+    return keys[:count], scores[:count]

@@ -15,7 +15,8 @@ from requant.inputs import check_ids
 from requant.quantizers.arrays import Float32s
 from requant.search.choosing import Groups, Reranker, check_reranker
 from requant.search.request import MAX_K, Request
-from requant.store import Id, Lent
+from requant.search.text import Weights
+from requant.store import Id, Lent, TextQuery
 
 MAX_EFFORT = 1_000_000
 MAX_GROUPS = 10_000  # a filter names the groups that are full
@@ -61,6 +62,8 @@ class Question(NamedTuple):
     rerank: Any = None
     text: str | None = None
     connection: Lent | None = None  # in whose transaction it is answered
+    words: TextQuery | None = None  # by which documents are found
+    weights: Weights | None = None  # of words and of nearness, where it is by both
 
     @property
     def most(self) -> int:
@@ -71,7 +74,8 @@ class Question(NamedTuple):
     def is_plain(self) -> bool:
         """Whether what the request finds is the answer, as it is."""
         chosen = self.groups is not None or self.mmr is not None or self.min_score is not None
-        return not (chosen or self.vectors or self.like is not None)
+        beside = self.like is not None or self.words is not None
+        return not (chosen or self.vectors or beside)
 
 
 Compile = Callable[[Mapping[str, Any]], "Filter | None"]
@@ -138,6 +142,15 @@ def question(
         text,
         connection,
     )
+
+
+def check_by_words(options: SearchOptions, *, vector: bool) -> None:
+    """Refuse what a search by words cannot be asked; raises InputError."""
+    if options.get("mmr") is not None:
+        raise InputError("mmr= weighs scores of vectors: leave it out of a search by words")
+    for name in ("oversample", "effort", "exact", "index"):
+        if not vector and options.get(name):
+            raise InputError(f"{name}= is about an index of vectors, and no vector is searched for")
 
 
 def _both(ids: list[str] | None, others: list[str]) -> list[str]:

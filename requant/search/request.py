@@ -20,6 +20,7 @@ class Request(NamedTuple):
     """What is searched for: `queries (q, d) float32`, how many results, and how hard to try.
 
     Among the items that meet `condition` and whose keys, in order, are `keys`; None stands for all.
+    Where `vectors (n, d)` of the keys have been read already, they are here.
     """
 
     queries: Float32s
@@ -28,6 +29,14 @@ class Request(NamedTuple):
     effort: int | None = None
     condition: Filter | None = None
     keys: Keys | None = None
+    vectors: Float32s | None = None
+
+    def known(self, keys: Keys | None) -> tuple[Keys, Float32s] | None:
+        """Return some of the keys, in order, with their vectors, if these have been read."""
+        if keys is None or self.keys is None or self.vectors is None:
+            return None
+        every = len(keys) == len(self.keys)
+        return keys, self.vectors if every else self.vectors[np.searchsorted(self.keys, keys)]
 
 
 class Asked(NamedTuple):

@@ -15,10 +15,21 @@ from requant.search.request import Found
 from requant.store import Id, RawItem, content_of
 
 
+class Ranks(NamedTuple):
+    """The places, from 1, of a result by the words of its document and by its vector.
+
+    None where it is not among those that the search has looked at.
+    """
+
+    text: int | None
+    vector: int | None
+
+
 class Hit(NamedTuple):
     """One result: higher scores are better, whatever the metric and the engine.
 
-    `vector` is there if the search was made with `vectors=True`.
+    `vector` is there if the search was made with `vectors=True`, and the item has one; `ranks` if
+    it was made by words and vector, with `search_hybrid`.
     """
 
     id: Id
@@ -26,6 +37,7 @@ class Hit(NamedTuple):
     document: str | None
     metadata: dict[str, Any] | None
     vector: Float32s | None = None
+    ranks: Ranks | None = None
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -78,8 +90,13 @@ class Batch(Sequence["list[Hit]"]):
         return hits(found, self._items, None if self.vectors is None else self.vectors[row])
 
 
-def hits(found: Found, items: Mapping[int, RawItem], vectors: Float32s | None = None) -> list[Hit]:
-    """Join the keys and scores of one query with their items, and with `vectors (n, d)`."""
+def hits(
+    found: Found,
+    items: Mapping[int, RawItem],
+    vectors: Sequence[Float32s | None] | Float32s | None = None,
+    ranks: Mapping[int, Ranks] | None = None,
+) -> list[Hit]:
+    """Join the keys and scores of one query with their items, with `vectors (n, d)` and `ranks`."""
     keys, scores = found
     joined = []
     for key, score in zip(keys.tolist(), scores.tolist(), strict=True):
@@ -87,10 +104,17 @@ def hits(found: Found, items: Mapping[int, RawItem], vectors: Float32s | None = 
         if row is not None:
             name, document, metadata = content_of(*row)
             joined.append(Hit(name, score, document, metadata))
+    if ranks is not None:
+        places = [ranks[key] for key in keys.tolist() if key in items]
+        joined = [hit._replace(ranks=place) for hit, place in zip(joined, places, strict=True)]
     if vectors is None:
         return joined
     # Copies: who keeps one vector is not to keep the memory of all.
-    return [hit._replace(vector=row.copy()) for hit, row in zip(joined, vectors, strict=True)]
+    rows = [row for key, row in zip(keys.tolist(), vectors, strict=True) if key in items]
+    return [
+        hit if row is None else hit._replace(vector=row.copy())
+        for hit, row in zip(joined, rows, strict=True)
+    ]
 
 
 def batch_of(

@@ -343,14 +343,12 @@ class Search:
         return found
 
     def _batches(self, allowed: Keys | None) -> Iterator[Batch]:
-        first, _ = key_range(self._owner.id)
-        dim = self._owner.dim
-        return ready(
-            self._reader.scan(first, self._state.next_key, dim)
-            if allowed is None
-            else self._reader.vectors_of(allowed, dim),
-            self._owner,
-        )
+        dim, known = self._owner.dim, self._request.known(allowed)
+        if allowed is None:
+            rows = self._reader.scan(key_range(self._owner.id)[0], self._state.next_key, dim)
+        else:
+            rows = self._reader.vectors_of(allowed, dim) if known is None else iter([known])
+        return ready(rows, self._owner)
 
     @cached_property
     def _allowed(self) -> Keys | None:

@@ -19,9 +19,10 @@ from requant.metrics import Operation, logger
 from requant.quantizers.arrays import Float32s
 from requant.search.answer import Answer, answered
 from requant.search.choosing import reranked
-from requant.search.options import Question, SearchOptions, question
+from requant.search.options import Question, SearchOptions, check_by_words, question
 from requant.search.results import Batch, Hit, batch_of, hits
 from requant.search.shadow import Shadow
+from requant.search.text import check_weights
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -32,6 +33,7 @@ from requant.store import (
     id_of,
     key_range,
     ledger,
+    read_query,
     settled,
 )
 
@@ -73,6 +75,27 @@ class Searcher:
             raise TypeError(f"a search has no option {unknown!r}; it has {known}")
         return question(self.condition, queries, k, like, text, **options)
 
+    def by_words(
+        self,
+        text: str,
+        k: int,
+        options: SearchOptions,
+        query: Float32s | None = None,
+        weights: Any = None,
+    ) -> Question:
+        """Return what is asked of documents by the words in `text`, and of vectors by `query`.
+
+        Raises as `question` does.
+        """
+        words = read_query(text)
+        check_by_words(options, vector=query is not None)
+        if query is None:
+            nothing = np.zeros((1, self._owner.dim), np.float32)
+            asked = self.question(nothing, k, options, text=text)
+            return asked._replace(exact=True, words=words)
+        asked = self.question(query, k, options, text=text)
+        return asked._replace(words=words, weights=check_weights(weights))
+
     def condition(self, where: Mapping[str, Any] | None) -> Filter | None:
         """Read a filter; None for one that lets everything pass. Raises FilterError."""
         if where is None or where == {}:
@@ -85,7 +108,8 @@ class Searcher:
         return Columns(
             items.c.metadata,
             {"id": items.c.ext_id, "document": items.c.document},
-            sa.exists().where(vectors.c.key == items.c.key),
+            # Also where the vectors are joined.
+            sa.exists().where(vectors.c.key == items.c.key).correlate_except(vectors),
         )
 
     def values(self, field: str) -> sa.Select[Any]:
@@ -104,7 +128,8 @@ class Searcher:
         def join(reader: Reader, answer: Answer) -> tuple[Answer, list[Hit]]:
             found = answer.chosen[0]
             items = reader.raw_items(found[0].tolist())
-            return answer, hits(found, items, answer.vectors[0] if answer.vectors else None)
+            vectors = answer.vectors[0] if answer.vectors else answer.rows
+            return answer, hits(found, items, vectors, answer.ranks)
 
         with self._operation() as operation:
             answer, found = self._answer(question, join, operation)
@@ -255,7 +280,7 @@ class Searcher:
             operation.took("follow", begun)
             self._note_fallback(loaded is None and _lacks(self._owner, state, index), operation)
         operation.index = "" if loaded is None else loaded.index
-        if loaded is None:
+        if loaded is None and (question.words is None or question.weights is not None):
             operation.count("exact_searches")
         try:
             answer = answered(

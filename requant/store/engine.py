@@ -160,8 +160,9 @@ class Store:
 
         Raises StoreError where the transaction would wait for one that this thread has open.
         """
-        self.gate.check()
+        self.gate.check_open()
         if lent is not None:
+            self.gate.check_standing()
             connection = self.connection_of(lent)
             with as_sqlalchemy(connection), savepoint(connection, first):
                 yield connection

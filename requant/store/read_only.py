@@ -17,7 +17,7 @@ from requant.store.connections import Lent, engine_of
 from requant.store.engine import Store
 from requant.store.reader import Reader
 from requant.store.schema import SCHEMA_VERSION, Tables
-from requant.store.setup import version_of
+from requant.store.setup import hint_of_others, version_of
 
 _BUSY_SECONDS = 60.0
 
@@ -66,8 +66,9 @@ class ReadOnlyStore(Store):
     def _prepare(self) -> None:
         with self.engine.connect() as connection:
             found = version_of(connection, self.tables)
+            others = hint_of_others(connection, self.tables) if found is None else ""
         if found is None:
-            raise StoreError(f"{self.engine.url!r} is not a requant database")
+            raise StoreError(f"{self.engine.url!r} is not a requant database.{others}")
         if found != str(SCHEMA_VERSION):
             raise StoreError(
                 f"{self.engine.url!r} has schema {found}, this requant reads {SCHEMA_VERSION}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -327,6 +328,13 @@ class Reader:
         """Return the keys of those ids that are stored."""
         parameters = (json_texts(ids), collection)
         return dict(self._cursor.execute(self._sql.existing, parameters).fetchall())
+
+    def vectors_named(self, collection: int, ids: Sequence[str], dim: int) -> tuple[Keys, Float32s]:
+        """Return the keys, in order, and vectors of those ids that have one; few ids, each once."""
+        parameters = (json_texts(ids), collection)
+        rows = self._cursor.execute(self._sql.vectors_named, parameters).fetchall()
+        rows.sort(key=itemgetter(0))
+        return matrix_of(rows, dim)
 
     def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:
         """Return the keys of those names that an attached index has for items."""

@@ -39,6 +39,7 @@ class HotSql:
     ids: str
     items_with_vectors: str
     existing: str
+    vectors_named: str
     aliases: str
     insert_item: str
     insert_new: str
@@ -206,6 +207,11 @@ _SQLITE = HotSql(
         "SELECT i.ext_id, i.key FROM json_each(?) AS j CROSS JOIN requant_items AS i "
         "ON i.collection_id = ? AND i.ext_id = j.value"
     ),
+    vectors_named=(
+        "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_items AS i "
+        "ON i.collection_id = ? AND i.ext_id = j.value "
+        "CROSS JOIN requant_vectors AS v ON v.key = i.key"
+    ),
     aliases=(
         "SELECT a.foreign_id, a.key FROM json_each(?) AS j CROSS JOIN requant_aliases AS a "
         "ON a.index_id = ? AND a.foreign_id = j.value"
@@ -282,6 +288,13 @@ _POSTGRES = HotSql(
         "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
         "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
         "AND stored.ext_id = given.ext_id LIMIT 1) AS i"
+    ),
+    vectors_named=(
+        "SELECT v.key, v.vec "
+        "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
+        "SELECT key FROM requant_items AS stored WHERE stored.collection_id = %s "
+        "AND stored.ext_id = given.ext_id LIMIT 1) AS i CROSS JOIN LATERAL ("
+        "SELECT key, vec FROM requant_vectors AS stored WHERE stored.key = i.key LIMIT 1) AS v"
     ),
     aliases=(
         "SELECT foreign_id, key FROM requant_aliases WHERE foreign_id = ANY(%s) AND index_id = %s"

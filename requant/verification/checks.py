@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.errors import CorruptIndexError, EngineError, RequantError
+from requant.errors import CorruptDataError, CorruptIndexError, EngineError, RequantError
 from requant.indexes import IndexSet, Loaded, prepared
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Quantizer
 from requant.store import CollectionRow, CollectionState, Reader, Store, key_range
-from requant.verification.report import Report
+from requant.verification.lists import wrongly_listed
+from requant.verification.report import Report, say
+from requant.verification.words import check_text, check_words
 
-# A report names this many culprits and counts the rest.
-_NAMED = 5
 # One value of a few hundred in a neighbouring cell loses percents more than the right code does;
 # at the border between two cells it loses the same.
 _SLACK = 1e-4
@@ -37,6 +37,9 @@ def verify(store: Store, owner: CollectionRow, indexes: IndexSet, *, deep: bool)
         behind = _behind(loaded, state) if store.read_only else {}
         whole = {name: one for name, one in loaded.items() if name not in behind}
         report = verify_collection(reader, owner, state, whole, deep=deep)
+        check_text(reader, owner, report)
+    if deep and report.ok:
+        check_words(store, owner, report)
     report.checked += behind.values()
     report.problems += [f"index {name!r}: {error}" for name, error in failed.items()]
     return report
@@ -86,11 +89,28 @@ def _check_store(
 ) -> None:
     first, _ = key_range(owner.id)
     damaged = list(reader.damaged(first, state.next_key, owner.dim))
-    _say(report, "stored vector(s) differ from their checksum, key(s)", damaged)
+    say(report, "stored vector(s) differ from their checksum, key(s)", damaged)
     strays = reader.strays(first, state.next_key)
-    _say(report, "stored vector(s) have no item, key(s)", strays)
+    say(report, "stored vector(s) have no item, key(s)", strays)
     report.problems += [f"the database file: {line}" for line in reader.integrity()]
     report.checked.append("the checksum of every stored vector, and the database file")
+    _check_lists(reader, owner, state, report)
+
+
+def _check_lists(
+    reader: Reader, owner: CollectionRow, state: CollectionState, report: Report
+) -> None:
+    try:
+        found = wrongly_listed(reader, owner, state)
+    except CorruptDataError as error:
+        report.problems.append(str(error))
+        return
+    for name, keys in found.items():
+        which = f"indexed field {name!r}" if name else "all items"
+        again = "unindex_field it, and index_field it again" if name else "index all fields again"
+        say(report, f"item(s) are wrong in the lists of {which} ({again}), key(s)", keys)
+    if found:
+        report.checked.append(f"what is listed of every item in {len(found) - 1} indexed field(s)")
 
 
 class _Held(NamedTuple):
@@ -123,9 +143,9 @@ def _check_index(
         suspects.append(keys[there][held.digests[at[there]] != expected[there]])
     wrong = list(_wrong(reader, owner, loaded, np.concatenate(suspects) if suspects else held.keys))
     strange = held.keys[~known].tolist()
-    _say(report, f"vector(s) are missing from index {name!r}, key(s)", missing)
-    _say(report, f"code(s) of index {name!r} are not those of the vectors, key(s)", wrong)
-    _say(report, f"item(s) of index {name!r} are not in the store, key(s)", strange)
+    say(report, f"vector(s) are missing from index {name!r}, key(s)", missing)
+    say(report, f"code(s) of index {name!r} are not those of the vectors, key(s)", wrong)
+    say(report, f"item(s) of index {name!r} are not in the store, key(s)", strange)
     report.checked.append(f"index {name!r}: {len(held.keys)} keys and codes")
 
 
@@ -194,11 +214,3 @@ def _digests(codes: Codes) -> NDArray[np.uint64]:
     """Return 64 bits of each of `codes (n, w)`: all of them may be too much for memory."""
     joined = b"".join(blake2b(row, digest_size=8).digest() for row in np.ascontiguousarray(codes))
     return np.frombuffer(joined, np.uint64)
-
-
-def _say(report: Report, what: str, culprits: Iterable[int]) -> None:
-    named = list(culprits)
-    if named:
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        some = ", ".join(str(key) for key in named[:_NAMED])
-        report.problems.append(f"{len(named)} {what} {some}{more}")

@@ -21,6 +21,7 @@ from requant.store import (
     catalog,
     field_infos,
     ledger,
+    text_index,
 )
 
 
@@ -60,11 +61,19 @@ class PublishedIndex:
 
 
 @dataclass(frozen=True)
+class TextInfo:
+    """How the words of documents are indexed; searches use that once it is `ready`."""
+
+    tokenizer: str
+    ready: bool
+
+
+@dataclass(frozen=True)
 class Stats:
     """Counts and sizes of a collection; `vector_bytes`: float32, a vector each.
 
     `origins` tells of imports from other indexes, and whether their vectors were exact; `fields`
-    are those of the metadata that are indexed.
+    are those of the metadata that are indexed, and `text` is how the words of documents are.
     """
 
     name: str
@@ -75,6 +84,7 @@ class Stats:
     indexes: list[IndexInfo]
     origins: list[Origin] = field(default_factory=list)
     fields: list[FieldInfo] = field(default_factory=list)
+    text: TextInfo | None = None
 
 
 def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
@@ -84,6 +94,7 @@ def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
         state = reader.state_of(owner)
         items = reader.count(owner.id)
         fields = field_infos(reader.fields(owner.id, state.fields))
+        index = text_index(reader, owner)
     sound, damaged = ledger.sound_and_damaged(store, owner.id)
     indexes = []
     for row in sound:
@@ -94,7 +105,8 @@ def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
     indexes += [_damaged(one, state) for one in damaged]
     origins = catalog.origins(store, owner)
     size = items * owner.dim * 4
-    return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins, fields)
+    text = None if index is None else TextInfo(index.tokenizer, index.ready)
+    return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins, fields, text)
 
 
 def published(store: Store, owner: CollectionRow) -> list[PublishedIndex]:

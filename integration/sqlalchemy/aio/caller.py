@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
-
-import sqlalchemy as sa
+from typing import TypeVar
 
 from requant.integration.sqlalchemy.aio.bridge import drive, greenlet_kind
 from requant.integration.sqlalchemy.aio.calls import Call
-from requant.integration.sqlalchemy.aio.lent import AsyncLent, connection_of, turn_of
+from requant.integration.sqlalchemy.aio.lenders import Lenders
+from requant.integration.sqlalchemy.aio.lent import AsyncLent, connection_of
 from requant.integration.sqlalchemy.aio.streams import Streams
 from requant.integration.sqlalchemy.aio.threads import Lane, Threads
+from requant.integration.sqlalchemy.aio.turns import turns_on
 from requant.store import checked, working_for
 
 T = TypeVar("T")
@@ -28,14 +27,13 @@ class Caller:
         """Call in threads of its own; `name` is what errors call the database."""
         self.threads: Threads = Threads(name)
         self.streams: Streams = Streams(self.threads)
-        self._lent: WeakKeyDictionary[asyncio.Task[Any], WeakSet[sa.Connection]]
-        self._lent = WeakKeyDictionary()
+        self._lenders: Lenders = Lenders()
 
     async def call(self, lane: Lane, lent: AsyncLent | None, work: Callable[[Call], T]) -> T:
         """Return what `work(call)` returns in a thread of `lane`, or by what the caller lends."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         if lent is None:
-            before = tuple(self._lent.get(task, ())) if task is not None else ()
+            before = self._lenders.lent_before(task)
 
             def alone() -> T:
                 with working_for(before):
@@ -46,9 +44,8 @@ class Caller:
         self.threads.check()
         connection = await connection_of(lent)
         kind = await greenlet_kind()
-        async with turn_of(connection):
-            if task is not None:
-                self._lent.setdefault(task, WeakSet()).add(connection)
+        async with turns_on(connection).taken():
+            self._lenders.note(task, connection)
 
             def within() -> T:
                 with working_for((connection,)), checked(call.may_go_on):

@@ -394,6 +394,48 @@ class CollectionVerbs(ABC):
             ),
         )
 
+    async def search_documents(
+        self, text: str, k: int = 10, **options: Unpack[AsyncSearchOptions]
+    ) -> list[Hit]:
+        """Return the k items whose documents have the words of a query, best first.
+
+        As `Collection.search_documents`.
+        """
+        return await self._call(
+            "reads",
+            options.get("connection"),
+            lambda call: self._sync.search_documents(text, k, **call.lending(options)),
+        )
+
+    async def search_hybrid(
+        self,
+        text: str,
+        vector: ArrayLike | None = None,
+        k: int = 10,
+        *,
+        model: Any = None,
+        encode: Mapping[str, Any] | None = None,
+        weights: tuple[float, float] = (1.0, 2.0),
+        **options: Unpack[AsyncSearchOptions],
+    ) -> list[Hit]:
+        """Search by words and by meaning, and return the best k of both lists as one.
+
+        As `Collection.search_hybrid`.
+        """
+        return await self._call(
+            "reads",
+            options.get("connection"),
+            lambda call: self._sync.search_hybrid(
+                text,
+                vector,
+                k,
+                model=model,
+                encode=encode,
+                weights=weights,
+                **call.lending(options),
+            ),
+        )
+
     async def more_like(
         self, ids: Id | Iterable[Id], k: int = 10, **options: Unpack[AsyncSearchOptions]
     ) -> list[Hit]:
@@ -571,6 +613,33 @@ class CollectionVerbs(ABC):
         As `Collection.unindex_field`.
         """
         await self._call("writes", None, lambda call: self._sync.unindex_field(name))
+
+    async def full_text(self) -> bool:
+        """Whether the documents are indexed by their words; see `index_text`.
+
+        As `Collection.full_text`.
+        """
+        return await self._call("reads", None, lambda call: self._sync.full_text)
+
+    async def index_text(
+        self, tokenizer: str = "unicode", *, progress: Progress | None = None
+    ) -> None:
+        """Index the words of the documents, for `search_documents` and `search_hybrid`.
+
+        As `Collection.index_text`.
+        """
+        await self._call(
+            "builds",
+            None,
+            lambda call: self._sync.index_text(tokenizer, progress=call.watch(progress)),
+        )
+
+    async def unindex_text(self) -> None:
+        """Forget the words of the documents; raises UnsupportedError if they are not indexed.
+
+        As `Collection.unindex_text`.
+        """
+        await self._call("writes", None, lambda call: self._sync.unindex_text())
 
     async def stats(self) -> Stats:
         """Return counts and sizes, and how far each index has followed.

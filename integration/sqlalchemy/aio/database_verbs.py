@@ -40,6 +40,7 @@ class DatabaseVerbs(ABC):
         *,
         exist_ok: bool = False,
         index_fields: Iterable[str] = (),
+        full_text: bool | str = False,
         connection: AsyncLent | None = None,
     ) -> AsyncCollection:
         """Add a collection of vectors of `dim` dimensions.
@@ -56,6 +57,7 @@ class DatabaseVerbs(ABC):
                     metric,
                     exist_ok=exist_ok,
                     index_fields=index_fields,
+                    full_text=full_text,
                     connection=call.connection,
                 ),
             )

@@ -1,4 +1,4 @@
-"""What `connection=` takes: the connection below it, and one call at a time on each."""
+"""What `connection=` takes, and the connection below it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from requant.errors import InputError
 # As texts, since pyright knows no alias of imported names that are evaluated.
 AsyncLent: TypeAlias = Union["AsyncConnection", "AsyncSession", "async_scoped_session[Any]"]
 
-_turns: WeakKeyDictionary[sa.Connection, asyncio.Lock] = WeakKeyDictionary()
+# A session that several tasks are the first to use begins once: SQLAlchemy would refuse the others.
+_beginning: WeakKeyDictionary[AsyncSession, asyncio.Lock] = WeakKeyDictionary()
 
 
 async def connection_of(given: AsyncLent) -> sa.Connection:
@@ -32,7 +33,8 @@ async def connection_of(given: AsyncLent) -> sa.Connection:
     lent: Any = given() if isinstance(given, async_scoped_session) else given
     try:
         if isinstance(lent, AsyncSession):
-            lent = await lent.connection()
+            async with _beginning.setdefault(lent, asyncio.Lock()):
+                lent = await lent.connection()
         if not isinstance(lent, AsyncConnection):
             raise InputError(
                 "connection= takes an AsyncSession, an async_scoped_session or an AsyncConnection "
@@ -46,12 +48,9 @@ async def connection_of(given: AsyncLent) -> sa.Connection:
         ) from error
     if found is None or found.closed:
         raise InputError("connection= is not open: `async with engine.begin() as connection:`")
+    if found.invalidated:
+        raise InputError("connection=: its transaction has ended or failed: roll it back first")
     return found
-
-
-def turn_of(connection: sa.Connection) -> asyncio.Lock:
-    """Return what one call at a time holds: savepoints of two that interleave would be mixed up."""
-    return _turns.setdefault(connection, asyncio.Lock())
 
 
 def _cure(given: object) -> str:

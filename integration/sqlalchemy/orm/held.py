@@ -54,5 +54,5 @@ def saved(state: InstanceState[Any], name: str, vector: Float32s | None) -> None
     What was given stays known as given: if the transaction is rolled back and the object added
     again, it is written again.
     """
-    before = held(state, name)
-    hold(state, name, vector, given=before is not None and before.given and before.vector is vector)
+    before = state.info.get(_KEY, {}).get(name)
+    hold(state, name, vector, given=before is not None and before[1] and before[0] is vector)

@@ -35,7 +35,10 @@ class Flush:
 
     def of(self, mapped: Mapped, connection: sa.Connection) -> Rows:
         """Return what was written of a class through a connection."""
-        return self.rows.setdefault((mapped, connection), Rows())
+        found = self.rows.get((mapped, connection))
+        if found is None:
+            found = self.rows[mapped, connection] = Rows()
+        return found
 
 
 class Flushes:

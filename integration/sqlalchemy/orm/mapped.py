@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from requant.integration.sqlalchemy.orm.vector import Vector
 
 Key = str | int | UUID
+# What JSON has: nearly all values, and not worth a longer look.
+_AS_THEY_ARE = frozenset({str, int, float, bool, type(None)})
 _KINDS: dict[Any, type[Key]] = {str: str, int: int, UUID: UUID}
 
 
@@ -94,12 +96,12 @@ class Mapped:
 
     def item(self, row: Any) -> tuple[str | None, dict[str, Any]]:
         """Return the document and the metadata of a row that `select` has read."""
-        values = list(row)[1:]
+        key, *values = row
         document = values.pop(0) if self.vector.document is not None else None
         if document is not None and not isinstance(document, str):
             kind = type(document).__name__
             raise InputError(
-                f"{self.named(row[0])}: {self.vector.document} is a {kind}: a document is text"
+                f"{self.named(key)}: {self.vector.document} is a {kind}: a document is text"
             )
         return document, dict(zip(self.vector.metadata, map(plain, values), strict=True))
 
@@ -137,6 +139,8 @@ def plain(value: Any) -> Any:
     >>> plain(datetime.date(2024, 5, 1))
     '2024-05-01'
     """
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, UUID | decimal.Decimal):

@@ -7,16 +7,20 @@ group: a filter says which those are, so that nothing is left out.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from requant.errors import InputError
 from requant.quantizers.arrays import Float32s
-from requant.search.finder import Finder
+from requant.search.choosing.values import FieldValues
 from requant.search.request import Found
 from requant.search.scan import nothing
+
+if TYPE_CHECKING:
+    from requant.search.finder import Ranked
 
 # The value of a group, and its type: True and 1 are two, 1 and 1.0 are one.
 _Value = tuple[bool, "str | float"]
@@ -34,8 +38,18 @@ class Groups(NamedTuple):
     size: int
 
 
+class Ranker(Protocol):
+    """What results are chosen from: each run goes further down, or among fewer items."""
+
+    fields: FieldValues
+
+    def run(self, queries: Float32s, count: int, where: Mapping[str, Any] | None = None) -> Ranked:
+        """Return the `count` best results of each query, that `where` lets through too."""
+        ...
+
+
 def grouped(
-    finder: Finder, queries: Float32s, k: int, groups: Groups
+    finder: Ranker, queries: Float32s, k: int, groups: Groups
 ) -> list[tuple[Found, NDArray[np.intp]]]:
     """Return for each of `queries (q, d)` the results, group by group, and whose group each is in.
 
@@ -48,7 +62,7 @@ def grouped(
     pending, count = list(range(len(queries))), max(_LEAST, 2 * k * groups.size)
     for turn in range(_ROUNDS):
         ranked = finder.run(queries[pending], count)
-        finder.note_values(groups.path, [keys for keys, _ in ranked.found])
+        finder.fields.note(groups.path, [keys for keys, _ in ranked.found])
         for i, found in zip(pending, ranked.found, strict=True):
             results[i].begin(found)
         ended = dict(zip(pending, ranked.ended, strict=True))
@@ -65,7 +79,7 @@ def grouped(
 class _Gathering:
     """The groups of one query as they come together."""
 
-    def __init__(self, finder: Finder, groups: Groups, k: int) -> None:
+    def __init__(self, finder: Ranker, groups: Groups, k: int) -> None:
         self._finder = finder
         self._groups = groups
         self._k = k
@@ -116,7 +130,7 @@ class _Gathering:
 
     def _among(self, query: Float32s, count: int, where: dict[str, Any]) -> tuple[Found, bool]:
         ranked = self._finder.run(query, count, where)
-        self._finder.note_values(self._groups.path, [ranked.found[0][0]])
+        self._finder.fields.note(self._groups.path, [ranked.found[0][0]])
         return ranked.found[0], ranked.ended[0]
 
     def _gather(self, found: Found) -> None:
@@ -145,13 +159,14 @@ class _Gathering:
             self._members[value] = sorted(members)[: self._groups.size]
 
     def _value(self, key: int) -> _Value | None:
-        value = self._finder.values[key]
+        value = self._finder.fields.values[key]
         if value is None:
             return None
         if isinstance(value, list | dict):
             kind = "an array" if isinstance(value, list) else "an object"
+            name = self._finder.fields.id_of(key)
             raise InputError(
-                f"group_by={self._groups.field!r}: item {self._finder.id_of(key)!r} has {kind} "
+                f"group_by={self._groups.field!r}: item {name!r} has {kind} "
                 "there; group by a field of one value (text, a number or a bool) an item"
             )
         return isinstance(value, bool), value

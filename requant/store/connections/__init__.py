@@ -12,10 +12,12 @@ from __future__ import annotations
 from requant.store.connections import unawaited
 from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import (
+    BUSY,
     LEAST_COPIED,
     checked,
     copies,
     copy_rows,
+    end_readings,
     ended_in_time,
     is_pooled,
     raw_of,
@@ -42,6 +44,7 @@ from requant.store.connections.opening import (
 from requant.store.connections.taken import Taken, taken_of
 
 __all__ = [
+    "BUSY",
     "LEAST_COPIED",
     "Gate",
     "Held",
@@ -57,6 +60,7 @@ __all__ = [
     "commits_alone",
     "copies",
     "copy_rows",
+    "end_readings",
     "ended_in_time",
     "engine_of",
     "is_pooled",

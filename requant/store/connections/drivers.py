@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from itertools import islice
@@ -27,6 +27,8 @@ LEAST_COPIED = 8
 _NUMBERED = "numeric_dollar"
 # Called before each statement of ours: raises where the call is not to go on.
 _CHECK: ContextVar[Callable[[], None] | None] = ContextVar("requant_check", default=None)
+# In the `info` of a driver's connection: what is being read, and who tells of calls at work.
+_READINGS, BUSY = "requant_readings", "requant_busy"
 _GREENLET = "_AsyncIoGreenlet"  # what releases of SQLAlchemy know it by that do not mark it yet
 
 
@@ -101,17 +103,30 @@ def ended_in_time(connection: sa.Connection, result: sa.CursorResult[Any]) -> It
         yield
         return
 
-    def end(_connection: sa.Connection) -> None:
-        result.close()
-
+    readings = connection.info.setdefault(_READINGS, set())
+    readings.add(result)
     for name in ("commit", "rollback"):
-        sa.event.listen(connection, name, end)
+        # Once, and for good: to remove one while another thread goes through them is an error.
+        sa.event.listen(connection, name, _end_readings)
     try:
         yield
     finally:
-        for name in ("commit", "rollback"):
-            with suppress(sa.exc.InvalidRequestError):  # the connection is at its end, too
-                sa.event.remove(connection, name, end)
+        readings.discard(result)
+
+
+def end_readings(info: dict[Any, Any]) -> None:
+    """Close what is being read by a connection of the driver, whose `info` this is."""
+    for result in list(info.get(_READINGS, ())):
+        result.close()
+
+
+def _end_readings(connection: sa.Connection) -> None:
+    if connection.closed or connection.invalidated:
+        return
+    # Where a call is at work, whoever waits for its end comes back to this.
+    is_busy = connection.info.get(BUSY)
+    if is_busy is None or not is_busy():
+        end_readings(connection.info)
 
 
 @contextmanager

@@ -105,13 +105,17 @@ class Gate:
 
     def check(self) -> None:
         """Raise what `enter` would."""
+        self.check_open()
+        self.check_standing()
+
+    def check_open(self) -> None:
+        """Raise what `enter` would, but for a file that is not in its place: that takes longer."""
         if os.getpid() != self._pid:
             _in_child()
         if self._refusal is not None:
             raise self._refusal()
         if self._watched is not None and not self._watched.exists():
             raise StoreError("this database in memory is gone: the process that opened it ended it")
-        self.check_standing()
 
     def check_standing(self) -> None:
         """Raise StoreError if the file is not where it was opened: to be asked after a commit."""

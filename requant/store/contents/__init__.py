@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from requant.store.contents.among import keys_among
+from requant.store.contents.among import items_among
 from requant.store.contents.one_state import settled
 from requant.store.contents.paging import Part
 from requant.store.contents.reading import Contents
@@ -18,6 +18,6 @@ __all__ = [
     "Part",
     "Selection",
     "ValueCount",
-    "keys_among",
+    "items_among",
     "settled",
 ]

@@ -24,6 +24,7 @@ from requant.store.engine import Store
 from requant.store.fields import Counting, FieldInfo, field_infos
 from requant.store.reader import Reader
 from requant.store.schema import CollectionRow, key_range
+from requant.store.text import text_index
 
 # Read at a time, without vectors.
 _ROWS = 8192
@@ -198,6 +199,13 @@ class Contents:
         with self._store.reading() as reader:
             number = reader.state_of(self._owner).fields
             return field_infos(reader.fields(self._owner.id, number))
+
+    def full_text(self) -> str | None:
+        """Return the tokenizer by which the documents are indexed, None if they are not."""
+        with self._store.reading() as reader:
+            reader.state_of(self._owner)
+            index = text_index(reader, self._owner)
+            return index.tokenizer if index is not None and index.ready else None
 
     @contextmanager
     def selected(self, condition: Filter | None) -> Iterator[Selection]:

@@ -18,6 +18,7 @@ from requant.store.fields import Progress, check_field, index_field, unindex_fie
 from requant.store.history import ChangeLog, Turns
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
+from requant.store.text import index_text, unindex_text
 
 
 class ContentsWriter:
@@ -107,6 +108,14 @@ class ContentsWriter:
     def unindex_field(self, name: str) -> None:
         """Forget an indexed field; raises UnknownFieldError."""
         unindex_field(self._store, self._owner, check_field(name, None))
+
+    def index_text(self, tokenizer: str, progress: Progress | None) -> None:
+        """Index the words of documents; see `requant.store.text`."""
+        index_text(self._store, self._owner, tokenizer, progress)
+
+    def unindex_text(self) -> None:
+        """Forget the words of documents; raises UnsupportedError."""
+        unindex_text(self._store, self._owner)
 
     @contextmanager
     def _writing(

@@ -17,8 +17,15 @@ from requant.store.fields.building import (
     unindex_field,
 )
 from requant.store.fields.counting import Counting
-from requant.store.fields.definitions import Field, FieldInfo, field_infos, load, parse_metadata
-from requant.store.fields.key_lists import BITS, PART
+from requant.store.fields.definitions import (
+    Field,
+    FieldInfo,
+    Finder,
+    field_infos,
+    load,
+    parse_metadata,
+)
+from requant.store.fields.key_lists import BITS, PART, packed, unpacked
 from requant.store.fields.matching import Matching
 from requant.store.fields.source import Memory, Source, one_of
 from requant.store.fields.upkeep import Upkeep
@@ -29,6 +36,7 @@ __all__ = [
     "Counting",
     "Field",
     "FieldInfo",
+    "Finder",
     "Matching",
     "Memory",
     "Progress",
@@ -42,6 +50,8 @@ __all__ = [
     "load",
     "note_fields",
     "one_of",
+    "packed",
     "parse_metadata",
     "unindex_field",
+    "unpacked",
 ]

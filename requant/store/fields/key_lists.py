@@ -46,6 +46,11 @@ def changed(known: bytes | None, add: Sequence[int], take: Sequence[int] = ()) -
     return np.packbits(mask, bitorder="little").tobytes()
 
 
+def packed(places: Sequence[int]) -> bytes:
+    """Return the list that has these places, which are in order."""
+    return changed(None, places) or b""
+
+
 def unpacked(known: bytes | None) -> list[int]:
     """Return the places of a list."""
     mask = np.zeros(PART, np.bool_)

@@ -17,6 +17,7 @@ from requant.store.engine import Store, insert_into
 from requant.store.fields import drop_fields, load, note_fields
 from requant.store.records import checked
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
+from requant.store.text import drop_text, note_text
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,12 @@ def create(
     metric: Metric,
     fields: Sequence[str] = (),
     lent: Lent | None = None,
+    tokenizer: str | None = None,
 ) -> CollectionRow:
-    """Add a collection whose `fields` are indexed; raises ExistsError if the name is taken."""
+    """Add a collection whose `fields` are indexed, and whose documents are if there is a tokenizer.
+
+    Raises ExistsError if the name is taken.
+    """
     table = store.tables.collections
     values = {
         "name": name, "dim": dim, "metric": metric,
@@ -55,6 +60,7 @@ def create(
             update = sa.update(table).where(table.c.id == number).values(next_key=first)
             connection.execute(update)
             note_fields(connection, store.tables, number, fields)
+            note_text(connection, store.tables, number, tokenizer)
     except (StoreError, sa.exc.IntegrityError) as error:
         if isinstance(error.__cause__ if lent is None else error, sa.exc.IntegrityError):
             raise ExistsError(f"collection {name!r} already exists") from error
@@ -173,5 +179,6 @@ def drop(store: Store, row: CollectionRow) -> None:
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
         forget_origins(connection, store, row)
         drop_fields(connection, t, row.id)
+        drop_text(connection, t, row.id)
         for table in (t.vectors, t.items):
             connection.execute(sa.delete(table).where(table.c.key >= first, table.c.key < end))

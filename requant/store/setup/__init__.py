@@ -2,12 +2,14 @@
 
 `placing` settles which schema they are in, `upgrading` that they are of this version, and `same`
 tells whether a connection that is lent later is to that database. `pooled` keeps psycopg from what
-a pooler before the server cannot bear.
+a pooler before the server cannot bear. `others` tells of tables that were not asked for, where
+those that were are missing.
 """
 
 from __future__ import annotations
 
 from requant.store.setup import pooled
+from requant.store.setup.others import hint_of_others
 from requant.store.setup.placing import check_translated, place
 from requant.store.setup.same import Same
 from requant.store.setup.upgrading import prepare, upgrade, version_of
@@ -15,6 +17,7 @@ from requant.store.setup.upgrading import prepare, upgrade, version_of
 __all__ = [
     "Same",
     "check_translated",
+    "hint_of_others",
     "place",
     "pooled",
     "prepare",

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from requant.errors import StoreError
 from requant.store.connections import raw_of
 from requant.store.schema import PREFIX, SCHEMA_VERSION, Tables, add_missing, missing
+from requant.store.setup.others import hint_of_others
 
 _LOCK = 0x7265_7175_616E_7401  # "requant", and 1
 _OLDER = ("1", "2", "3", "4")  # those that lack nothing but tables and columns
@@ -28,8 +29,9 @@ def prepare(engine: sa.Engine, tables: Tables, *, create: bool) -> None:
             return
         _check_known(connection, found)
         absent = missing(tables, connection) if not create else []
+        others = hint_of_others(connection, tables) if absent and found is None else ""
     if absent:
-        raise StoreError(_command(engine, tables, found, absent))
+        raise StoreError(_command(engine, tables, found, absent) + others)
     with engine.begin() as connection:
         upgrade(connection, tables, create=create)
 
@@ -83,5 +85,5 @@ def _command(engine: sa.Engine, tables: Tables, found: str | None, absent: list[
     return (
         f"{engine.url!r} {has}, this requant reads {SCHEMA_VERSION} (missing: {some}), and "
         f"create=False makes nothing: run `requant upgrade {shlex.join(words)}`, or call "
-        "requant.integration.sqlalchemy.upgrade(connection) in a migration"
+        "requant.integration.sqlalchemy.upgrade(connection) in a migration."
     )
