@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from requant.adapters import registry
 from requant.collection import Collection
 from requant.errors import ExistsError, InputError, StoreError, UnknownCollectionError
+from requant.indexes import IndexOptions, fit_quantizer, index_config
+from requant.inputs import check_choice, check_name
 from requant.integration.locations import Location, borrow
 from requant.scores import Metric
 
@@ -35,6 +40,7 @@ class Door:
         full_text: bool = False,
         folder: str | os.PathLike[str] | None = None,
         index: Mapping[str, Any] | None = None,
+        fields: Sequence[str] = (),
     ) -> None:
         """Open the database.
 
@@ -47,13 +53,17 @@ class Door:
             full_text: search its documents by words, too.
             folder: where index files are kept, as in `requant.open`.
             index: what else `Collection.add_index` takes.
+            fields: of the metadata, which are to be indexed.
 
         Raises:
-            InputError, StoreError: it cannot be opened so; nothing has been made.
+            InputError, StoreError, EngineMissingError, UnknownEngineError: it cannot be opened so,
+                or no such index made; nothing has been made.
         """
-        self.name = name
-        self._metric: Metric = metric
+        self.name = check_name(name, "collection")
+        check_choice("metric", metric, Metric)
+        self.metric: Metric = metric
         self._text = full_text
+        self._fields = tuple(fields)
         self._index = (
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
         )
@@ -61,7 +71,8 @@ class Door:
         self.database, give_back = borrow(location, folder)
         self.close = weakref.finalize(self, give_back)
         try:
-            self.found()
+            if self.found() is None and self._index is not None:
+                _check(self._index)
         except BaseException:
             self.close()
             raise
@@ -88,7 +99,9 @@ class Door:
         if found is not None:
             return found
         try:
-            made = self.database.create_collection(self.name, dim, self._metric, exist_ok=True)
+            made = self.database.create_collection(
+                self.name, dim, self.metric, exist_ok=True, index_fields=self._fields
+            )
         except ExistsError:
             found = self.found()  # another process was faster
             if found is None:
@@ -105,12 +118,33 @@ class Door:
             return
 
     def _ready(self, collection: Collection) -> Collection:
-        if collection.metric != self._metric:
+        if collection.metric != self.metric:
             raise InputError(
                 f"collection {self.name!r} is there with metric {collection.metric!r}, not "
-                f"{self._metric!r}: give this metric, or another collection's name"
+                f"{self.metric!r}: give this metric, or another collection's name"
             )
-        if self._index is not None and not self.database.read_only and not collection.indexes:
-            collection.add_index(INDEX, exist_ok=True, **self._index)
+        if not self.database.read_only:
+            self._complete(collection)
         self._collection = collection
         return collection
+
+    def _complete(self, collection: Collection) -> None:
+        if self._index is not None and not collection.indexes:
+            collection.add_index(INDEX, exist_ok=True, **self._index)
+        if self._text and not collection.full_text:
+            collection.index_text()
+        ready = {field.name for field in collection.fields if field.ready}
+        for field in self._fields:
+            if field not in ready:
+                collection.index_field(field)
+
+
+def _check(index: Mapping[str, Any]) -> None:
+    """Refuse an index that cannot be, before anything was embedded for it."""
+    known = {*IndexOptions.__optional_keys__, "overwrite"}
+    unknown = sorted(index.keys() - known)
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is no option of an index; it has {sorted(known)}")
+    config = index_config(**{key: value for key, value in index.items() if key != "overwrite"})
+    registry.load(config.engine)
+    fit_quantizer(config, np.eye(2, 8, dtype=np.float32))

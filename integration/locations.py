@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,11 @@ class _Shared:
 
 
 _shared: dict[Any, _Shared] = {}
-# Held while a database is opened, so that two threads do not open it twice.
+# Held while a database is opened, so that two threads do not open it twice; and by which thread.
 _lock = threading.Lock()
+_holder: int | None = None
+# Given back in the midst of that by the same thread, where garbage was collected.
+_late: deque[tuple[Any, _Shared]] = deque()
 
 
 def borrow(
@@ -63,7 +68,7 @@ def borrow(
         database = requant.open(MEMORY)
         return database, database.close
     key = _key(location)
-    with _lock:
+    with _held():
         shared = _shared.get(key)
         if shared is None:
             shared = _shared[key] = _Shared(requant.open(_target(location), folder=place), place)
@@ -76,14 +81,34 @@ def borrow(
     return shared.database, _once(lambda: _give_back(key, shared))
 
 
-def _give_back(key: Any, shared: _Shared) -> None:
+@contextmanager
+def _held() -> Iterator[None]:
+    global _holder
     with _lock:
-        shared.users -= 1
-        if shared.users:
-            return
-        _shared.pop(key, None)
-        # Within the lock: who opens it next finds what this publishes.
-        shared.database.close()
+        _holder = threading.get_ident()
+        try:
+            yield
+        finally:
+            while _late:
+                _given_back(*_late.popleft())
+            _holder = None
+
+
+def _give_back(key: Any, shared: _Shared) -> None:
+    if _holder == threading.get_ident():
+        _late.append((key, shared))
+        return
+    with _held():
+        _given_back(key, shared)
+
+
+def _given_back(key: Any, shared: _Shared) -> None:
+    shared.users -= 1
+    if shared.users:
+        return
+    _shared.pop(key, None)
+    # Within the lock: who opens it next finds what this publishes.
+    shared.database.close()
 
 
 def _once(action: Callable[[], None]) -> Callable[[], None]:
@@ -120,8 +145,8 @@ def _key(location: object) -> Any:
 
 
 def _after_fork() -> None:
-    global _lock  # another thread of the parent may have held it
-    _lock = threading.Lock()
+    global _lock, _holder  # another thread of the parent may have held it
+    _lock, _holder = threading.Lock(), None
 
 
 if hasattr(os, "register_at_fork"):

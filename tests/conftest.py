@@ -10,6 +10,8 @@ import pytest
 
 # Before an engine is imported: the threads of several workers would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests tell nobody that they run.
+os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 
 import requant
 from requant.database import Database

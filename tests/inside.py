@@ -28,6 +28,8 @@ from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location import notes
 from requant.indexes.location.bond import Bond
 from requant.indexes.screening import ScreenedRows as ScreenedRows
+from requant.integration.doors import Door
+from requant.integration.locations import _shared
 from requant.metrics import Meter
 from requant.scores import normalise as normalise
 from requant.search import Search
@@ -50,6 +52,9 @@ LOG_ROWS = "requant.store.history.change_log._LOG_ROWS"
 EXACT_SCAN = "requant.search.search.Search._exact"
 REFINED_SHARE = "requant.search.search.REFINED_SHARE"
 BATCH_BYTES = "requant.quantizers.chunks.BATCH_BYTES"
+TEXT_ITEMS = "requant.store.text.building._MOST_ITEMS"
+LANGCHAIN_BATCH = "requant.integration.langchain.existing._BATCH"
+LOOK_SECONDS = "requant.search.shadow._LOOK_SECONDS"
 FIELD_BATCH = "requant.store.fields.building._BATCH"
 MATCHING = "requant.store.reader.Reader.matching"
 MANY_ITEMS = "requant.indexes.index_set._MANY"
@@ -510,3 +515,14 @@ def vector_reads(monkeypatch: Any) -> list[int]:
 def reading(meter: Meter) -> AbstractContextManager[Any]:
     """Add up what was measured, for as long as the block lasts."""
     return meter._lock
+
+
+def door_of(store: Any) -> Door:
+    """What a framework's store stands on."""
+    door: Door = store._door
+    return door
+
+
+def shared_databases() -> int:
+    """How many databases stores of this process share now."""
+    return len(_shared)

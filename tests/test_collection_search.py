@@ -326,7 +326,7 @@ def test_an_exact_search_takes_one_connection(any_db, monkeypatch):
     """What looks for indexes that others have dropped takes a second one."""
     notes = any_db.create_collection("notes", 8)
     notes.upsert(range(20), vectors(20))
-    monkeypatch.setattr("requant.search.shadow._LOOK_SECONDS", 1e9)
+    monkeypatch.setattr(inside.LOOK_SECONDS, 1e9)
     notes.search(vectors(1)[0])  # which looks for a migration, once in a while
     executed = []
     sa.event.listen(any_db.engine, "before_cursor_execute", lambda *given: executed.append(given))

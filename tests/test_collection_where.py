@@ -211,3 +211,14 @@ def test_ids_documents_and_vectors_can_be_asked_for(db):
     many = {"$id": {"$in": [f"nobody {n}" for n in range(20_000)] + ["bare"]}}
     assert notes.delete(where=many) == 1
     assert len(notes) == 3
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_who_has_a_vector_within_a_transaction(any_db, vectors):
+    notes = any_db.create_collection("notes", dim=2)
+    notes.upsert(["a", "b"], [[1, 0], None])
+    with any_db.engine.begin() as connection:
+        for wanted, has in (("a", True), ("b", False)):
+            where = {"$has_vector": has}
+            found = notes.iter(where=where, vectors=vectors, connection=connection)
+            assert [item.id for item in found] == [wanted]

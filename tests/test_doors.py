@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import InputError, StoreError
+from requant.errors import InputError, RequantError, StoreError
 from requant.integration.doors import Door
 from requant.integration.locations import borrow
 
@@ -148,6 +148,29 @@ def test_a_store_that_nobody_holds_gives_its_database_back(tmp_path):
         database.collections()
 
 
+def test_stores_may_be_collected_while_another_is_opened(tmp_path, monkeypatch):
+    """As pipelines are, whose components know each other; the lock is held by then."""
+    door = Door(tmp_path / "a.db", name="notes")
+    door.made(2).upsert(["a"], [[1, 0]])
+    first = door.database
+    door.itself = door
+    del door
+    opened = requant.open
+
+    def opening(*args, **options):
+        gc.collect()
+        return opened(*args, **options)
+
+    monkeypatch.setattr(requant, "open", opening)
+    _, give_back = borrow(tmp_path / "b.db")
+    with pytest.raises(StoreError):
+        first.collections()
+    again, give_back_again = borrow(tmp_path / "a.db")
+    assert again.collection("notes").ids() == ["a"]
+    give_back()
+    give_back_again()
+
+
 def test_a_store_that_cannot_be_made_holds_nothing(tmp_path):
     with requant.open(tmp_path / "a.db") as database:
         database.create_collection("notes", dim=2)
@@ -175,3 +198,57 @@ def test_a_forked_child_borrows_what_its_parent_shares(tmp_path):
     assert child.exitcode == 0
     assert sorted(door.found().ids()) == ["child", "parent"]
     door.close()
+
+
+def test_fields_are_indexed_in_what_is_made_and_in_what_is_there(tmp_path):
+    with requant.open(tmp_path / "a.db") as database:
+        database.create_collection("old", dim=2).upsert(["a"], metadata=[{"author": {"name": "x"}}])
+        for name in ("old", "new"):
+            door = Door(database, name=name, fields=("author.name",))
+            ready = {field.name for field in door.made(2).fields if field.ready}
+            assert ready == {"author.name"}
+            door.close()
+    with requant.open(tmp_path / "a.db", read_only=True) as database:
+        assert Door(database, name="old", fields=("year",)).found().ids() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"engine": "annoy"}, "annoy"),
+        ({"precision": "int7"}, "int7"),
+        ({"index": {"persist_directory": "x"}}, "persist_directory"),
+        ({"index": {"params": {1, 2}}}, "params"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused_at_once(tmp_path, wrong, said):
+    with pytest.raises(RequantError, match=said):
+        Door(tmp_path / "a.db", name="notes", **wrong)
+    with requant.open(tmp_path / "a.db") as database:
+        assert database.collections() == []
+        database.create_collection("notes", dim=2).add_index("mine")
+        Door(database, name="notes", **wrong)  # it has an index: none is made
+
+
+@pytest.mark.parametrize("wrong", [{"name": "../notes"}, {"metric": "hamming"}])
+def test_a_name_or_metric_that_is_none_is_refused_before_a_file_is_made(tmp_path, wrong):
+    with pytest.raises(InputError):
+        Door(tmp_path / "a.db", **{"name": "notes", **wrong})
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_documents_are_found_by_their_words_where_that_is_asked_for(tmp_path):
+    with requant.open(tmp_path / "a.db") as database:
+        Door(database, name="plain").made(2).upsert(["a"], [[1, 0]], ["a black cat"])
+        Door(database, name="words", full_text=True).made(2).upsert(
+            ["a"], [[1, 0]], ["a black cat"]
+        )
+        assert not database.collection("plain").full_text
+        assert [hit.id for hit in database.collection("words").search_documents("cat")] == ["a"]
+        # One that is there already, too, with what is in it.
+        found = Door(database, name="plain", full_text=True).found()
+        assert [hit.id for hit in found.search_documents("cat")] == ["a"]
+    with requant.open(tmp_path / "b.db") as database:
+        database.create_collection("plain", dim=2)
+    with requant.open(tmp_path / "b.db", read_only=True) as database:
+        assert not Door(database, name="plain", full_text=True).found().full_text

@@ -34,7 +34,7 @@ DISTANCES = {"Cosine": "cosine", "Dot": "ip", "Euclid": "l2", "Manhattan": None}
 
 
 def points(vectors=ROWS, payloads=PAYLOADS):
-    rows = zip(IDS, vectors, payloads, strict=True)
+    rows = zip(IDS[: len(vectors)], vectors, payloads, strict=True)
     return [
         models.PointStruct(
             id=str(i) if isinstance(i, uuid.UUID) else i,
@@ -363,3 +363,29 @@ def test_a_server_that_goes_away_midway(server, monkeypatch):
     server.stop()
     with pytest.raises(SourceError, match="cannot be reached"):
         list(batches)
+
+
+def test_the_payloads_of_langchain(tmp_path):
+    """Their metadata stand in an object of their own; other payloads are as they were."""
+    payloads = [
+        {"page_content": "one", "metadata": {"n": 1, "metadata": "x"}},
+        {"page_content": "two", "metadata": None},
+        {"page_content": "three", "metadata": {}},
+        {"page_content": "four", "metadata": {"n": 4}, "own": True},
+        {"page_content": "five", "metadata": "text"},
+        {"page_content": "six"},
+    ]
+    local(tmp_path, {"held": points(ROWS[:6], payloads[:6])})
+    (batch,) = open_foreign(str(tmp_path), Wanted()).batches(100)
+    found = dict(zip(batch.documents, batch.metadata, strict=True))
+    assert found == {
+        "one": {"n": 1, "metadata": "x"},
+        "two": None,
+        "three": None,
+        "four": {"metadata": {"n": 4}, "own": True},
+        "five": {"metadata": "text"},
+        "six": None,
+    }
+    (named,) = open_foreign(str(tmp_path), Wanted(documents="page_content")).batches(100)
+    assert {"metadata": {"n": 4}, "own": True} in named.metadata
+    assert {"metadata": {"n": 1, "metadata": "x"}} in named.metadata

@@ -102,6 +102,17 @@ def check(app, Article):
     return sorted(rows)
 
 
+def test_the_words_of_what_is_deleted_are_forgotten(app, Article):
+    collection = Article.embedding.collection
+    collection.index_text()
+    assert [hit.id for hit in collection.search_documents("t7")] == [7]
+    delete(app, f'DELETE FROM {TABLE} WHERE "the id" = 7')
+    assert collection.search_documents("t7") == []
+    assert check(app, Article) == [n for n in range(N) if n != 7]
+    delete(app, f"DELETE FROM {TABLE}")
+    assert check(app, Article) == []
+
+
 def indexed(Article):
     collection = Article.embedding.collection
     collection.index_field("lang")

@@ -40,7 +40,7 @@ def modules():
     for path in tree():
         if path.suffix == ".py" and path.parts[0] in ROOMS:
             found.add(("requant" / path).as_posix())
-        elif path.suffix == ".py" and path.parts[0] == "requant":
+        elif path.suffix == ".py" and path.parts[0] in ("requant", "haystack_integrations"):
             found.add(path.as_posix())
     return found
 

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TOPS = (
-    "integration", "requant", "adapters", "quantizers", "benchmarks", "docs", "examples", "tests",
+    "integration", "haystack_integrations", "requant", "adapters", "quantizers", "benchmarks",
+    "docs", "examples", "tests",
 )  # fmt: skip
 # Not ours, though they begin with an underscore.
 FOREIGN = {
@@ -24,6 +25,8 @@ FOREIGN = {
     "_set_running_loop": "of asyncio: for whoever stands for a loop, or leaves one after a fork",
     "_fut_waiter": "of asyncio's tasks: what one awaits just now, if it is there to be seen",
     "_children": "of what asyncio.gather makes: those that are awaited",
+    "_llm": "of LlamaIndex's Settings: to put back what was, which asking for would make",
+    "_embed_model": "of LlamaIndex's Settings, too",
     "_dict": "of the store that LangChain pickles, which a test builds",
 }
 # To test what is damaged, and to measure parts alone, each in one place.

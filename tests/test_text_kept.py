@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 import requant
 from requant.errors import ExistsError, InputError, StoreError, UnsupportedError
 from requant.integration.sqlalchemy import add_tables, include_object
+from tests import inside
 from tests.databases import fresh_schema, vectors
 
 N = 300
@@ -90,7 +91,7 @@ def test_a_transaction_finds_its_own_words(any_db):
 
 @pytest.mark.parametrize("tokenizer", ["unicode", "porter", "trigram"])
 def test_indexed_later(any_db, tokenizer, monkeypatch):
-    monkeypatch.setattr("requant.store.text.building._MOST_ITEMS", 50)
+    monkeypatch.setattr(inside.TEXT_ITEMS, 50)
     notes, seen = filled(any_db), []
     assert not notes.full_text
 
@@ -119,7 +120,7 @@ def test_indexed_later(any_db, tokenizer, monkeypatch):
 
 
 def test_an_interrupted_build_goes_on(any_db, monkeypatch):
-    monkeypatch.setattr("requant.store.text.building._MOST_ITEMS", 50)
+    monkeypatch.setattr(inside.TEXT_ITEMS, 50)
     notes = filled(any_db)
 
     def stop(done, total):
@@ -136,7 +137,7 @@ def test_an_interrupted_build_goes_on(any_db, monkeypatch):
 
 
 def test_two_build_at_once(any_db, monkeypatch):
-    monkeypatch.setattr("requant.store.text.building._MOST_ITEMS", 20)
+    monkeypatch.setattr(inside.TEXT_ITEMS, 20)
     notes = filled(any_db)
     threads = [threading.Thread(target=notes.index_text) for _ in range(3)]
     for thread in threads:

@@ -328,3 +328,12 @@ def test_items_without_a_vector_are_found_by_their_words(any_db):
     found = notes.search_hybrid("cat", vectors(1)[0], vectors=True)
     assert {hit.id: hit.ranks for hit in found} == {"a": (1, None), "b": (None, 1)}
     assert {hit.id: hit.vector is None for hit in found} == {"a": True, "b": False}
+
+
+def test_searches_by_words_are_counted(any_db, notes):
+    notes.search_documents("black cat")
+    found = any_db.metrics().collections["notes"]
+    assert (found.searches.count, found.words.count, found.exact_searches) == (1, 1, 0)
+    notes.search_hybrid("black cat", vectors(1)[0])
+    found = any_db.metrics().collections["notes"]
+    assert (found.searches.count, found.words.count, found.exact_searches) == (2, 2, 1)

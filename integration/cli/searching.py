@@ -177,7 +177,9 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "document": hit.document,
         "metadata": hit.metadata,
     }
-    return found if hit.ranks is None else {**found, "ranks": hit.ranks._asdict()}
+    if hit.ranks is None:
+        return found
+    return {**found, "ranks": {"text": hit.ranks.text, "vector": hit.ranks.vector}}
 
 
 def print_hits(found: list[Hit]) -> None:

@@ -74,7 +74,7 @@ class IndexMetrics:
 class CollectionMetrics:
     """What was done with one collection. Timings are of what succeeded; failures are counted."""
 
-    # Calls of `search`, `search_many`, `search_text`, `more_like`, and the queries in them.
+    # Calls of `search`, `search_many`, `search_documents`..., and the queries in them.
     searches: Timing = Timing()
     queries: int = 0
     failed_searches: int = 0
@@ -84,11 +84,13 @@ class CollectionMetrics:
     # Times that a search was done again: an index was ahead of its snapshot, or failed.
     retries: int = 0
     # The stages of a search, in their order: until the snapshot was there; bringing the index up,
-    # what a filter lets through; the engine; floats from the store; their exact scores; what is
-    # scored beside the index, or without one; ids, documents and metadata; a reranking model.
+    # what a filter lets through; what has the words; the engine; floats from the store; their exact
+    # scores; what is scored beside the index, or without one; ids, documents and metadata; a
+    # reranking model.
     snapshot: Timing = Timing()
     follow: Timing = Timing()
     filter: Timing = Timing()
+    words: Timing = Timing()
     first_pass: Timing = Timing()
     fetch: Timing = Timing()
     rescore: Timing = Timing()

@@ -108,7 +108,8 @@ class Searcher:
         return Columns(
             items.c.metadata,
             {"id": items.c.ext_id, "document": items.c.document},
-            sa.exists().where(vectors.c.key == items.c.key),
+            # Also where the vectors are joined.
+            sa.exists().where(vectors.c.key == items.c.key).correlate_except(vectors),
         )
 
     def values(self, field: str) -> sa.Select[Any]:

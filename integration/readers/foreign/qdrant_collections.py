@@ -158,6 +158,8 @@ class QdrantCollection:
         if payload.keys() & {NORM, METADATA} or self._is_named(point):
             return _as_exported(payload)
         wanted = self._wanted
+        if wanted == Wanted(vector=wanted.vector) and _is_langchain(payload):
+            return payload["page_content"], payload.get("metadata") or None
         key = wanted.documents or next(
             (k for k in DOCUMENT_KEYS if type(payload.get(k)) is str), ""
         )
@@ -166,6 +168,14 @@ class QdrantCollection:
             return document, {k: payload[k] for k in wanted.metadata if k in payload}
         rest = {k: value for k, value in payload.items() if k not in (key, wanted.ids)}
         return document, rest or None
+
+
+def _is_langchain(payload: dict[str, Any]) -> bool:
+    """Whether LangChain has made it: the text, and the metadata in an object of its own."""
+    metadata = payload.get("metadata")
+    if not isinstance(metadata, dict | None) or type(payload.get("page_content")) is not str:
+        return False
+    return payload.keys() <= {"page_content", "metadata"}
 
 
 def _as_exported(payload: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:

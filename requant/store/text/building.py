@@ -57,6 +57,7 @@ def index_text(
             last, upto = _reach(connection, tables, at, end)
             dialect(connection).fill(connection, tables, index, at, upto)
             if last:
+                dialect(connection).finish(connection, tables, index)
                 index = TextIndex(owner.id, tokenizer, ready=True)
                 _note(connection, tables, index)
             total = connection.execute(_next_key(tables, owner.id)).scalar_one()
@@ -104,6 +105,7 @@ def make_text_again(connection: sa.Connection, tables: Tables) -> None:
         ways.drop(connection, tables, index)
         ways.create(connection, tables, index)
         ways.fill(connection, tables, index, *key_range(index.collection))
+        ways.finish(connection, tables, index)
         _note(connection, tables, index)
 
 

@@ -18,16 +18,20 @@ from requant.store.text.syntax import Term, TextQuery, words_of
 
 # Longer words are not indexed, so that none is found by them.
 _LONGEST_WORD = 2000
-_MARKS = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+# Of these the parser makes hosts, files, addresses, tags, signs and compounds; others part words.
+_MARKS = "./@<>&-_+~:"
 # What parts words beside those; a server whose locale is C takes all of it for letters.
 _MORE_MARKS = "[\u00a1-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u2000-\u206f\u3000-\u3004"
 _MORE_MARKS += "\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]+"
 _ACCENTS = "[\u0300-\u036f]+"
 
 _TABLE = "CREATE TABLE {text} (key bigint PRIMARY KEY, words tsvector NOT NULL)"
-_INDEX = "CREATE INDEX ON {text} USING gin (words)"
+_INDEX = 'CREATE INDEX "{name}_gin" ON {text} USING gin (words)'
+# Else searches go through what waits to be sorted in, until the server looks after the table.
+_FINISH = ("SELECT gin_clean_pending_list('{gin}'::regclass)", "ANALYZE {text}")
+# Not STRICT, which would keep it from being inlined.
 _PLAIN = """CREATE FUNCTION {plain}(document text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT AS $body${expression}$body$"""
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $body${expression}$body$"""
 _ASCII = "octet_length(document) = length(document)"
 _SMALL = "lower(document)"
 # Words of more than 1 MB together fit into no tsvector.
@@ -128,6 +132,12 @@ def fill(connection: sa.Connection, tables: Tables, index: TextIndex, first: int
     connection.exec_driver_sql(_named(_FILL, tables, index), (first, end))
 
 
+def finish(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
+    """Do what is worth it once all items are indexed."""
+    for statement in _FINISH:
+        _run(connection, statement, tables, index)
+
+
 def matches(
     cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
 ) -> list[tuple[int, float]]:
@@ -210,9 +220,7 @@ def _plainly(connection: sa.Connection, index: TextIndex) -> str:
         parted = f"regexp_replace(normalize(document, NFD), '{_ACCENTS}', '', 'g')"
         any_letters = f"normalize(regexp_replace({parted}, '{_MORE_MARKS}', ' ', 'g'), NFC)"
     of = f"lower(CASE WHEN {_ASCII} THEN document ELSE {any_letters} END)"
-    marks = _MARKS.replace("'", "''").replace("{", "{{").replace("}", "}}")
-    # 37: a percent sign, which drivers take for a parameter.
-    return f"SELECT translate({of}, '{marks}' || chr(37), '{' ' * (len(_MARKS) + 1)}')"
+    return f"SELECT translate({of}, '{_MARKS}', '{' ' * len(_MARKS)}')"
 
 
 def _trigrams(position: str, between: str, document: str) -> str:
@@ -245,6 +253,7 @@ def _named(statement: str, tables: Tables, index: TextIndex) -> str:
         end=end,
         parser=parser,
         config=f"'{config}'::regconfig",
+        gin=tables.quoted(f"{kind}_gin").replace("'", "''"),
         plain=tables.quoted(f"{kind}_plain"),
         words=tables.quoted(f"{kind}_words"),
         asked=tables.quoted(f"{kind}_asked"),

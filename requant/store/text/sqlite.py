@@ -88,6 +88,10 @@ def fill(connection: sa.Connection, tables: Tables, index: TextIndex, first: int
     connection.exec_driver_sql(_named(_FILL, tables, index), (first, end))
 
 
+def finish(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
+    """Do what is worth it once all items are indexed: nothing."""
+
+
 def matches(
     cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
 ) -> list[tuple[int, float]]:

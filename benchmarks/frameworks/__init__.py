@@ -1,0 +1,1 @@
+"""What requant costs and saves inside a framework; see `__main__`."""

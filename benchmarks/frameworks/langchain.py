@@ -1,0 +1,138 @@
+"""LangChain: what the store adds to `Collection.search`, and what LangChain's FAISS takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.dataset import Dataset, load
+from benchmarks.frameworks.langchain_child import Numbered
+from requant.integration.langchain import RequantVectorStore
+
+# Index, and candidates for each result: enough for the recall of an exact search.
+FIRST_PASSES = {"int2": 8.0, "int4": 2.5, "int8": 1.5}
+console = Console()
+
+
+def main(data: Path | None, queries: int) -> None:
+    """Measure both."""
+    found = load(data)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "vectors.npy", found.vectors)
+        np.save(folder / "queries.npy", found.queries[:queries])
+        kept = by_langchain(found, folder)
+        begun = time.perf_counter()
+        ours = str(folder / "notes.requant")
+        store = RequantVectorStore.from_existing(
+            kept, Numbered(found.queries.tolist()), location=ours, precision="int4"
+        )
+        console.print(f"from_existing: {time.perf_counter() - begun:.1f} s")
+        for precision in FIRST_PASSES:
+            store.collection.add_index(precision, engine="faiss", precision=precision)
+        store.collection.flush()
+        overhead(store, found)
+        store.close()
+        beside(kept, ours, folder)
+        console.print(f"an id that is stored, added again to LangChain's FAISS: {updated(kept)}")
+
+
+def by_langchain(data: Dataset, folder: Path) -> str:
+    """Make LangChain's FAISS folder, as its users have one."""
+    warnings.simplefilter("ignore")  # langchain-community says that nobody maintains it
+    from langchain_community.vectorstores import FAISS
+
+    texts = [item["text"] for item in data.items]
+    pairs = zip(texts, data.vectors, strict=True)
+    metadata = [{"pos": item["pos"], "lexname": item["lexname"]} for item in data.items]
+    ids = [item["id"] for item in data.items]
+    made = FAISS.from_embeddings(pairs, Numbered([]), metadata, ids)
+    made.save_local(str(folder / "faiss"))
+    return str(folder / "faiss")
+
+
+def updated(kept: str) -> str:
+    """Tell what LangChain's FAISS makes of a text whose id is stored already."""
+    from langchain_community.vectorstores import FAISS
+
+    embedding = Numbered([[0.0] * 384])
+    store = FAISS.load_local(kept, embedding, allow_dangerous_deserialization=True)
+    name = store.index_to_docstore_id[0]
+    try:
+        store.add_texts(["0"], ids=[name])
+    except ValueError as error:
+        return str(error)[:60]
+    return "replaced"
+
+
+def overhead(store: RequantVectorStore, data: Dataset, rounds: int = 25, block: int = 60) -> None:
+    """Print microseconds a query beyond `Collection.search` and the embedding."""
+    table = Table("k", "Collection.search, us", "store adds, us", "with scores, us")
+    collection, rows = store.collection, data.queries.tolist()
+    asked: dict[str, Any] = {"index": "int2", "oversample": 8.0}
+    for k in (4, 10):
+        plain, *ours, embedding = least(
+            [
+                partial(ask_collection, collection, rows, k, asked),
+                partial(ask_store, store.similarity_search, k, asked),
+                partial(ask_store, store.similarity_search_with_score, k, asked),
+                lambda n: store.embeddings.embed_query(str(n)),
+            ],
+            len(rows), rounds, block,
+        )  # fmt: skip
+        added = [f"{one - plain - embedding:.0f}" for one in ours]
+        table.add_row(str(k), f"{plain:.0f}", *added)
+    console.print(table)
+
+
+def ask_collection(collection: Any, rows: list[Any], k: int, asked: Any, n: int) -> None:
+    """Search the collection itself."""
+    collection.search(rows[n], k, **asked)
+
+
+def ask_store(search: Callable[..., Any], k: int, asked: Any, n: int) -> None:
+    """Search by a method of the store."""
+    search(str(n), k, **asked)
+
+
+def least(ways: list[Callable[[int], object]], n: int, rounds: int, block: int) -> list[float]:
+    """Return microseconds of CPU a call, each of the round in which the machine was least busy."""
+    times: list[list[float]] = [[] for _ in ways]
+    for turn in range(rounds):
+        for way, ask in enumerate(ways):
+            ask(0)
+            begun = time.process_time()
+            for at in range(block):
+                ask((turn * block + at) % n)
+            times[way].append((time.process_time() - begun) / block * 1e6)
+    return [min(one) for one in times]
+
+
+def beside(kept: str, ours: str, folder: Path) -> None:
+    """Print recall, CPU and memory of both, each in a process of its own."""
+    table = Table("store", "recall@10", "ms a query", "MB beyond imports", "of 10, filtered")
+    children = [("faiss", kept, "-", 1.0)]
+    children += [("requant", ours, name, factor) for name, factor in FIRST_PASSES.items()]
+    for kind, place, index, factor in children:
+        program = [sys.executable, "-m", "benchmarks.frameworks.langchain_child", kind, place]
+        program += [index, str(factor), str(folder / "vectors.npy"), str(folder / "queries.npy")]
+        done = subprocess.run(program, capture_output=True, text=True, check=True)
+        told = json.loads(done.stdout.splitlines()[-1])
+        table.add_row(
+            "LangChain's FAISS" if kind == "faiss" else f"requant, {index} x {factor:g}",
+            f"{told['recall']:.4f}", f"{told['ms']:.3f}", f"{told['mb']:.0f}",
+            f"{told['filtered']:.1f}",
+        )  # fmt: skip
+    console.print(table)

@@ -1,0 +1,70 @@
+"""Another store becomes one of requant: read as it stands, without embedding anything again."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from requant.errors import ExistsError, IndexWarning, InputError
+from requant.integration.doors import Door
+from requant.integration.errors import SourceError
+from requant.integration.importing.run import Job, Progress
+from requant.integration.importing.source import Import, open_import
+from requant.integration.readers import Wanted
+
+_BATCH = 4096
+
+
+def open_existing(source: Any) -> Import:
+    """Open what another store has kept; raises InputError, SourceError, PackageMissingError."""
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(
+            f"source is the place where a store is kept, not {type(source).__name__}: a folder of "
+            "FAISS.save_local or Chroma, a folder or URL of a Qdrant collection, a LanceDB table"
+        )
+    opened = open_import(source, Wanted())
+    if not opened.dim:  # of a file of columns, only reading tells it
+        opened.close()
+        raise SourceError(
+            f"{opened.name} is a file of columns, which have to be named: requant.import_items "
+            "stores it, and the store is opened on the collection after that"
+        )
+    return opened
+
+
+def fill(door: Door, source: Import, progress: Progress | None) -> None:
+    """Store everything and build the index; whatever goes wrong, nothing of it stays.
+
+    `progress` is called with (rows stored, total or None) after each batch, and may end it.
+
+    Raises:
+        ExistsError: the collection is there; SourceError: a row cannot be stored.
+    """
+    name, database = door.name, door.database
+    if name in database.collections():
+        raise ExistsError(
+            f"collection {name!r} is there already: open it with RequantVectorStore(...), or "
+            "choose another collection_name"
+        )
+    database.create_collection(name, source.dim, door.metric)
+    try:
+        Job(source, database, name, door.metric, "error").run(_BATCH, None, progress)
+        door.found()  # which builds the index
+    except BaseException:
+        door.dropped()
+        raise
+    _tell(source, door.metric)
+
+
+def _tell(source: Import, metric: str) -> None:
+    """Warn where scores are not those of what was embedded."""
+    fidelity = source.fidelity
+    if fidelity == "exact" or (fidelity == "normalised" and metric == "cosine"):
+        return
+    notes = "; ".join(source.described()["notes"])
+    warnings.warn(
+        f"{source.name} has not kept vectors as they were embedded ({fidelity}): {notes}",
+        IndexWarning,
+        stacklevel=4,
+    )

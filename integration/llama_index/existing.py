@@ -1,0 +1,134 @@
+"""A store of LlamaIndex that is there already, as one of requant: nothing is embedded again."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.schema import BaseNode, TextNode
+from llama_index.core.storage.docstore import SimpleDocumentStore
+from llama_index.core.vector_stores.utils import metadata_dict_to_node
+
+from requant.errors import ExistsError, IndexWarning, RequantError
+from requant.integration.errors import SourceError
+from requant.integration.llama_index.nodes import OWN, to_node
+from requant.integration.locations import Location
+from requant.integration.readers.columns import Wanted
+from requant.integration.readers.foreign.opening import open_foreign
+from requant.integration.readers.foreign.protocol import ForeignSource
+from requant.integration.readers.source import Batch
+
+if TYPE_CHECKING:
+    from requant.integration.llama_index.store import RequantVectorStore
+
+_DOCUMENTS = "docstore.json"
+_BATCH = 1024
+
+
+def from_existing(
+    kind: type[RequantVectorStore],
+    source: str | PathLike[str],
+    location: Location,
+    text: str | None,
+    options: dict[str, Any],
+) -> RequantVectorStore:
+    """Do as `RequantVectorStore.from_existing`."""
+    name = fspath(source)
+    foreign = open_foreign(name, Wanted(None, None, text, ()))
+    if foreign is None:
+        raise SourceError(
+            f"{name} is no store that can be read: give a persist folder of LlamaIndex, or a "
+            "collection of Chroma, Qdrant, LanceDB or FAISS"
+        )
+    try:
+        options.setdefault("metric", foreign.metric or "cosine")
+        store = kind(location, **options)
+        try:
+            _fill(store, foreign, _documents(name))
+        except BaseException:
+            store.close()
+            raise
+    finally:
+        foreign.close()
+    return store
+
+
+def _fill(
+    store: RequantVectorStore, foreign: ForeignSource, documents: dict[str, BaseNode]
+) -> None:
+    """Store everything, or leave the collection as it was: absent, or without a node."""
+    found = store.collection
+    if found is not None and len(found):
+        raise ExistsError(
+            f"{store!r} holds {len(found)} nodes: give a location or collection_name where there "
+            "are none"
+        )
+    try:
+        for batch in foreign.batches(_BATCH):
+            store.add(list(_nodes(foreign.name, batch, documents)))
+    except BaseException:
+        made = store.collection
+        if found is not None:
+            found.clear()
+        elif made is not None:
+            store.client.drop_collection(made.name)
+        raise
+    made = store.collection
+    if made is None:
+        raise SourceError(f"{foreign.name} holds no nodes")
+    made.note_origin(foreign.name, foreign.kind, foreign.fidelity)
+    if foreign.fidelity in ("lossy", "codes-only"):
+        warnings.warn(
+            f"{foreign.name} ({foreign.kind}) holds compressed vectors alone: what was stored is "
+            "made from these, and no search is more exact than they are",
+            IndexWarning,
+            stacklevel=4,
+        )
+
+
+def _nodes(name: str, batch: Batch, documents: dict[str, BaseNode]) -> Iterator[BaseNode]:
+    vectors = iter(batch.vectors)
+    for row, each in enumerate(batch.ids):
+        if batch.present is not None and not batch.present[row]:
+            raise SourceError(f"{name}, id {str(each)[:80]!r}: it has no vector")
+        text = None if batch.documents is None else batch.documents[row]
+        metadata = None if batch.metadata is None else batch.metadata[row]
+        try:
+            node = documents.get(str(each)) or _node(each, text, metadata)
+        except (RequantError, ValueError, TypeError, KeyError) as error:
+            raise SourceError(
+                f"{name}, id {str(each)[:80]!r}: what LlamaIndex wrote of the node cannot be "
+                f"read: {error}"
+            ) from error
+        yield node.model_copy(update={"id_": str(each), "embedding": next(vectors).tolist()})
+
+
+def _node(each: object, text: str | None, metadata: Any) -> BaseNode:
+    """Return the node that LlamaIndex wrote, or what another program's item is as one."""
+    if isinstance(metadata, str):
+        metadata = json.loads(metadata)
+    fields = dict(metadata or {})
+    if OWN in fields:
+        return to_node(each, text, fields)
+    if "_node_content" in fields:
+        node = metadata_dict_to_node(fields)
+        if text:
+            node.set_content(text)
+        return node
+    return TextNode(id_=str(each), text=text or "", metadata=fields)
+
+
+def _documents(name: str) -> dict[str, BaseNode]:
+    """Return the nodes that a persist folder keeps beside their vectors, whole."""
+    folder = Path(name)
+    path = (folder if folder.is_dir() else folder.parent) / _DOCUMENTS
+    if not path.is_file():
+        return {}
+    try:
+        return dict(SimpleDocumentStore.from_persist_path(str(path)).docs)
+    except (ValueError, TypeError, KeyError) as error:
+        raise SourceError(f"{path}: LlamaIndex cannot read it: {error}") from error
