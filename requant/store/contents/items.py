@@ -20,6 +20,7 @@ from requant.store.fields import Memory, Upkeep
 from requant.store.history import ChangeLog, Turn, Turns
 from requant.store.schema import CollectionRow, Tables, key_range
 from requant.store.statements import HotSql, json_texts
+from requant.store.text import clear_text
 
 # Items whose metadata are merged at a time, so that not all of them are in memory.
 _MERGED = 256
@@ -129,6 +130,7 @@ class ItemWriter:
         """
         items, vectors, changes = self._tables.items, self._tables.vectors, self._tables.changes
         first, end = key_range(self._collection)
+        clear_text(self.connection, self._tables, self._collection)
         removed = 0
         for table in (vectors, items):
             within = sa.and_(table.c.key >= first, table.c.key < end)
