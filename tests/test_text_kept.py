@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -341,3 +342,83 @@ def test_a_document_of_more_words_than_postgresql_can_index(any_db):
     notes.upsert(["a"], documents=["x" * 5000])
     assert {hit.id for hit in notes.search_documents("w5")} == {"b"}
     assert notes.verify(deep=True).ok
+
+
+def test_a_long_document_of_few_spaces(any_db):
+    notes = any_db.create_collection("notes", 8, full_text="trigram")
+    text = "".join(map(chr, np.random.default_rng(0).integers(0x20000, 0x2A6D0, 200_000).tolist()))
+    notes.upsert(["a", "b"], documents=[text, "cats"])
+    assert [hit.id for hit in notes.search_documents(text[:5])] == ["a"]
+    notes.upsert(["a"], documents=["a cat"])
+    assert {hit.id for hit in notes.search_documents("cat")} == {"a", "b"}
+    assert notes.verify(deep=True).ok
+
+
+def test_nobody_else_writes_into_the_words(empty_postgres, tmp_path):
+    with requant.open(empty_postgres, folder=tmp_path / "x") as db:
+        notes = filled(db, full_text=True)
+        role = f"stranger_{tmp_path.name[-1]}"
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql(f"CREATE ROLE {role}")
+        try:
+            with db.engine.begin() as connection:
+                for statement in (
+                    "GRANT CREATE, USAGE ON SCHEMA public TO {role}",
+                    "SET LOCAL ROLE {role}",
+                    "CREATE TABLE mine (key bigint, document text)",
+                ):
+                    connection.exec_driver_sql(statement.format(role=role))
+                with pytest.raises(sa.exc.ProgrammingError, match="permission denied for function"):
+                    connection.exec_driver_sql(
+                        "CREATE TRIGGER sly AFTER INSERT ON mine FOR EACH ROW "
+                        "EXECUTE FUNCTION requant_text_1_keep()"
+                    )
+            is_in_step(notes)
+        finally:
+            with db.engine.begin() as connection:
+                connection.exec_driver_sql(f"DROP OWNED BY {role}")
+                connection.exec_driver_sql(f"DROP ROLE {role}")
+
+
+def test_a_database_of_other_letters(empty_postgres, tmp_path):
+    admin = sa.create_engine(empty_postgres, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE IF EXISTS of_latin")
+        connection.exec_driver_sql(
+            "CREATE DATABASE of_latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+        )
+    url = admin.url.set(database="of_latin").render_as_string(False)
+    try:
+        with requant.open(url, folder=tmp_path / "x") as db:
+            for tokenizer in ("unicode", "porter", "trigram"):
+                notes = db.create_collection(tokenizer, 8, full_text=tokenizer)
+                notes.upsert(["a", "b"], documents=["un café noir", "cats"])
+                for query, found in {
+                    "café": ["a"], "東京都庁": [], "cats AND 東京都庁*": [],
+                    "cats -東京都庁": ["b"], "cats 東京都庁": ["b"],
+                    "“cats”": [] if tokenizer == "trigram" else ["b"],
+                }.items():  # fmt: skip
+                    assert [hit.id for hit in notes.search_documents(query)] == found, query
+    finally:
+        with admin.connect() as connection:
+            connection.exec_driver_sql("DROP DATABASE of_latin WITH (FORCE)")
+        admin.dispose()
+
+
+def test_clear_while_the_words_are_being_indexed(any_db, monkeypatch):
+    monkeypatch.setattr(inside.TEXT_ITEMS, 50)
+    notes = filled(any_db)
+
+    def clear(done, total):
+        if done == 50:
+            notes.clear()
+            notes.upsert(["x", "y"], documents=["new", "same"])
+
+    notes.index_text(progress=clear)
+    is_in_step(notes)
+    with any_db.engine.connect() as connection, connection.begin() as transaction:
+        notes.clear(connection=connection)
+        assert notes.search_documents("new", connection=connection) == []
+        transaction.rollback()
+    is_in_step(notes)
+    assert [hit.id for hit in notes.search_documents("new")] == ["x"]

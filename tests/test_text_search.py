@@ -119,7 +119,8 @@ HOSTILE = [
     "{text}", "\0", "a\0b", "\0cat", "\ud800", "cat\udfff", "\u202ecat", "\ufeffcat", "🙂", "½ ²",
     "*" * 1000, '"' * 1001, "(" * 100_000, "-" * 100_000, "x" * 1_000_000, "a " * 50_000,
     " " * 1_000_000, '"a" ' * 10_000, "cat AND " * 10_000, "é" * 5000, "x" * 3000 + "*",
-    "١٢٣", "ªº", "a\u0301", "\u0301", "the of and to a in", "::regconfig", "$1", "?", "?1", ":a",
+    "١٢٣", "ªº", "a\u0301", "\u0301", '"cat \u0301"*', '"\u0301 a"*',
+    "the of and to a in", "::regconfig", "$1", "?", "?1", ":a",
 ]  # fmt: skip
 
 
@@ -299,6 +300,25 @@ def test_a_hybrid_search_with_everything(notes):
         found(mmr=0.5)
 
 
+def test_a_group_found_late_has_the_ranks_that_all_have(any_db):
+    notes = any_db.create_collection("notes", 8, full_text=True)
+    rows = vectors(3000)
+    notes.upsert(
+        range(3000),
+        rows,
+        [f"same {'more' * (n % 3 == 0)}" for n in range(3000)],
+        [{"kind": "rare" if n in (7, 2999) else "often"} for n in range(3000)],
+    )
+    query = -rows[2999]  # which is as far away as can be
+    every = {hit.id: hit for hit in notes.search_hybrid("same", query, 3000)}
+    found = notes.search_hybrid("same", query, 5, group_by="kind", group_size=3)
+    assert [hit.metadata["kind"] for hit in found].count("rare") == 2
+    for hit in found:
+        assert (hit.score, hit.ranks) == (every[hit.id].score, every[hit.id].ranks)
+        ranks = hit.ranks
+        assert hit.score == np.float32(1 / (2 + ranks.text) + 2 / (2 + ranks.vector))
+
+
 def test_a_hybrid_search_embeds_its_text(notes):
     asked = []
 
@@ -316,7 +336,10 @@ def test_a_hybrid_search_needs_a_vector_or_a_model(notes):
         notes.search_hybrid("black cat")
 
 
-@pytest.mark.parametrize("weights", [(0, 0), (1,), (1, -1), (float("nan"), 1), "ab", None, 3])
+@pytest.mark.parametrize(
+    "weights",
+    [(0, 0), (1,), (1, -1), (float("nan"), 1), "ab", None, 3, (10**400, 1), (1e30, 1), (0, 1e-30)],
+)
 def test_weights_that_are_none(notes, weights):
     with pytest.raises(InputError, match="weights must be two numbers"):
         notes.search_hybrid("cat", vectors(1)[0], weights=weights)

@@ -47,6 +47,13 @@ class Ranker(Protocol):
         """Return the `count` best results of each query, that `where` lets through too."""
         ...
 
+    def settle(self, queries: Float32s, count: int) -> Found | None:
+        """Return the best of one query anew where scores differ by how far down it is looked.
+
+        They are final from then on; None where they are in any case.
+        """
+        ...
+
 
 def grouped(
     finder: Ranker, queries: Float32s, k: int, groups: Groups
@@ -98,6 +105,10 @@ class _Gathering:
     def go_on(self, query: Float32s, count: int) -> None:
         """Find what is missing where it is rare among the nearest."""
         name, ended = self._groups.field, False
+        settled = self._finder.settle(query, count)
+        if settled is not None:
+            self._finder.fields.note(self._groups.path, [settled[0]])
+            self.begin(settled)
         while len(self._members) < self._k and not ended:
             known = [*map(_plain, self._members)]
             found, ended = self._among(query, count, {name: {"$ne": None, "$nin": known}})

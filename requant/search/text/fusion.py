@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,8 @@ from requant.search.text.ranked import ByWords
 CONSTANT = 2
 # How much of each list counts, at least; of words, which cost little, so many times as much.
 LEAST, MORE_WORDS = 10, 3
+# Scores are float32: what is far beyond any use would be infinite there, or 0.
+HEAVIEST = 1e6
 
 Weights = tuple[float, float]
 
@@ -29,13 +30,15 @@ def check_weights(given: Any) -> Weights:
     """Return the weights of words and of nearness; raises InputError."""
     try:
         words, nearness = (float(one) for one in given)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"weights must be two numbers, of the text and of the vector, not {given!r:.80}"
         ) from error
-    usable = all(math.isfinite(one) and one >= 0 for one in (words, nearness))
-    if not usable or not words + nearness > 0:
-        raise InputError(f"weights must be two numbers from 0, not both 0, not {given!r:.80}")
+    usable = all(0 <= one <= HEAVIEST for one in (words, nearness))
+    if not usable or not max(words, nearness) >= 1 / HEAVIEST:
+        raise InputError(
+            f"weights must be two numbers from 0 to {HEAVIEST:g}, not both 0, not {given!r:.80}"
+        )
     return words, nearness
 
 
@@ -52,6 +55,7 @@ class Fused:
         self._min_score = min_score
         self.fields: FieldValues = near.fields
         self.ranks: dict[int, Ranks] = {}
+        self._whole: Found | None = None
 
     @property
     def first(self) -> tuple[Request, list[Found]]:
@@ -64,7 +68,19 @@ class Fused:
         An item has the rank in each list that it has without `where`.
         """
         count = min(count, MAX_K)
-        depth = max(count, LEAST) if where is None else MAX_K
+        keys, scores = self._whole or self._ranked(queries, max(count, LEAST))
+        if where is not None:
+            met = self._words.met(keys, where)
+            keys, scores = keys[met], scores[met]
+        keys, scores = best_of((keys[:count], scores[:count]), self._min_score)
+        return Ranked([(keys, scores)], [len(keys) < count or count == MAX_K])
+
+    def settle(self, queries: Float32s, count: int) -> Found | None:
+        """Rank all there is, so that the same ranks count whatever filters follow."""
+        self._whole = self._ranked(queries, MAX_K)
+        return self.run(queries, count).found[0]
+
+    def _ranked(self, queries: Float32s, depth: int) -> Found:
         lists = [
             ranker.run(queries, min(reach, MAX_K)).found[0][0].tolist() if weight else []
             for ranker, reach, weight in (
@@ -72,12 +88,7 @@ class Fused:
                 (self._near, depth, self._weights[1]),
             )
         ]
-        keys, scores = self._fused(*lists)
-        if where is not None:
-            met = self._words.met(keys, where)
-            keys, scores = keys[met], scores[met]
-        keys, scores = best_of((keys[:count], scores[:count]), self._min_score)
-        return Ranked([(keys, scores)], [len(keys) < count or count == MAX_K])
+        return self._fused(*lists)
 
     def _fused(self, words: list[int], near: list[int]) -> Found:
         by_words = {key: rank for rank, key in enumerate(words, 1)}

@@ -68,6 +68,10 @@ class ByWords:
         keys, scores = best_of((keys[:count], scores[:count]), self._min_score)
         return Ranked([(keys, scores)], [len(keys) < count or count == MAX_K])
 
+    def settle(self, queries: Float32s, count: int) -> Found | None:
+        """Return None: a score is the same however far down it is looked."""
+        return None
+
     def met(self, keys: Keys, where: Mapping[str, Any]) -> NDArray[np.bool_]:
         """Tell which of `keys` may be found, and meet `where`."""
         return self._met(keys, self._compile(where))

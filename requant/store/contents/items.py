@@ -20,6 +20,7 @@ from requant.store.fields import Memory, Upkeep
 from requant.store.history import Beside, InTurn
 from requant.store.schema import CollectionRow, Tables, key_range
 from requant.store.statements import HotSql, json_texts
+from requant.store.text import clear_text
 
 # Items whose metadata are merged at a time, so that not all of them are in memory.
 _MERGED = 256
@@ -135,6 +136,7 @@ class ItemWriter:
         All indexes are behind the log then, and begin anew: to delete key by key takes long.
         """
         first, end = key_range(self._collection)
+        clear_text(self.connection, self._tables, self._collection)
         removed = 0
         for table in (self._tables.vectors, self._tables.items):
             within = sa.and_(table.c.key >= first, table.c.key < end)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from requant.store.text.asking import matching_text, text_index
 from requant.store.text.building import (
     Progress,
+    clear_text,
     drop_text,
     index_text,
     make_text_again,
@@ -26,6 +27,7 @@ __all__ = [
     "TextIndex",
     "TextQuery",
     "check_tokenizer",
+    "clear_text",
     "drop_text",
     "index_text",
     "is_of_text",

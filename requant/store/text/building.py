@@ -97,6 +97,13 @@ def drop_text(connection: sa.Connection, tables: Tables, collection: int) -> Non
         _remove(connection, tables, index)
 
 
+def clear_text(connection: sa.Connection, tables: Tables, collection: int) -> None:
+    """Forget the words of a collection's documents, all of which are about to be deleted."""
+    index = look(connection, tables, collection)
+    if index is not None:
+        dialect(connection).empty(connection, tables, index)
+
+
 def make_text_again(connection: sa.Connection, tables: Tables) -> None:
     """Make the text indexes that are noted in a restored database, which has none of them."""
     ways = dialect(connection)

@@ -38,10 +38,13 @@ _SMALL = "lower(document)"
 _WORDS = """CREATE FUNCTION {words}(document text) RETURNS tsvector
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT AS $body$
 BEGIN
-    RETURN {vector};
-EXCEPTION WHEN program_limit_exceeded THEN
-    document := left(document, 100000);
-    RETURN {vector};
+    LOOP
+        BEGIN
+            RETURN {vector};
+        EXCEPTION WHEN program_limit_exceeded THEN
+            document := left(document, least(100000, length(document) / 2));
+        END;
+    END LOOP;
 END $body$"""
 _TRIGRAMS = """SELECT string_agg('''' || replace(replace(
     letter || second || third, '\\', '\\\\'), '''', '''''') || '''' {position}, '{between}')
@@ -63,6 +66,8 @@ BEGIN
     END IF;
     RETURN NULL;
 END $body$"""
+# Or whoever may make tables could let it write from one of theirs.
+_KEEP_TO_US = "REVOKE ALL ON FUNCTION {keep}() FROM PUBLIC"
 _TRIGGERS = {
     "insert": "INSERT ON {items} FOR EACH ROW WHEN (NEW.collection_id = {collection} "
     "AND NEW.document IS NOT NULL)",
@@ -107,7 +112,7 @@ def create(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
         vector = f"coalesce({vector}, chr(32)::tsvector)"
     else:
         vector = "to_tsvector({config}, {plain}(document))"
-    statements += [_WORDS.replace("{vector}", vector), _KEEP]
+    statements += [_WORDS.replace("{vector}", vector), _KEEP, _KEEP_TO_US]
     for statement in statements:
         _run(connection, statement, tables, index)
     for what, when in _TRIGGERS.items():
@@ -132,6 +137,10 @@ def fill(connection: sa.Connection, tables: Tables, index: TextIndex, first: int
     connection.exec_driver_sql(_named(_FILL, tables, index), (first, end))
 
 
+def empty(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
+    """Do nothing: triggers are quick here, and who may write items need not reach the words."""
+
+
 def finish(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
     """Do what is worth it once all items are indexed."""
     for statement in _FINISH:
@@ -142,6 +151,15 @@ def matches(
     cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
 ) -> list[tuple[int, float]]:
     """Return (key, score) of what matches, best first by ts_rank_cd; all of it without a limit."""
+    try:
+        return _matching(cursor, tables, index, query, limit)
+    except UnicodeEncodeError as error:  # a database that is not UTF-8
+        return _matching(cursor, tables, index, _told_in(query, index, error.encoding), limit)
+
+
+def _matching(
+    cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
+) -> list[tuple[int, float]]:
     groups = [group for group in query.groups if all(map(_may_be_found, group))]
     if not groups:
         return []
@@ -229,6 +247,32 @@ def _trigrams(position: str, between: str, document: str) -> str:
     for mark, text in parts.items():
         statement = statement.replace(mark, text)
     return statement
+
+
+def _told_in(query: TextQuery, index: TextIndex, encoding: str) -> TextQuery:
+    """Leave out terms of letters that no document can have; other characters part words."""
+
+    def told(group: tuple[Term, ...]) -> tuple[Term, ...]:
+        return tuple(term._replace(text=_marked(term.text, encoding)) for term in group)
+
+    def can(term: Term) -> bool:
+        parts = [term.text] if index.tokenizer == "trigram" else words_of(term.text)
+        return all(_is_in(part, encoding) for part in parts)
+
+    groups = tuple(told(group) for group in query.groups if all(map(can, group)))
+    return TextQuery(groups, told(tuple(filter(can, query.without))))
+
+
+def _marked(text: str, encoding: str) -> str:
+    return "".join(c if _is_in(c, encoding) else " " for c in text)
+
+
+def _is_in(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _may_be_found(term: Term) -> bool:

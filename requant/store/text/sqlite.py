@@ -50,6 +50,7 @@ _TRIGGERS = {
 _FILL = """INSERT INTO "{text}" (rowid, document)
 SELECT key, document FROM "{text}_items" AS i WHERE key >= ? AND key < ?
 AND NOT EXISTS (SELECT 1 FROM "{text}_docsize" WHERE id = i.key)"""
+_EMPTY = """INSERT INTO "{text}" ("{text}") VALUES ('delete-all')"""
 # By our own ORDER BY: the one by `rank` sorts all rows, where this keeps the best ones.
 _MATCHES = """SELECT rowid, -bm25("{text}") AS score FROM "{text}" WHERE "{text}" MATCH ?
 ORDER BY score DESC, rowid LIMIT ?"""
@@ -86,6 +87,11 @@ def drop(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
 def fill(connection: sa.Connection, tables: Tables, index: TextIndex, first: int, end: int) -> None:
     """Index the items of `first <= key < end` that are not yet."""
     connection.exec_driver_sql(_named(_FILL, tables, index), (first, end))
+
+
+def empty(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
+    """Forget all words at once, before every item is deleted: triggers take out one by one."""
+    connection.exec_driver_sql(_named(_EMPTY, tables, index))
 
 
 def finish(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:

@@ -64,7 +64,7 @@ without=(Term(text='bird', prefix=False),))
     joins = negates = False
     pieces = list(_pieces(_NO_TEXT.sub(" ", text)))
     for at, (term, operator, excluded) in enumerate(pieces):
-        if operator is not None and _joins(operator, pieces, at):
+        if operator and _joins(operator, pieces, at):
             joins, negates = operator == "AND", operator == "NOT"
             continue
         if excluded or negates:
@@ -84,9 +84,9 @@ def has_words(text: str) -> bool:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the runs of letters and digits in a text; accents that stand alone are in them."""
+    """Return the runs of letters and digits in a text, with the accents within."""
     marked = "".join(c if _is_of_word(c) or unicodedata.combining(c) else " " for c in text)
-    return marked.split()
+    return [word for word in marked.split() if has_words(word)]
 
 
 def _is_of_word(character: str) -> bool:
@@ -95,18 +95,25 @@ def _is_of_word(character: str) -> bool:
 
 def _pieces(text: str) -> Iterator[tuple[Term, str | None, bool]]:
     """Yield terms, what operator each may be, and whether it is excluded by a minus."""
-    for found in _PIECE.finditer(text):
-        minus, phrase, star, word = found.groups()
-        if word is None:
-            if has_words(phrase):
-                yield Term(phrase.strip(), bool(star)), None, bool(minus)
-            continue
-        # A quote within a word begins a phrase of its own elsewhere: here it is a mark.
-        excluded = word.startswith("-")
-        bare = word.rstrip("*")
-        if has_words(bare):
-            operator = word if word in _OPERATORS else None
-            yield Term(bare.lstrip("-"), bare != word and _ends_in_word(bare)), operator, excluded
+    read: dict[tuple[str, ...], tuple[Term, str | None, bool] | None] = {}
+    for found in _PIECE.findall(text):
+        if found not in read:  # 1 MB is mostly the same words again
+            read[found] = _piece(*found)
+        piece = read[found]
+        if piece is not None:
+            yield piece
+
+
+def _piece(minus: str, phrase: str, star: str, word: str) -> tuple[Term, str | None, bool] | None:
+    if not word:
+        return (Term(phrase.strip(), bool(star)), None, bool(minus)) if has_words(phrase) else None
+    # A quote within a word begins a phrase of its own elsewhere: here it is a mark.
+    bare = word.rstrip("*")
+    if not has_words(bare):
+        return None
+    operator = word if word in _OPERATORS else None
+    prefix = bare != word and _ends_in_word(bare)
+    return Term(bare.lstrip("-"), prefix), operator, word.startswith("-")
 
 
 def _ends_in_word(text: str) -> bool:
