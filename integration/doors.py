@@ -11,6 +11,7 @@ import numpy as np
 
 from requant.adapters import registry
 from requant.collection import Collection
+from requant.database import Database
 from requant.errors import ExistsError, InputError, StoreError, UnknownCollectionError
 from requant.indexes import IndexOptions, fit_quantizer, index_config
 from requant.inputs import check_choice, check_name
@@ -59,7 +60,7 @@ class Door:
             InputError, StoreError, EngineMissingError, UnknownEngineError: it cannot be opened so,
                 or no such index made; nothing has been made.
         """
-        self.name = check_name(name, "collection")
+        self.name: str = check_name(name, "collection")
         check_choice("metric", metric, Metric)
         self.metric: Metric = metric
         self._text = full_text
@@ -68,8 +69,9 @@ class Door:
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
         )
         self._collection: Collection | None = None
+        self.database: Database
         self.database, give_back = borrow(location, folder)
-        self.close = weakref.finalize(self, give_back)
+        self.close: weakref.finalize[[], Door] = weakref.finalize(self, give_back)
         try:
             if self.found() is None and self._index is not None:
                 _check(self._index)
