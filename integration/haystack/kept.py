@@ -21,8 +21,7 @@ from requant.search import Hit
 from requant.store import Item
 
 Filters = Mapping[str, Any]
-# No document has it: Haystack's ids are text that can be shown.
-_NOBODY = "\x01"
+_NOBODY: dict[str, Any] = {"$id": {"$in": []}}
 
 
 class Documents:
@@ -64,8 +63,8 @@ class Documents:
         """Remove documents; unknown ids are no error."""
         found = self.door.found()
         with telling():
-            if isinstance(ids, str):
-                raise DocumentError("document_ids is a list of ids: wrap one in a list")
+            if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+                raise DocumentError(f"document_ids is a list of ids, not {type(ids).__name__}")
             if found is not None:
                 found.delete(list(ids))
 
@@ -198,7 +197,7 @@ class Documents:
     def _turn(self, found: Collection) -> Iterator[sa.Connection]:
         """Yield a connection in whose transaction nobody else writes to the collection."""
         with self.door.database.engine.begin() as connection:
-            found.delete([_NOBODY], connection=connection)  # takes the turn of all who write
+            found.delete(where=_NOBODY, connection=connection)  # takes the turn of all who write
             yield connection
 
     def _check(self, found: Collection | None) -> None:
