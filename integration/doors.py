@@ -63,6 +63,8 @@ class Door:
         self.name: str = check_name(name, "collection")
         check_choice("metric", metric, Metric)
         self.metric: Metric = metric
+        if index is not None and not isinstance(index, Mapping):
+            raise InputError(f"index is a dict of options, not {type(index).__name__}")
         self._text = full_text
         self._fields = tuple(fields)
         self._index = (
@@ -132,6 +134,7 @@ class Door:
 
     def _complete(self, collection: Collection) -> None:
         if self._index is not None and not collection.indexes:
+            _check(self._index)
             collection.add_index(INDEX, exist_ok=True, **self._index)
         if self._text and not collection.full_text:
             collection.index_text()

@@ -224,8 +224,10 @@ def test_what_a_collection_has_to_be(tmp_path):
         RequantDocumentStore(tmp_path / "a.db", embedding_dim=4, similarity="l2")
     with pytest.raises(DocumentStoreError, match="'cosine', 'dot_product', 'l2'"):
         RequantDocumentStore(tmp_path / "a.db", embedding_dim=4, similarity="ip")
-    with pytest.raises(DocumentStoreError, match="embedding_dim"):
-        RequantDocumentStore(tmp_path / "a.db", embedding_dim=0)
+    for dim in (0, "4", 4.0, True, None, 1 << 40):
+        for place in (tmp_path / "a.db", ":memory:"):
+            with pytest.raises(DocumentStoreError, match="embedding_dim is a whole number"):
+                RequantDocumentStore(place, embedding_dim=dim)
     for place in (None, 7, ""):
         with pytest.raises(DocumentStoreError, match="location"):
             RequantDocumentStore(place)

@@ -11,6 +11,7 @@ from haystack.dataclasses import Document
 from haystack.document_stores.types import DuplicatePolicy
 
 from requant.collection import Collection
+from requant.database import MAX_DIM
 from requant.integration.doors import Door
 from requant.integration.haystack.documents import BESIDE, checked, columns, document
 from requant.integration.haystack.errors import DocumentError, TakenIdError, telling
@@ -29,6 +30,8 @@ class Documents:
 
     def __init__(self, door: Door, dim: int) -> None:
         """Keep documents behind `door`; raises DocumentError where its vectors are of others."""
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MAX_DIM:
+            raise DocumentError(f"embedding_dim is a whole number from 1 to {MAX_DIM}, not {dim!r}")
         self.door = door
         self.dim = dim
         self._check(door.found())
