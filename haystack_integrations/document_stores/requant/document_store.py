@@ -19,6 +19,7 @@ from requant.integration.haystack.kept import Documents
 from requant.integration.haystack.moving import fitting
 from requant.integration.haystack.scaling import metric_of
 from requant.integration.haystack.writing_down import Place, opened_at, told_index, told_place
+from requant.integration.importing.source import Import
 
 
 class RequantDocumentStore(AwaitedStore):
@@ -108,13 +109,16 @@ class RequantDocumentStore(AwaitedStore):
             try:
                 store = cls(location, **fitting(opened, constructor))
                 try:
-                    fill(store._kept.door, opened, None)
+                    cls._fill(store, opened)
                 except BaseException:
                     store.close()
                     raise
             finally:
                 opened.close()
         return store
+
+    def _fill(self, source: Import) -> None:
+        fill(self._kept.door, source, None)
 
     @property
     def collection(self) -> Collection:
