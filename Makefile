@@ -36,7 +36,8 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, and pyright: every public type
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python --verifytypes requant --ignoreexternal
+	# By PATH: --verifytypes does not look for other packages where --pythonpath says.
+	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. pyright --verifytypes requant --ignoreexternal
 	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python requant/__init__.py requant/database.py requant/collection.py
 
 bench: $(VENV)/.installed  ## measure against the engines driven by hand; DATA=folder with the full WordNet files

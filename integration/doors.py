@@ -11,6 +11,7 @@ import numpy as np
 
 from requant.adapters import registry
 from requant.collection import Collection
+from requant.database import Database
 from requant.errors import ExistsError, InputError, StoreError, UnknownCollectionError
 from requant.indexes import IndexOptions, fit_quantizer, index_config
 from requant.inputs import check_choice, check_name
@@ -59,17 +60,20 @@ class Door:
             InputError, StoreError, EngineMissingError, UnknownEngineError: it cannot be opened so,
                 or no such index made; nothing has been made.
         """
-        self.name = check_name(name, "collection")
+        self.name: str = check_name(name, "collection")
         check_choice("metric", metric, Metric)
         self.metric: Metric = metric
+        if index is not None and not isinstance(index, Mapping):
+            raise InputError(f"index is a dict of options, not {type(index).__name__}")
         self._text = full_text
         self._fields = tuple(fields)
         self._index = (
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
         )
         self._collection: Collection | None = None
+        self.database: Database
         self.database, give_back = borrow(location, folder)
-        self.close = weakref.finalize(self, give_back)
+        self.close: weakref.finalize[[], Door] = weakref.finalize(self, give_back)
         try:
             if self.found() is None and self._index is not None:
                 _check(self._index)
@@ -130,6 +134,7 @@ class Door:
 
     def _complete(self, collection: Collection) -> None:
         if self._index is not None and not collection.indexes:
+            _check(self._index)
             collection.add_index(INDEX, exist_ok=True, **self._index)
         if self._text and not collection.full_text:
             collection.index_text()

@@ -64,16 +64,35 @@ def test_sources_and_places_that_will_not_do(tmp_path):
     saved = InMemoryDocumentStore()
     saved.write_documents([Document(id="a", embedding=[1.0, 0.0])])
     saved.save_to_disk(str(tmp_path / "store.json"))
-    with pytest.raises(DocumentStoreError, match=":memory:"):
-        RequantDocumentStore.from_existing(tmp_path / "store.json", ":memory:")
+    with pytest.raises(DocumentStoreError, match="not InMemoryDocumentStore"):
+        RequantDocumentStore.from_existing(saved, tmp_path / "a.db")
+    store = RequantDocumentStore.from_existing(tmp_path / "store.json", ":memory:")
+    assert store.count_documents() == 1
     with requant.open(":memory:") as database:
+        for wrong, error in [
+            ({"engine": "nonesuch"}, DocumentStoreError), ({"precision": "int3"}, ValueError),
+            ({"index": {"nothing": 1}}, DocumentStoreError), ({"nothing": 1}, TypeError),
+            ({"index": [1]}, DocumentStoreError), ({"embedding_dim": 7}, DocumentStoreError),
+        ]:  # fmt: skip
+            with pytest.raises(error):
+                RequantDocumentStore.from_existing(tmp_path / "store.json", database, **wrong)
+            assert database.collections() == []
         store = RequantDocumentStore.from_existing(tmp_path / "store.json", database)
         assert (store.similarity, store.embedding_dim) == ("dot_product", 2)
-        with pytest.raises(requant.ExistsError, match="ip, not cosine"):
-            RequantDocumentStore.from_existing(
-                tmp_path / "store.json", database, similarity="cosine"
-            )
+        with pytest.raises(requant.ExistsError, match="is there already"):
+            RequantDocumentStore.from_existing(tmp_path / "store.json", database)
         assert store.count_documents() == 1
+
+
+def test_a_store_that_cannot_be_taken_over_whole_leaves_nothing(tmp_path):
+    odd = [Document(id="a", embedding=[1.0, 0.0]), Document(id="b", content="nul\0")]
+    saved = InMemoryDocumentStore()
+    saved.write_documents(odd)
+    saved.save_to_disk(str(tmp_path / "store.json"))
+    with requant.open(":memory:") as database:
+        with pytest.raises(DocumentStoreError, match="NUL"):
+            RequantDocumentStore.from_existing(tmp_path / "store.json", database)
+        assert database.collections() == []
 
 
 def test_the_guide_runs(tmp_path, monkeypatch):

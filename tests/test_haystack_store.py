@@ -94,6 +94,8 @@ def test_what_becomes_of_duplicates(store):
         ([Document(id="a", content="nul\0")], "row 0 holds a NUL"),
         ([Document(id="a"), Document(id="b", meta={"k": "nul\0"})], "row 1 holds a NUL"),
         ([Document(id="nul\0")], "NUL"),
+        ([Document(id="a"), Document(id="b", blob="text")], r"row 1 \('b'\).*'data'"),
+        ([Document(id="a"), Document(id="b", score="best")], r"row 1 \('b'\).*'best'"),
         ([Document(id="x" * 2000)], "1024"),
         ([Document(id="a", meta={"k": {1, 2}})], "row 0 is not JSON: .*set"),
         ([Document(id="a", meta={"k": sa.func.now()})], "row 0 is not JSON"),
@@ -222,8 +224,10 @@ def test_what_a_collection_has_to_be(tmp_path):
         RequantDocumentStore(tmp_path / "a.db", embedding_dim=4, similarity="l2")
     with pytest.raises(DocumentStoreError, match="'cosine', 'dot_product', 'l2'"):
         RequantDocumentStore(tmp_path / "a.db", embedding_dim=4, similarity="ip")
-    with pytest.raises(DocumentStoreError, match="embedding_dim"):
-        RequantDocumentStore(tmp_path / "a.db", embedding_dim=0)
+    for dim in (0, "4", 4.0, True, None, 1 << 40):
+        for place in (tmp_path / "a.db", ":memory:"):
+            with pytest.raises(DocumentStoreError, match="embedding_dim is a whole number"):
+                RequantDocumentStore(place, embedding_dim=dim)
     for place in (None, 7, ""):
         with pytest.raises(DocumentStoreError, match="location"):
             RequantDocumentStore(place)
@@ -261,14 +265,18 @@ def test_fields_are_told_apart(store):
     assert types == {"v": "keyword", "x.y": "int", "deep": "keyword"}
     with pytest.raises(DocumentStoreError, match="list of names"):
         store.count_unique_metadata_by_filter({}, "v")
-    with pytest.raises(DocumentStoreError, match="count from 0"):
-        store.get_metadata_field_unique_values("v", from_=-1)
+    with pytest.raises(DocumentStoreError, match="list of names, not NoneType"):
+        store.count_unique_metadata_by_filter({}, None)
+    for wrong in ({"from_": -1}, {"from_": "0"}, {"size": None}):
+        with pytest.raises(DocumentStoreError, match="count from 0"):
+            store.get_metadata_field_unique_values("v", **wrong)
 
 
 def test_bad_arguments_of_deletes_and_updates(store):
     store.write_documents(documents(2))
-    with pytest.raises(DocumentStoreError, match="list of ids"):
-        store.delete_documents("0")
+    for ids in ("0", None, 0):
+        with pytest.raises(DocumentStoreError, match="list of ids"):
+            store.delete_documents(ids)
     every = {"field": "id", "operator": "!=", "value": None}
     for meta in (None, [1], {"_haystack": 1}, {"k": {1}}, {"k": "nul\0"}, {"k": {"x": {1}}}):
         with pytest.raises(DocumentStoreError):
@@ -285,3 +293,19 @@ def test_recreated_indexes_are_fitted_anew(store):
     store.write_documents(documents(50))
     assert len(store.embedding_retrieval([1.0, 0, 0, 0])) == 10
     assert store.collection.verify().ok
+
+
+def test_changes_by_filter_touch_no_other_document(store):
+    """Whatever its id: those that are asked one by one first take the turn of all who write."""
+    odd = [Document(id=name, meta={"on": "2024-05-01"}) for name in ("\x01", " ", "a\nb", "💥")]
+    store.write_documents(odd)
+    later = {"field": "meta.on", "operator": ">", "value": "2025-01-01"}
+    assert store.update_by_filter(later, {"x": 1}) == store.delete_by_filter(later) == 0
+    assert store.filter_documents() == odd
+
+
+def test_what_others_keep_under_the_same_key_is_told(store):
+    store.collection.upsert(["a"], [[1, 0, 0, 0]], metadata=[{"_haystack": "theirs"}])
+    for read in (store.filter_documents, lambda: store.embedding_retrieval([1.0, 0, 0, 0])):
+        with pytest.raises(requant.RequantError, match=r"id 'a'.*'_haystack'.*rename"):
+            read()

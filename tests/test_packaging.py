@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,3 +120,13 @@ def test_the_wheel_runs_in_an_empty_environment(wheel, tmp_path):
     run(python, "-c", IMPORT_ALL, home, *sorted(names), cwd=tmp_path, env=environment)
     told = run(tmp_path / "env" / "bin" / "requant", "--version", cwd=tmp_path, env=environment)
     assert version("requant") in told
+
+
+@pytest.mark.parametrize("name", ["langchain", "llama-index", "haystack"])
+def test_what_frameworks_await_comes_with_their_extra(wheel, name):
+    """greenlet, which SQLAlchemy brings along on some machines and releases only."""
+    with zipfile.ZipFile(wheel) as archive:
+        (about,) = (one for one in archive.namelist() if one.endswith("METADATA"))
+        needed = archive.read(about).decode().replace('"', "'")
+    line = rf"Requires-Dist: (requant\[async\]|greenlet\S*); extra == '{name}'"
+    assert re.search(line, needed), name

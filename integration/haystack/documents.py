@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from haystack.dataclasses import ByteStream, Document, SparseEmbedding
 
+from requant.errors import CorruptDataError
 from requant.integration.haystack.errors import DocumentError
 from requant.quantizers.arrays import Float32s
 
@@ -80,8 +81,14 @@ def document(
     }
     if BESIDE in meta:
         beside = meta.pop(BESIDE)
-        whole["blob"] = _blob(beside.get("blob"))
-        whole["sparse_embedding"] = _sparse(beside.get("sparse_embedding"))
+        try:
+            whole["blob"] = _blob(beside.get("blob"))
+            whole["sparse_embedding"] = _sparse(beside.get("sparse_embedding"))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CorruptDataError(
+                f"id {str(id)[:80]!r}: what its metadata has under {BESIDE!r} was not written by a "
+                "RequantDocumentStore: rename this key in what wrote it"
+            ) from error
         whole["score"] = beside.get("score") if score is None else score
     # Its constructor looks at each attribute several times; of what was stored all is known.
     made = object.__new__(Document)
@@ -102,6 +109,14 @@ def _metadata(row: int, one: Document) -> dict[str, Any]:
             f"documents row {row} ({one.id[:80]!r}): the key {BESIDE!r} of meta is kept for what "
             "stands beside meta; rename it"
         )
+    try:
+        beside = _beside(one)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DocumentError(f"documents row {row} ({one.id[:80]!r}): {error}") from error
+    return {**meta, BESIDE: beside} if beside else meta
+
+
+def _beside(one: Document) -> dict[str, Any]:
     beside: dict[str, Any] = {}
     if one.blob is not None:
         data = b64encode(one.blob.data).decode()
@@ -110,7 +125,7 @@ def _metadata(row: int, one: Document) -> dict[str, Any]:
         beside["sparse_embedding"] = one.sparse_embedding.to_dict()
     if one.score is not None:
         beside["score"] = float(one.score)
-    return {**meta, BESIDE: beside} if beside else meta
+    return beside
 
 
 def _blob(kept: dict[str, Any] | None) -> ByteStream | None:

@@ -41,14 +41,15 @@ class Field:
         """Find out what the name stands for."""
         self.name = name
         root, *keys = name.split(".")
-        self.nowhere = bool(keys) and root != "meta"  # no part of a document but meta has parts
-        self.beside = None if keys else _BESIDE.get(name)
+        # No part of a document but meta has parts.
+        self.nowhere: bool = bool(keys) and root != "meta"
+        self.beside: str | None = None if keys else _BESIDE.get(name)
         self.keys: list[str] = keys if root == "meta" else [name]
         self._rest = not keys and name in _REST
         whole = self._rest or self.beside is not None or name == "meta" or self.nowhere
         # The name in a filter of requant's, if there it has one.
         self.where: str | None = None if whole else _where(self.keys)
-        self.needs_vector = self.beside == "$has_vector"
+        self.needs_vector: bool = self.beside == "$has_vector"
         self.value: Callable[[Found], Any] = self._reader()
 
     def _reader(self) -> Callable[[Found], Any]:

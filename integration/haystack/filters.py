@@ -22,6 +22,10 @@ _LOGIC = ("AND", "OR", "NOT")
 _COMPARISONS = ("==", "!=", *ORDERS, "in", "not in")
 
 
+# Below what Python's stack holds; what the databases answer is told by `requant.filters`.
+_DEEPEST = 100
+
+
 def read(filters: Mapping[str, Any], instants: Collection[str] = ()) -> Condition:
     """Return what a filter means.
 
@@ -34,6 +38,12 @@ def read(filters: Mapping[str, Any], instants: Collection[str] = ()) -> Conditio
     >>> read({"field": "meta.lang", "operator": "!=", "value": "en"}).most
     {'$not': {'lang': {'$in': ['en']}}}
     """
+    return _read(filters, instants, 0)
+
+
+def _read(filters: Mapping[str, Any], instants: Collection[str], depth: int) -> Condition:
+    if depth > _DEEPEST:
+        raise DocumentFilterError(f"filters nest more than {_DEEPEST} levels deep: flatten them")
     if not isinstance(filters, Mapping):
         raise DocumentFilterError(
             'filters are a dict such as {"field": "meta.lang", "operator": "==", "value": "en"}, '
@@ -47,7 +57,7 @@ def read(filters: Mapping[str, Any], instants: Collection[str] = ()) -> Conditio
         raise DocumentFilterError(f"unknown operator {sign!r} of conditions; there are {known}")
     if not isinstance(conditions, list | tuple):
         raise DocumentFilterError(f"conditions are a list, not {type(conditions).__name__}")
-    parts = [read(one, instants) for one in conditions]
+    parts = [_read(one, instants, depth + 1) for one in conditions]
     return _any(parts) if sign == "OR" else _all(parts) if sign == "AND" else _not(_all(parts))
 
 

@@ -11,6 +11,7 @@ from haystack.dataclasses import Document
 from haystack.document_stores.types import DuplicatePolicy
 
 from requant.collection import Collection
+from requant.database import MAX_DIM
 from requant.integration.doors import Door
 from requant.integration.haystack.documents import BESIDE, checked, columns, document
 from requant.integration.haystack.errors import DocumentError, TakenIdError, telling
@@ -21,8 +22,7 @@ from requant.search import Hit
 from requant.store import Item
 
 Filters = Mapping[str, Any]
-# No document has it: Haystack's ids are text that can be shown.
-_NOBODY = "\x01"
+_NOBODY: dict[str, Any] = {"$id": {"$in": []}}
 
 
 class Documents:
@@ -30,6 +30,8 @@ class Documents:
 
     def __init__(self, door: Door, dim: int) -> None:
         """Keep documents behind `door`; raises DocumentError where its vectors are of others."""
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MAX_DIM:
+            raise DocumentError(f"embedding_dim is a whole number from 1 to {MAX_DIM}, not {dim!r}")
         self.door = door
         self.dim = dim
         self._check(door.found())
@@ -64,8 +66,8 @@ class Documents:
         """Remove documents; unknown ids are no error."""
         found = self.door.found()
         with telling():
-            if isinstance(ids, str):
-                raise DocumentError("document_ids is a list of ids: wrap one in a list")
+            if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+                raise DocumentError(f"document_ids is a list of ids, not {type(ids).__name__}")
             if found is not None:
                 found.delete(list(ids))
 
@@ -198,7 +200,7 @@ class Documents:
     def _turn(self, found: Collection) -> Iterator[sa.Connection]:
         """Yield a connection in whose transaction nobody else writes to the collection."""
         with self.door.database.engine.begin() as connection:
-            found.delete([_NOBODY], connection=connection)  # takes the turn of all who write
+            found.delete(where=_NOBODY, connection=connection)  # takes the turn of all who write
             yield connection
 
     def _check(self, found: Collection | None) -> None:

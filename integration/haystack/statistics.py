@@ -34,8 +34,8 @@ def ends(kept: Documents, field: str) -> dict[str, Any]:
 
 def count_unique(kept: Documents, filters: Filters | None, fields: Sequence[str]) -> dict[str, int]:
     """Return how many values each field has among what a filter lets through."""
-    if isinstance(fields, str):
-        raise DocumentError("metadata_fields is a list of names: wrap one in a list")
+    if isinstance(fields, str) or not hasattr(fields, "__iter__"):
+        raise DocumentError(f"metadata_fields is a list of names, not {type(fields).__name__}")
     keys = [_key(field) for field in fields]
     seen: dict[str, set[str]] = {key: set() for key in keys}
     for item in kept.items(filters):
@@ -50,8 +50,8 @@ def unique(
     kept: Documents, field: str, term: str | None, first: int, size: int, filters: Filters | None
 ) -> tuple[list[Any], int]:
     """Return some of a field's values, in order, and how many there are: 1, 1.0 and True apart."""
-    if first < 0 or size < 0:
-        raise DocumentError(f"from_ and size count from 0, not {first} and {size}")
+    if not all(isinstance(count, int) and count >= 0 for count in (first, size)):
+        raise DocumentError(f"from_ and size count from 0, not {first!r} and {size!r}")
     values = {_told_apart(value): value for value in _values(kept, field, filters)}
     found = [one for one in values.values() if not term or term.lower() in str(one).lower()]
     found.sort(key=lambda value: (str(value), type(value).__name__))

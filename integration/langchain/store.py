@@ -12,9 +12,9 @@ from typing_extensions import Self
 from requant.collection import Collection
 from requant.errors import UnknownCollectionError
 from requant.integration.doors import Door
+from requant.integration.existing import fill, open_existing
 from requant.integration.importing.run import Progress
 from requant.integration.importing.source import Import
-from requant.integration.langchain.existing import fill, open_existing
 from requant.integration.langchain.opened import checked, in_thread
 from requant.integration.langchain.rows import incoming
 from requant.integration.langchain.searching import Searching

@@ -10,14 +10,16 @@ from haystack.document_stores.types import DuplicatePolicy
 
 from requant import Collection
 from requant.integration.doors import Door
+from requant.integration.existing import fill, open_existing
 from requant.integration.haystack import statistics
 from requant.integration.haystack.awaiting import AwaitedStore, Waiting
 from requant.integration.haystack.errors import telling
 from requant.integration.haystack.hybrid import by_words_and_nearness
 from requant.integration.haystack.kept import Documents
-from requant.integration.haystack.moving import brought_in
+from requant.integration.haystack.moving import fitting
 from requant.integration.haystack.scaling import metric_of
 from requant.integration.haystack.writing_down import Place, opened_at, told_index, told_place
+from requant.integration.importing.source import Import
 
 
 class RequantDocumentStore(AwaitedStore):
@@ -92,15 +94,31 @@ class RequantDocumentStore(AwaitedStore):
         Args:
             source: a file of `InMemoryDocumentStore.save_to_disk`, a folder of FAISSDocumentStore,
                 Qdrant's, Chroma's or LanceDB's, or what else `requant.import_items` reads.
-            location: as of the constructor, but a path, a URL or a `requant.Database`.
-            **constructor: its other arguments; dimensions and similarity are those of the source.
+            location: as of the constructor.
+            **constructor: its other arguments; dimensions and, if nothing else is said, similarity
+                are those of the source.
 
         Raises:
-            DocumentStoreError: it cannot be read; nothing was stored.
-            requant.integration.errors.ImportIncompleteError: some of it was stored.
+            DocumentStoreError: it cannot be read, or a document not be stored;
+                requant.ExistsError: the collection is there already. Nothing is stored then.
+
+        Warns with IndexWarning where the source has not kept the vectors as they were embedded.
         """
         with telling():
-            return cls(location, **brought_in(source, opened_at(location), constructor))
+            opened = open_existing(source)
+            try:
+                store = cls(location, **fitting(opened, constructor))
+                try:
+                    cls._fill(store, opened)
+                except BaseException:
+                    store.close()
+                    raise
+            finally:
+                opened.close()
+        return store
+
+    def _fill(self, source: Import) -> None:
+        fill(self._kept.door, source, None)
 
     @property
     def collection(self) -> Collection:

@@ -55,7 +55,7 @@ class Threads:
     def check(self) -> None:
         """Raise StoreError once it is closed."""
         if self._closed:
-            raise StoreError(f"{self._name} is closed: open it again with aio.open")
+            raise StoreError(f"{self._name} is closed: open it again")
 
     def shut(self) -> None:
         """Let nobody in any more."""

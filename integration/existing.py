@@ -44,8 +44,8 @@ def fill(door: Door, source: Import, progress: Progress | None) -> None:
     name, database = door.name, door.database
     if name in database.collections():
         raise ExistsError(
-            f"collection {name!r} is there already: open it with RequantVectorStore(...), or "
-            "choose another collection_name"
+            f"collection {name!r} is there already: open the store on it without from_existing, "
+            "or choose another collection_name"
         )
     database.create_collection(name, source.dim, door.metric)
     try:
