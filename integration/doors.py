@@ -20,6 +20,7 @@ from requant.errors import (
 )
 from requant.indexes import IndexOptions, fit_quantizer, index_config
 from requant.inputs import check_choice, check_name
+from requant.integration.filling import refuse_unfinished
 from requant.integration.locations import Location, borrow
 from requant.scores import Metric
 
@@ -165,6 +166,7 @@ class Door:
                 f"collection {self.name!r} is there with metric {collection.metric!r}, not "
                 f"{self.metric!r}: give this metric, or another collection's name"
             )
+        refuse_unfinished(collection)
         if not self.database.read_only:
             self._complete(collection)
         self._collection = collection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -22,6 +23,7 @@ from requant.collection import Collection
 from requant.database import Database
 from requant.errors import InputError, UnsupportedError
 from requant.integration.doors import Door
+from requant.integration.filling import filling
 from requant.integration.llama_index import existing, places
 from requant.integration.llama_index.filters import check_ids, to_where
 from requant.integration.llama_index.modes import answer
@@ -311,6 +313,10 @@ class RequantVectorStore(BasePydanticVectorStore):
     def made(self, dim: int) -> Collection:
         """Return the collection, made for vectors of `dim` dimensions if it is not there."""
         return self._door.made(dim)
+
+    def filling(self, dim: int, source: str, kind: str) -> AbstractContextManager[Collection]:
+        """Make the collection, to be filled from a source; see `requant.integration.filling`."""
+        return filling(self._door, dim, source, kind)
 
     def _delete(self, where: Mapping[str, Any]) -> None:
         self._door.asked(lambda found: found.delete(where=where), int)
