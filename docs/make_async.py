@@ -16,8 +16,9 @@ AIO = ROOT / "integration" / "sqlalchemy" / "aio"
 # Who waits behind whom, see `threads`: what is not named here is a build.
 READS = {
     "collection", "collections", "count", "distinct", "extent", "fields", "get", "ids", "indexes",
-    "full_text", "metrics", "migrations", "more_like", "observe", "plan_migration", "published",
-    "search", "search_documents", "search_hybrid", "search_many", "search_text", "stats", "vectors",
+    "full_text", "metrics", "migrations", "more_like", "observe", "origins", "plan_migration",
+    "published", "search", "search_documents", "search_hybrid", "search_many", "search_text",
+    "stats", "vectors",
 }  # fmt: skip
 WRITES = {
     "add", "clear", "create_collection", "delete", "drop_collection", "drop_index", "keep_up",

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from requant.adapters import registry
 from requant.collection import Collection
 from requant.database import Database
-from requant.errors import ExistsError, InputError, StoreError, UnknownCollectionError
+from requant.errors import (
+    DimensionError,
+    ExistsError,
+    InputError,
+    StoreError,
+    UnknownCollectionError,
+)
 from requant.indexes import IndexOptions, fit_quantizer, index_config
 from requant.inputs import check_choice, check_name
+from requant.integration.filling import refuse_unfinished
 from requant.integration.locations import Location, borrow
 from requant.scores import Metric
 
+T = TypeVar("T")
 # Of the index that a store makes for itself.
 INDEX = "main"
+# What a collection says that has been dropped, and perhaps made anew with another dimension.
+_STALE = (UnknownCollectionError, DimensionError)
 
 
 class Door:
@@ -65,7 +75,7 @@ class Door:
         self.metric: Metric = metric
         if index is not None and not isinstance(index, Mapping):
             raise InputError(f"index is a dict of options, not {type(index).__name__}")
-        self._text = full_text
+        self.full_text = full_text
         self._fields = tuple(fields)
         self._index = (
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
@@ -113,6 +123,35 @@ class Door:
             return found
         return self._ready(made)
 
+    def asked(self, work: Callable[[Collection], T], nothing: Callable[[], T]) -> T:
+        """Return `work(collection)`, or `nothing()` where there is no collection.
+
+        One that another process has dropped is looked for again: it may have been made anew.
+        """
+        found = self.found()
+        if found is None:
+            return nothing()
+        try:
+            return work(found)
+        except _STALE:
+            fresh = self._fresh()
+            if fresh is found:
+                raise
+        return nothing() if fresh is None else work(fresh)
+
+    def written(self, dim: int, work: Callable[[Collection], T]) -> T:
+        """Return `work(collection)`, of one that is made if it is not there; see `made`.
+
+        `work` is one transaction: of one that another process has dropped, nothing was written.
+        """
+        made = self.made(dim)
+        try:
+            return work(made)
+        except _STALE:
+            if self._fresh() is made:
+                raise
+        return work(self.made(dim))
+
     def dropped(self) -> None:
         """Remove the collection with its items and indexes, if it is there."""
         self._collection = None
@@ -121,12 +160,17 @@ class Door:
         except UnknownCollectionError:
             return
 
+    def _fresh(self) -> Collection | None:
+        self._collection = None
+        return self.found()
+
     def _ready(self, collection: Collection) -> Collection:
         if collection.metric != self.metric:
             raise InputError(
                 f"collection {self.name!r} is there with metric {collection.metric!r}, not "
                 f"{self.metric!r}: give this metric, or another collection's name"
             )
+        refuse_unfinished(collection)
         if not self.database.read_only:
             self._complete(collection)
         self._collection = collection
@@ -136,7 +180,7 @@ class Door:
         if self._index is not None and not collection.indexes:
             _check(self._index)
             collection.add_index(INDEX, exist_ok=True, **self._index)
-        if self._text and not collection.full_text:
+        if self.full_text and not collection.full_text:
             collection.index_text()
         ready = {field.name for field in collection.fields if field.ready}
         for field in self._fields:

@@ -6,9 +6,10 @@ import os
 import warnings
 from typing import Any
 
-from requant.errors import ExistsError, IndexWarning, InputError
+from requant.errors import IndexWarning, InputError
 from requant.integration.doors import Door
 from requant.integration.errors import SourceError
+from requant.integration.filling import filling
 from requant.integration.importing.run import Job, Progress
 from requant.integration.importing.source import Import, open_import
 from requant.integration.readers import Wanted
@@ -39,21 +40,13 @@ def fill(door: Door, source: Import, progress: Progress | None) -> None:
     `progress` is called with (rows stored, total or None) after each batch, and may end it.
 
     Raises:
-        ExistsError: the collection is there; SourceError: a row cannot be stored.
+        ExistsError: there is something in the collection; SourceError: a row cannot be stored.
     """
-    name, database = door.name, door.database
-    if name in database.collections():
-        raise ExistsError(
-            f"collection {name!r} is there already: open the store on it without from_existing, "
-            "or choose another collection_name"
-        )
-    database.create_collection(name, source.dim, door.metric)
-    try:
-        Job(source, database, name, door.metric, "error").run(_BATCH, None, progress)
+    origin = source.foreign
+    assert origin is not None  # a file of columns has been refused
+    with filling(door, source.dim, origin.name, origin.kind):
+        Job(source, door.database, door.name, door.metric, "error").run(_BATCH, None, progress)
         door.found()  # which builds the index
-    except BaseException:
-        door.dropped()
-        raise
     _tell(source, door.metric)
 
 

@@ -1095,6 +1095,11 @@ class Collection:
         """Return counts and sizes, and how far each index has followed."""
         return collect_stats(self._workspace, self._row)
 
+    @property
+    def origins(self) -> list[Origin]:
+        """Where vectors came from, in the order of the imports; see `note_origin`."""
+        return catalog.origins(self._store, self._row)
+
     def note_origin(self, source: str, kind: str, fidelity: str) -> None:
         """Remember where vectors came from; `stats().origins` tells it. See `Origin`."""
         catalog.note_origin(self._store, self._row, Origin(source, kind, fidelity))

@@ -130,6 +130,29 @@ def test_a_dropped_collection_is_made_again(tmp_path):
     door.close()
 
 
+def test_a_collection_that_another_process_drops_is_looked_for_again(tmp_path):
+    door = Door(tmp_path / "a.db", name="notes")
+    count = {"work": len, "nothing": lambda: None}
+    door.made(2).upsert(["a"], [[1, 0]])
+    with requant.open(tmp_path / "a.db") as other:  # as another process would
+        other.drop_collection("notes")
+        assert door.asked(lambda found: found.ids(), lambda: None) is None
+        assert door.asked(**count) is None
+        assert door.written(3, lambda found: found.upsert(["b"], [[1, 0, 0]])) == 1
+        other.drop_collection("notes")
+        # It may find the collection that it knows, or one that is made anew.
+        assert door.written(5, lambda found: found.upsert(["c"], [[1, 0, 0, 0, 0]])) == 1
+        other.drop_collection("notes")
+        other.create_collection("notes", dim=2).upsert(["d", "e"], [[1, 0], [0, 1]])
+        assert door.asked(lambda found: found.ids(), lambda: None) == ["d", "e"]
+        assert [index.name for index in door.found().indexes] == ["main"]
+        other.drop_collection("notes")
+        other.create_collection("notes", dim=2, metric="l2").upsert(["f"], [[1, 0]])
+        with pytest.raises(InputError, match="with metric 'l2'"):
+            door.asked(lambda found: found.search([1, 0]), list)
+    door.close()
+
+
 def test_a_closed_store_says_so(tmp_path):
     door = Door(tmp_path / "a.db", name="notes")
     door.close()

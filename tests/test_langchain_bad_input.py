@@ -142,9 +142,12 @@ def test_another_dimension():
         assert [row[0] for row in contents(store)] == ["a"]
 
 
+@pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
+        ({"query": None}, InputError, "query must be a text"),
+        ({"oversample": 0}, InputError, "oversample"),
         ({"k": 0}, InputError, "k must be"),
         ({"k": "4"}, InputError, "k must be"),
         ({"filter": {"n": {"$near": 1}}}, FilterError, "near"),
@@ -155,23 +158,34 @@ def test_another_dimension():
         ({"where": {"n": 1}}, TypeError, "where"),
         ({"score_threshold": 0.5}, TypeError, "score_threshold"),
         ({"mode": "fuzzy"}, InputError, "mode"),
-        ({"mode": "text"}, UnsupportedError, "index_text"),
-        ({"mode": "hybrid"}, UnsupportedError, "index_text"),
+        ({"mode": "text"}, UnsupportedError, "full_text=True"),
+        ({"mode": "hybrid"}, UnsupportedError, "full_text=True"),
         ({"mode": "text", "weights": (1, 1)}, TypeError, "weights"),
     ],
 )
-def test_a_search_that_cannot_be(options, error, said):
+def test_a_search_that_cannot_be(options, error, said, there):
+    texts = ["1 0"] if there else []
     with (
-        RequantVectorStore.from_texts(["1 0"], Spoken()) as store,
+        RequantVectorStore.from_texts(texts, Spoken()) as store,
         pytest.raises(error, match=said),
     ):
-        store.similarity_search("1 0", **options)
+        store.similarity_search(**{"query": "1 0", **options})
 
 
-def test_more_that_cannot_be():
-    with RequantVectorStore.from_texts(["1 0"], Spoken(), ids=["a"]) as store:
-        with pytest.raises(InputError, match="clear"):
+@pytest.mark.parametrize("there", [True, False])
+def test_more_that_cannot_be(there):
+    texts = ["1 0"] if there else []
+    with RequantVectorStore.from_texts(texts, Spoken(), ids=["a"] if there else []) as store:
+        with pytest.raises(InputError, match=r"delete\(\) removes all"):
             store.delete(filter={})
+        with pytest.raises(FilterError, match="near"):
+            store.delete(filter={"n": {"$near": 1}})
+        with pytest.raises(InputError, match="ids row 0"):
+            store.delete([None])
+        with pytest.raises(InputError, match="ids must be a list"):
+            store.get_by_ids(None)
+        with pytest.raises(NonFiniteError):
+            store.similarity_search_by_vector([float("nan"), 0])
         with pytest.raises(InputError):
             store.delete(["a"], filter={"n": 1})
         with pytest.raises(InputError, match="wrap one in a list"):
@@ -190,7 +204,18 @@ def test_more_that_cannot_be():
             store.similarity_search_with_relevance_scores("1 0", mode="text")
         with pytest.raises(InputError, match="needs a text"):
             store.similarity_search_by_vector([1, 0], mode="hybrid")
-        assert len(store.collection) == 1
+        assert [one.id for one in store.get_by_ids(["a"])] == (["a"] if there else [])
+
+
+def test_an_empty_store_with_words_refuses_as_one_that_is_not():
+    with RequantVectorStore(Spoken(), full_text=True) as store:
+        for wrong in ({"weights": (1,)}, {"weights": (-1, 1)}, {"oversample": 0}):
+            with pytest.raises(InputError, match=next(iter(wrong))):
+                store.similarity_search("1 0", mode="hybrid", **wrong)
+        with pytest.raises(InputError, match="oversample"):
+            store.similarity_search("1 0", mode="text", oversample=3)
+        for mode in ("text", "hybrid"):
+            assert store.similarity_search("1 0", mode=mode, filter={"n": 1}) == []
 
 
 def test_another_metric_or_a_missing_engine(tmp_path, monkeypatch):

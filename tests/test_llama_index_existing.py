@@ -126,7 +126,7 @@ def test_what_cannot_be_read_makes_nothing(tmp_path):
     simple_folder(tmp_path / "kept")
     store = RequantVectorStore(tmp_path / "full.db")
     store.add(nodes()[:1])
-    with pytest.raises(ExistsError, match="1 nodes"):
+    with pytest.raises(ExistsError, match="holds 1 items"):
         RequantVectorStore.from_existing(tmp_path / "kept", tmp_path / "full.db")
     assert len(store.get_nodes()) == 1
     store.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,8 +11,8 @@ from haystack.document_stores.types import DuplicatePolicy
 from requant.integration.haystack.hybrid import by_words_and_nearness
 from requant.integration.haystack.kept import Documents
 from requant.integration.haystack.statistics import count_unique, ends, field_types, unique
-from requant.integration.sqlalchemy.aio.calls import Call
-from requant.integration.sqlalchemy.aio.threads import Lane, Threads
+from requant.integration.sqlalchemy.aio.caller import Caller
+from requant.integration.sqlalchemy.aio.threads import Lane
 
 T = TypeVar("T")
 
@@ -27,15 +26,15 @@ class Waiting:
 
     def __init__(self, name: str) -> None:
         """Start no thread yet; errors call the store `name`."""
-        self._threads = Threads(name)
+        self._caller = Caller(name)
 
     async def run(self, lane: Lane, work: Callable[[], T]) -> T:
         """Return what `work()` returns in a thread."""
-        return await self._threads.run(lane, work, Call(asyncio.get_running_loop()))
+        return await self._caller.call(lane, None, lambda _: work())
 
     def shut(self) -> None:
         """Let nobody in any more."""
-        self._threads.shut()
+        self._caller.threads.shut()
 
 
 class AwaitedStore:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from requant.collection import Collection
-from requant.errors import InputError
-from requant.search import Hit, SearchOptions
+from requant.errors import InputError, UnsupportedError
+from requant.search import Hit, SearchOptions, check_unasked
 
 Mode = Literal["vector", "text", "hybrid"]
 _MODES = get_args(Mode)
@@ -41,6 +41,21 @@ class Asked(NamedTuple):
         if self.mode == "text":
             return collection.search_documents(words, self.k, where=self.where, **self.options)
         return collection.search_hybrid(words, vector, self.k, where=self.where, **self.options)
+
+    def answer_nothing(self, vector: Any, text: str | None, full_text: bool) -> list[Hit]:
+        """Return the hits of a collection that is not there; raises where one would refuse."""
+        options = {**self.options, "where": self.where}
+        weights = options.pop("weights", None)
+        words = None if self.mode == "vector" else text
+        if words is not None and not full_text:
+            raise UnsupportedError(
+                f"a {self.mode} search is by words, which are not indexed here: open the store "
+                "with full_text=True"
+            )
+        check_unasked(
+            self.k, cast("SearchOptions", options), vector=vector, words=words, weights=weights
+        )
+        return []
 
 
 def asked(k: int, filter: Any, options: dict[str, Any], *, text: bool = True) -> Asked:

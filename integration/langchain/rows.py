@@ -50,7 +50,7 @@ def incoming(
     ids: Sequence[Any] | None = None,
 ) -> Incoming:
     """Check texts, and give those without an id one; raises InputError, naming the row."""
-    texts = _list("texts", texts)
+    texts = listed("texts", texts)
     check_texts(texts)
     metadata = _column("metadatas", metadatas, len(texts))
     # Of what is stored by an id already, nothing stays: None takes metadata away.
@@ -62,7 +62,7 @@ def incoming(
 
 def of_documents(documents: Iterable[Document], ids: Sequence[Any] | None = None) -> Incoming:
     """Check documents; an id of `ids` comes before that of a document. Raises InputError."""
-    documents = _list("documents", documents)
+    documents = listed("documents", documents)
     for row, document in enumerate(documents):
         if not isinstance(document, Document):
             raise InputError(
@@ -105,13 +105,20 @@ def document(found: Hit | Item) -> Document:
 def _column(name: str, given: Any, n: int) -> list[Any]:
     if given is None:
         return [None] * n
-    entries = _list(name, given)
+    entries = listed(name, given)
     if len(entries) != n:
         raise InputError(f"{name} has {len(entries)} entries for {n} texts: give one for each")
     return entries
 
 
-def _list(name: str, given: Any) -> list[Any]:
+def check_text(query: object) -> None:
+    """Raise InputError for a query that is no text."""
+    if not isinstance(query, str):
+        raise InputError(f"query must be a text, not {type(query).__name__}")
+
+
+def listed(name: str, given: Any) -> list[Any]:
+    """Return what is given as a list; raises InputError for what is one thing, or none."""
     # A document can be iterated, too: over its fields.
     single = isinstance(given, str | bytes | Mapping | Document)
     if single or not isinstance(given, Iterable):

@@ -11,8 +11,9 @@ from requant.errors import DimensionError
 from requant.integration.langchain.asking import Asked, asked, asked_diverse, refuse_words
 from requant.integration.langchain.opened import Filter, Opened
 from requant.integration.langchain.relevance import relevance_of
-from requant.integration.langchain.rows import document
+from requant.integration.langchain.rows import check_text, document, listed
 from requant.search import Hit
+from requant.store import Item
 
 
 class Searching(Opened):
@@ -20,8 +21,9 @@ class Searching(Opened):
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents that exist, in the order of the ids."""
-        found = self._door.found()
-        return [] if found is None else [document(item) for item in found.get(ids)]
+        wanted = listed("ids", ids)
+        items: list[Item] = self._door.asked(lambda found: found.get(wanted), list)
+        return [document(item) for item in items]
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return documents, as `get_by_ids` does."""
@@ -157,19 +159,22 @@ class Searching(Opened):
         return [document(hit) for hit in hits]
 
     def _hits(self, query: str, request: Asked) -> list[Hit]:
+        check_text(query)
         vector = self._embedding.embed_query(query) if request.by_vector else None
         return self._search(request, vector, query)
 
     async def _ahits(self, query: str, request: Asked) -> list[Hit]:
+        check_text(query)
         vector = await self._embedding.aembed_query(query) if request.by_vector else None
         return await self._in("reads", lambda: self._search(request, vector, query))
 
     def _search(self, request: Asked, vector: Any, text: str | None = None) -> list[Hit]:
-        found = self._door.found()
-        if found is None:
-            return []
+        door = self._door
         try:
-            return request.answer(found, vector, text)
+            return door.asked(
+                lambda found: request.answer(found, vector, text),
+                lambda: request.answer_nothing(vector, text, door.full_text),
+            )
         except DimensionError as error:
             raise self._other_width(error) from error
 

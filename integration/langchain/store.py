@@ -131,8 +131,10 @@ class RequantVectorStore(Writing, Searching):
                 it does not tell (LanceDB without an index: LangChain compares by l2 there).
 
         Raises:
-            ExistsError: the collection is there already; SourceError: the source cannot be read, or
-                a row of it not be stored. Nothing is stored then.
+            ExistsError: there is something in the collection; SourceError: the source cannot be
+                read, or a row of it not be stored. Nothing is stored then.
+            StoreError: a process fills the collection, or did until it was killed: the text says
+                how to begin again.
 
         Warns with IndexWarning where the source has not kept the vectors as they were embedded.
         """

@@ -7,9 +7,10 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from requant.errors import DimensionError
+from requant.errors import DimensionError, InputError
 from requant.integration.langchain.opened import Filter, Opened
-from requant.integration.langchain.rows import Incoming, incoming, of_documents
+from requant.integration.langchain.rows import Incoming, incoming, listed, of_documents
+from requant.search import check_unasked
 
 
 class Writing(Opened):
@@ -74,13 +75,17 @@ class Writing(Opened):
 
         Raises InputError for both, or for a filter that would let everything pass.
         """
-        found = self._door.found()
-        if found is None:
-            return True
+        if ids is not None:
+            ids = listed("ids", ids)
         if ids is None and filter is None:
-            found.clear()
+            self._door.asked(lambda found: found.clear(), int)
+        elif ids is not None and filter is not None:
+            raise InputError("give either ids or a filter, not both")
+        elif ids is None and not filter:
+            raise InputError("the filter lets everything pass: delete() removes all")
         else:
-            found.delete(ids, where=filter)
+            check_unasked(1, {"where": filter, "among": ids})
+            self._door.asked(lambda found: found.delete(ids, where=filter), int)
         return True
 
     async def adelete(self, ids: list[str] | None = None, *, filter: Filter = None) -> bool:  # type: ignore[override]
@@ -101,8 +106,10 @@ class Writing(Opened):
     def _write(self, rows: Incoming, embedded: Any) -> None:
         vectors = rows.vectors(embedded)
         # All but the dimension has been checked: what is refused leaves no collection behind.
-        found = self._door.made(vectors.shape[1])
+        columns = rows.ids, vectors, rows.texts, rows.metadata
         try:
-            found.upsert(rows.ids, vectors, rows.texts, rows.metadata, duplicates="last")
+            self._door.written(
+                vectors.shape[1], lambda found: found.upsert(*columns, duplicates="last")
+            )
         except DimensionError as error:
             raise self._other_width(error) from error

@@ -13,9 +13,9 @@ from llama_index.core.schema import BaseNode, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
-from requant.errors import ExistsError, IndexWarning, RequantError
+from requant.errors import IndexWarning, RequantError
 from requant.integration.errors import SourceError
-from requant.integration.llama_index.nodes import OWN, to_node
+from requant.integration.llama_index.nodes import OWN, to_columns, to_node
 from requant.integration.locations import Location
 from requant.integration.readers.columns import Wanted
 from requant.integration.readers.foreign.opening import open_foreign
@@ -61,26 +61,14 @@ def _fill(
     store: RequantVectorStore, foreign: ForeignSource, documents: dict[str, BaseNode]
 ) -> None:
     """Store everything, or leave the collection as it was: absent, or without a node."""
-    found = store.collection
-    if found is not None and len(found):
-        raise ExistsError(
-            f"{store!r} holds {len(found)} nodes: give a location or collection_name where there "
-            "are none"
-        )
-    try:
+    with store.filling(foreign.dim, foreign.name, foreign.kind) as target:
         for batch in foreign.batches(_BATCH):
-            store.add(list(_nodes(foreign.name, batch, documents)))
-    except BaseException:
-        made = store.collection
-        if found is not None:
-            found.clear()
-        elif made is not None:
-            store.client.drop_collection(made.name)
-        raise
-    made = store.collection
-    if made is None:
-        raise SourceError(f"{foreign.name} holds no nodes")
-    made.note_origin(foreign.name, foreign.kind, foreign.fidelity)
+            columns = to_columns(list(_nodes(foreign.name, batch, documents)))
+            target.upsert(*columns, duplicates="last")
+        if not len(target):
+            raise SourceError(f"{foreign.name} holds no nodes")
+        target.note_origin(foreign.name, foreign.kind, foreign.fidelity)
+        store.made(target.dim)  # with its indexes
     if foreign.fidelity in ("lossy", "codes-only"):
         warnings.warn(
             f"{foreign.name} ({foreign.kind}) holds compressed vectors alone: what was stored is "

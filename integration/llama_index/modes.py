@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from llama_index.core.indices.query.embedding_utils import get_top_k_mmr_embeddings
@@ -20,14 +20,13 @@ from requant.integration.llama_index.errors import ModeError, NoEmbeddingError
 from requant.integration.llama_index.filters import Where, to_where
 from requant.integration.llama_index.nodes import to_node
 from requant.scores import Metric
-from requant.search import Hit
+from requant.search import Hit, SearchOptions, check_unasked
 
 # As in LlamaIndex's other stores: how many for each result maximal marginal relevance chooses from.
 _PREFETCH, _AT_LEAST = 4.0, 20
 _SEARCH = ("oversample", "effort", "exact", "index")
 _MMR = ("mmr_threshold", "mmr_prefetch_factor", "mmr_prefetch_k")
 _Mode = Callable[[Any, VectorStoreQuery, Any, dict[str, Any]], VectorStoreQueryResult]
-NOTHING: dict[str, Any] = {"nodes": [], "similarities": [], "ids": []}
 
 
 def answer(
@@ -77,7 +76,7 @@ def _default(
 ) -> VectorStoreQueryResult:
     vector = _vector(query)
     if collection is None:
-        return VectorStoreQueryResult(**NOTHING)
+        return _nothing(query.similarity_top_k, where, options, vector=vector)
     return _result(collection.search(vector, query.similarity_top_k, where=where, **options))
 
 
@@ -85,12 +84,12 @@ def _mmr(
     collection: Collection | None, query: VectorStoreQuery, where: Where | None, options: Any
 ) -> VectorStoreQueryResult:
     vector, threshold, fetched = _vector(query), *_mmr_options(query, options)
-    if collection is None:
-        return VectorStoreQueryResult(**NOTHING)
     k = query.similarity_top_k
+    if collection is None:
+        return _nothing(max(k, fetched), where, options, vector=vector)
     hits = collection.search(vector, max(k, fetched), where=where, vectors=True, **options)
     if not hits:
-        return VectorStoreQueryResult(**NOTHING)
+        return _result([])
     scores = _scores(np.asarray([hit.vector for hit in hits], np.float64), collection.metric)
     relevance = [hit.score for hit in hits]
 
@@ -150,7 +149,7 @@ def _text_search(
 ) -> VectorStoreQueryResult:
     words = _words(query)
     if collection is None:
-        return VectorStoreQueryResult(**NOTHING)
+        return _nothing(query.similarity_top_k, where, options, words=words)
     return _result(collection.search_documents(words, query.similarity_top_k, where=where))
 
 
@@ -161,9 +160,9 @@ def _hybrid(
     if query.alpha is not None:
         _check("alpha", query.alpha, 0, 1)
         options["weights"] = (1 - query.alpha, query.alpha)
-    if collection is None:
-        return VectorStoreQueryResult(**NOTHING)
     k = query.similarity_top_k if k is None else k
+    if collection is None:
+        return _nothing(k, where, options, vector=vector, words=words)
     return _result(collection.search_hybrid(words, vector, k, where=where, **options))
 
 
@@ -201,6 +200,16 @@ def _result(hits: list[Hit]) -> VectorStoreQueryResult:
         similarities=[hit.score for hit in hits],
         ids=[str(hit.id) for hit in hits],
     )
+
+
+def _nothing(
+    k: int, where: Where | None, options: dict[str, Any], *, vector: Any = None, words: Any = None
+) -> VectorStoreQueryResult:
+    """Return what a collection finds that is not there; raises where one would refuse."""
+    weights = options.pop("weights", None)
+    asked = cast("SearchOptions", {**options, "where": where})
+    check_unasked(k, asked, vector=vector, words=words, weights=weights)
+    return _result([])
 
 
 def _shown(mode: Any) -> str:

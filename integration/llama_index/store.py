@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
+from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -24,14 +23,16 @@ from requant.collection import Collection
 from requant.database import Database
 from requant.errors import InputError, UnsupportedError
 from requant.integration.doors import Door
+from requant.integration.filling import filling
 from requant.integration.llama_index import existing, places
 from requant.integration.llama_index.filters import check_ids, to_where
 from requant.integration.llama_index.modes import answer
 from requant.integration.llama_index.nodes import REF, to_columns, to_node
 from requant.integration.locations import MEMORY, Location
-from requant.integration.sqlalchemy.aio.calls import Call
-from requant.integration.sqlalchemy.aio.threads import Lane, Threads
+from requant.integration.sqlalchemy.aio.caller import Caller
+from requant.integration.sqlalchemy.aio.threads import Lane
 from requant.scores import Metric
+from requant.store import Item
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ class RequantVectorStore(BasePydanticVectorStore):
     folder: str | None = None
     index: dict[str, Any] = Field(default_factory=dict)
     _door: Door = PrivateAttr()
-    _threads: Threads = PrivateAttr()
+    _caller: Caller = PrivateAttr()
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class RequantVectorStore(BasePydanticVectorStore):
         super().__init__(**{"location": places.shown(location), **options})
         name = options.pop("collection_name")
         self._door = Door(location, name=name, fields=(REF,), **options)
-        self._threads = Threads(f"the store of collection {collection_name!r}")
+        self._caller = Caller(f"the store of collection {collection_name!r}")
 
     @classmethod
     def class_name(cls) -> str:
@@ -141,8 +142,9 @@ class RequantVectorStore(BasePydanticVectorStore):
         columns = to_columns(nodes)
         if not columns.ids:
             return []
-        collection = self._door.made(len(columns.vectors[0]))
-        collection.upsert(*columns, duplicates="last")
+        self._door.written(
+            len(columns.vectors[0]), lambda found: found.upsert(*columns, duplicates="last")
+        )
         return columns.ids
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
@@ -170,9 +172,7 @@ class RequantVectorStore(BasePydanticVectorStore):
 
     def clear(self) -> None:
         """Delete all nodes; the collection stays, with its dimension and indexes."""
-        found = self._door.found()
-        if found is not None:
-            found.clear()
+        self._door.asked(lambda found: found.clear(), int)
 
     def get_nodes(
         self,
@@ -183,13 +183,10 @@ class RequantVectorStore(BasePydanticVectorStore):
 
         Without either all nodes, in the order in which they were first stored.
         """
-        where, found = to_where(filters), self._door.found()
+        where = to_where(filters)
         ids = None if node_ids is None else check_ids("node_ids", node_ids)
-        if found is None:
-            return []
-        return [
-            to_node(item.id, item.document, item.metadata) for item in found.get(ids, where=where)
-        ]
+        items: list[Item] = self._door.asked(lambda found: found.get(ids, where=where), list)
+        return [to_node(item.id, item.document, item.metadata) for item in items]
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the nodes that a query asks for, best first, with exact similarities.
@@ -202,7 +199,10 @@ class RequantVectorStore(BasePydanticVectorStore):
         Raises:
             ModeError: another mode; NoEmbeddingError, InputError, FilterError: it cannot be asked.
         """
-        return answer(self._door.found(), query, kwargs, self.full_text)
+        return self._door.asked(
+            lambda found: answer(found, query, kwargs, self.full_text),
+            lambda: answer(None, query, kwargs, self.full_text),
+        )
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Do as `add`; cancelled, it is done whole or not at all, as all that writes here."""
@@ -314,14 +314,15 @@ class RequantVectorStore(BasePydanticVectorStore):
         """Return the collection, made for vectors of `dim` dimensions if it is not there."""
         return self._door.made(dim)
 
+    def filling(self, dim: int, source: str, kind: str) -> AbstractContextManager[Collection]:
+        """Make the collection, to be filled from a source; see `requant.integration.filling`."""
+        return filling(self._door, dim, source, kind)
+
     def _delete(self, where: Mapping[str, Any]) -> None:
-        found = self._door.found()
-        if found is not None:
-            found.delete(where=where)
+        self._door.asked(lambda found: found.delete(where=where), int)
 
     async def _run(self, lane: Lane, work: Callable[[], T]) -> T:
-        call = Call(asyncio.get_running_loop())
-        return await self._threads.run(lane, partial(copy_context().run, work), call)
+        return await self._caller.call(lane, None, lambda _: work())
 
 
 def _no_options(name: str, given: Mapping[str, Any]) -> None:

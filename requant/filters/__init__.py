@@ -67,6 +67,7 @@ __all__ = [
     "field_path",
     "is_read_as_stored",
     "named_ids",
+    "parse",
     "read_where",
     "select_keys",
     "select_kinds",

@@ -18,7 +18,7 @@ What a search may be asked beside its query is done in this order, whatever is l
 from __future__ import annotations
 
 from requant.search.choosing import CrossEncoder, Reranker
-from requant.search.options import Question, SearchOptions, question
+from requant.search.options import Question, SearchOptions, check_unasked, question
 from requant.search.recall import recall_of
 from requant.search.request import Found, Request
 from requant.search.results import Batch, Hit, Ranks, batch_of, hits
@@ -38,6 +38,7 @@ __all__ = [
     "SearchOptions",
     "Searcher",
     "batch_of",
+    "check_unasked",
     "hits",
     "question",
     "recall_of",

@@ -10,13 +10,13 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.errors import InputError
-from requant.filters import Filter, check_select, field_path, named_ids
+from requant.filters import Filter, check_select, field_path, named_ids, parse
 from requant.inputs import check_ids
-from requant.quantizers.arrays import Float32s
+from requant.quantizers.arrays import Float32s, as_vectors
 from requant.search.choosing import Groups, Reranker, check_reranker
 from requant.search.request import MAX_K, Request
-from requant.search.text import Weights
-from requant.store import Id, Lent, TextQuery
+from requant.search.text import Weights, check_weights
+from requant.store import Id, Lent, TextQuery, read_query
 
 MAX_EFFORT = 1_000_000
 MAX_GROUPS = 10_000  # a filter names the groups that are full
@@ -211,3 +211,37 @@ def _number(name: str, value: Any, least: float, most: float) -> None:
     number = isinstance(value, int | float | np.integer | np.floating)
     if not number or isinstance(value, bool) or not least <= value <= most:
         raise InputError(f"{name} must be a number from {least} to {most}, not {value!r}")
+
+
+def check_unasked(
+    k: int, options: SearchOptions, *, vector: Any = None, words: Any = None, weights: Any = None
+) -> None:
+    """Refuse what no collection can be asked, where none is there yet, so of any dimension.
+
+    Args:
+        k: how many results.
+        options: those of `Collection.search`.
+        vector: `(d,)`, or None for a search by words alone.
+        words: the text of `search_documents` and `search_hybrid`; None for a search by vector.
+        weights: those of `search_hybrid`.
+
+    Raises InputError, NonFiniteError, FilterError.
+
+    >>> check_unasked(10, {"where": {"lang": "en"}}, vector=[1.0, 0.0])
+    """
+    query = np.zeros((1, 1), np.float32)
+    if vector is not None:
+        query = as_vectors(vector if np.ndim(vector) == 2 else [vector], name="vector")
+    if words is not None:
+        read_query(words)
+        check_by_words(options, vector=vector is not None)
+    if weights is not None:
+        check_weights(weights)
+    question(_parsed, query, k, None, words, **options)
+
+
+def _parsed(where: Mapping[str, Any] | None) -> Filter | None:
+    if where:
+        parse(where)
+    # Of a question that nobody answers, only whether it can be read counts.
+    return None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from requant.migration import MigrationInfo, MigrationPlan, MigrationReport
     from requant.quantizers.arrays import Float32s
     from requant.search import Batch, Hit
-    from requant.store import Extent, FieldInfo, Id, Item, ValueCount
+    from requant.store import Extent, FieldInfo, Id, Item, Origin, ValueCount
     from requant.verification import IndexInfo, Report, Stats
 
 T = TypeVar("T")
@@ -647,6 +647,13 @@ class CollectionVerbs(ABC):
         As `Collection.stats`.
         """
         return await self._call("reads", None, lambda call: self._sync.stats())
+
+    async def origins(self) -> list[Origin]:
+        """Where vectors came from, in the order of the imports; see `note_origin`.
+
+        As `Collection.origins`.
+        """
+        return await self._call("reads", None, lambda call: self._sync.origins)
 
     async def note_origin(self, source: str, kind: str, fidelity: str) -> None:
         """Remember where vectors came from; `stats().origins` tells it. See `Origin`.

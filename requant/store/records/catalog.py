@@ -27,7 +27,7 @@ class Origin:
     """Where vectors came from, and how true they are to what was embedded.
 
     `fidelity`: "exact", "normalised" (lengths are lost), "lossy" (made from compressed codes) or
-    "codes-only" (bits, as vectors of -1 and 1).
+    "codes-only" (bits, as vectors of -1 and 1); or "unfinished": only a part of it may be there.
     """
 
     source: str
