@@ -22,7 +22,7 @@ from requant.errors import (
 from requant.indexes import IndexOptions, fit_quantizer, index_config
 from requant.inputs import check_choice, check_name
 from requant.integration.filling import refuse_unfinished
-from requant.integration.locations import Location, borrow
+from requant.integration.locations import Location, borrow, is_new
 from requant.scores import Metric
 
 T = TypeVar("T")
@@ -81,6 +81,8 @@ class Door:
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
         )
         self._collection: Collection | None = None
+        if self._index is not None and is_new(location):
+            _check(self._index)
         self.database: Database
         self.database, give_back = borrow(location, folder)
         self.close: weakref.finalize[[], Door] = weakref.finalize(self, give_back)

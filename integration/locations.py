@@ -60,6 +60,8 @@ def borrow(
     >>> give_back()
     """
     place = None if folder is None else os.path.realpath(folder)
+    if place is not None and location == MEMORY:
+        raise InputError("a database in memory keeps its indexes with it: leave folder= out")
     if isinstance(location, Database):
         if place is not None:
             raise InputError("folder= is said where the database is opened: requant.open(folder=)")
@@ -79,6 +81,14 @@ def borrow(
             )
         shared.users += 1
     return shared.database, _once(lambda: _give_back(key, shared))
+
+
+def is_new(location: Location) -> bool:
+    """Whether opening the database at a location makes a file there."""
+    if not isinstance(location, str | os.PathLike):
+        return False
+    key = _key(location)
+    return isinstance(key, str) and not os.path.lexists(key)
 
 
 @contextmanager

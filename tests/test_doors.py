@@ -275,3 +275,15 @@ def test_documents_are_found_by_their_words_where_that_is_asked_for(tmp_path):
         database.create_collection("plain", dim=2)
     with requant.open(tmp_path / "b.db", read_only=True) as database:
         assert not Door(database, name="plain", full_text=True).found().full_text
+
+
+@pytest.mark.parametrize("index", [{"precision": "int7"}, {"engine": "none"}, {"index": {"x": 1}}])
+def test_a_refused_store_leaves_no_file(tmp_path, index):
+    with pytest.raises(requant.RequantError):
+        Door(tmp_path / "a.db", name="notes", **index)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_in_memory_has_no_folder(tmp_path):
+    with pytest.raises(InputError, match="memory"):
+        borrow(":memory:", tmp_path)
