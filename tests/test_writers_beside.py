@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import DuplicateIdError, UnknownCollectionError
+from requant.errors import DuplicateIdError, UnknownCollectionError, UnknownIdError
 from requant.integration.sqlalchemy import add_tables
 from tests import beside, inside
 from tests.databases import expected, held, vectors
@@ -153,6 +153,34 @@ def test_the_same_ids_at_once(db, pool, many, end):
         second.result(timeout=30)
         assert third.exception(timeout=30) is None or "already stored" in str(third.exception())
     assert len(notes) == N + many
+    whole(notes)
+
+
+@pytest.mark.parametrize("act", ["upsert", "update", "delete"])
+def test_who_waits_for_an_item_that_gets_another_id_leaves_it_alone(db, pool, act):
+    """As where a trigger of follow_deletes renames it: what was asked for is not that item."""
+    notes = make(db)
+    acts = {
+        "upsert": lambda: notes.upsert(["0", "1"], vectors(2, DIM, seed=1)),
+        "update": lambda: notes.update(["0"], metadata={"w": 9}),
+        "delete": lambda: notes.delete(["0"]),
+    }
+    with db.engine.begin() as connection:
+        rename = "UPDATE requant_items SET ext_id = 'other' WHERE ext_id = '0'"
+        connection.execute(sa.text(rename))
+        waits = pool.submit(acts[act])
+        with pytest.raises(TimeoutError):
+            waits.result(timeout=0.3)
+    if act == "update":
+        with pytest.raises(UnknownIdError):
+            waits.result(timeout=30)
+    else:
+        assert waits.result(timeout=30) == (1 if act == "upsert" else 0)
+    kept = vectors(N, DIM)[0]
+    np.testing.assert_array_equal(notes.vectors(["other"])[0], kept)
+    assert notes.get(["other"])[0].metadata == {"w": 0}
+    if act == "upsert":
+        np.testing.assert_array_equal(notes.vectors(["0", "1"]), vectors(2, DIM, seed=1))
     whole(notes)
 
 
