@@ -449,6 +449,7 @@ def make_older(url):
             "DROP TABLE requant_writes",
             "DROP SEQUENCE requant_keys_1",
             "ALTER TABLE requant_collections DROP COLUMN own_keys",
+            "ALTER TABLE requant_collections RENAME COLUMN fields_at TO fields_seq",
             "UPDATE requant_meta SET value = '5' WHERE name = 'schema'",
         ):
             connection.execute(sa.text(text))
@@ -468,9 +469,14 @@ def test_a_database_of_an_earlier_schema_goes_on(db, empty_postgres, tmp_path, b
         tables.metadata.create_all(engine)
         with engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE requant_collections ADD own_keys boolean")
+            rename = "RENAME COLUMN fields_seq TO fields_at"
+            connection.exec_driver_sql(f"ALTER TABLE requant_collections {rename}")
     engine.dispose()
     folder = tmp_path / "indexes"
     with requant.open(empty_postgres, folder=folder, create=by == "requant") as again:
+        # What every statement of schema 5 names, so that a process that still runs it fails.
+        columns = sa.inspect(again.engine).get_columns("requant_collections")
+        assert "fields_seq" not in [one["name"] for one in columns]
         notes = again.collection("notes")
         before = [item.key for item in notes.iter()]
         notes.upsert(["a", "1"], vectors(2, DIM, seed=1), metadata=[{"w": 5}] * 2)
