@@ -127,6 +127,14 @@ def place_names(db: Database, number: int) -> Any:
     return locations.names(db._store, number)
 
 
+def newest_place(db: Database) -> str:
+    """Return the file or place of the generation that was recorded last."""
+    g = db._store.tables.generations.c
+    with db._store.connected() as connection:
+        latest = sa.select(g.file).order_by(g.index_id.desc(), g.generation.desc()).limit(1)
+        return str(connection.scalar(latest))
+
+
 def connected(collection: Collection) -> AbstractContextManager[sa.Connection]:
     """Return a connection that the collection itself reads by."""
     return collection._store.connected()

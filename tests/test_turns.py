@@ -123,3 +123,21 @@ def test_the_lock_leaves_nothing_open_to_vacuum(any_db):
             )
         ).all()
     assert rows == [("idle in transaction", None, None)]
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_who_closes_later_leaves_what_another_has_built_anew(any_db, tmp_path, behind):
+    """Nor does it publish its own place, which may be removed by then."""
+    notes = make(any_db)
+    notes.search(vectors(1)[0])
+    with other_of(any_db, tmp_path) as other:
+        theirs = other.collection("notes")
+        theirs.search(vectors(1)[0])
+        if behind:
+            theirs.upsert(["x"], vectors(1, seed=2))
+            answers(theirs)
+        notes.rebuild()
+        built = inside.newest_place(any_db)
+    assert inside.newest_place(any_db) == built
+    answers(notes)
+    assert notes.verify(deep=True).ok

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import DuplicateIdError, UnknownCollectionError
+from requant.errors import DuplicateIdError, UnknownCollectionError, UnknownIdError
 from requant.integration.sqlalchemy import add_tables
 from tests import beside, inside
 from tests.databases import expected, held, vectors
@@ -153,6 +153,34 @@ def test_the_same_ids_at_once(db, pool, many, end):
         second.result(timeout=30)
         assert third.exception(timeout=30) is None or "already stored" in str(third.exception())
     assert len(notes) == N + many
+    whole(notes)
+
+
+@pytest.mark.parametrize("act", ["upsert", "update", "delete"])
+def test_who_waits_for_an_item_that_gets_another_id_leaves_it_alone(db, pool, act):
+    """As where a trigger of follow_deletes renames it: what was asked for is not that item."""
+    notes = make(db)
+    acts = {
+        "upsert": lambda: notes.upsert(["0", "1"], vectors(2, DIM, seed=1)),
+        "update": lambda: notes.update(["0"], metadata={"w": 9}),
+        "delete": lambda: notes.delete(["0"]),
+    }
+    with db.engine.begin() as connection:
+        rename = "UPDATE requant_items SET ext_id = 'other' WHERE ext_id = '0'"
+        connection.execute(sa.text(rename))
+        waits = pool.submit(acts[act])
+        with pytest.raises(TimeoutError):
+            waits.result(timeout=0.3)
+    if act == "update":
+        with pytest.raises(UnknownIdError):
+            waits.result(timeout=30)
+    else:
+        assert waits.result(timeout=30) == (1 if act == "upsert" else 0)
+    kept = vectors(N, DIM)[0]
+    np.testing.assert_array_equal(notes.vectors(["other"])[0], kept)
+    assert notes.get(["other"])[0].metadata == {"w": 0}
+    if act == "upsert":
+        np.testing.assert_array_equal(notes.vectors(["0", "1"]), vectors(2, DIM, seed=1))
     whole(notes)
 
 
@@ -421,6 +449,7 @@ def make_older(url):
             "DROP TABLE requant_writes",
             "DROP SEQUENCE requant_keys_1",
             "ALTER TABLE requant_collections DROP COLUMN own_keys",
+            "ALTER TABLE requant_collections RENAME COLUMN fields_at TO fields_seq",
             "UPDATE requant_meta SET value = '5' WHERE name = 'schema'",
         ):
             connection.execute(sa.text(text))
@@ -440,9 +469,14 @@ def test_a_database_of_an_earlier_schema_goes_on(db, empty_postgres, tmp_path, b
         tables.metadata.create_all(engine)
         with engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE requant_collections ADD own_keys boolean")
+            rename = "RENAME COLUMN fields_seq TO fields_at"
+            connection.exec_driver_sql(f"ALTER TABLE requant_collections {rename}")
     engine.dispose()
     folder = tmp_path / "indexes"
     with requant.open(empty_postgres, folder=folder, create=by == "requant") as again:
+        # What every statement of schema 5 names, so that a process that still runs it fails.
+        columns = sa.inspect(again.engine).get_columns("requant_collections")
+        assert "fields_seq" not in [one["name"] for one in columns]
         notes = again.collection("notes")
         before = [item.key for item in notes.iter()]
         notes.upsert(["a", "1"], vectors(2, DIM, seed=1), metadata=[{"w": 5}] * 2)

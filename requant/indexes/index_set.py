@@ -157,8 +157,10 @@ class IndexSet:
             text = f"index {one.row.name!r} of {self._owner.name!r} is left out: {one.error}"
             warn("indexes", f"{text}; drop it, and add it again", stacklevel=3)
         for row in rows:
-            self._sync(row)
-            self._follow(row).publish()
+            for _ in range(_TRIES):  # another process may have built it anew meanwhile
+                self._sync(row)
+                if self._follow(row).publish():
+                    break
 
     def publish_if_due(self) -> None:
         """Publish what this process has followed by searching, if that is much; after a write."""

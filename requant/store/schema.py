@@ -228,7 +228,7 @@ def _catalog(metadata: sa.MetaData) -> None:
         # A random number of the indexed fields as they are, None without any; new in schema 5. The
         # fields are in step as long as every write says so: a requant of schema 4 does not.
         sa.Column("fields", _BIG),
-        sa.Column("fields_seq", _BIG),
+        sa.Column("fields_at", _BIG),  # fields_seq in schema 5, whose processes are shut out
         # Whether its keys are drawn from a sequence of its own, on PostgreSQL; new in schema 6.
         sa.Column("own_keys", sa.Boolean),
         sa.UniqueConstraint("name"),

@@ -114,18 +114,18 @@ _BESIDE: dict[str, Any] = {
     # The gate bars nobody but who has to be alone, see `requant.store.gate`; the lock of
     # the row lets whoever waited there see what that one has left, and bars nobody else.
     "join": (
-        "SELECT CASE WHEN fields_seq = seq THEN fields END, own_keys, "
+        "SELECT CASE WHEN fields_at = seq THEN fields END, own_keys, "
         "<gate> FROM requant_collections "
         "WHERE id = %s FOR KEY SHARE"
     ),
     "join_alone": (
-        "SELECT CASE WHEN fields_seq = seq THEN fields END, own_keys FROM requant_collections "
+        "SELECT CASE WHEN fields_at = seq THEN fields END, own_keys FROM requant_collections "
         "WHERE id = %s FOR UPDATE"
     ),
     # All of a write that adds one item: what `join` does, the item if it is new, and its note,
     # whose keys stand as `requant.store.history.fresh` reads them.
     "write_one": (
-        "WITH here AS (SELECT id, CASE WHEN fields_seq = seq THEN fields END AS fields, own_keys, "
+        "WITH here AS (SELECT id, CASE WHEN fields_at = seq THEN fields END AS fields, own_keys, "
         "<gate> FROM requant_collections "
         "WHERE id = %s FOR KEY SHARE), item AS ("
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
@@ -166,7 +166,7 @@ _BESIDE: dict[str, Any] = {
     # What is lost of this by a crash of the server is numbered again, under another name.
     "shut_door": SHUT,
     "take_row": (
-        "SELECT next_key, seq, logging, run, fields, fields_seq, "
+        "SELECT next_key, seq, logging, run, fields, fields_at, "
         "set_config('synchronous_commit', 'off', true) FROM requant_collections WHERE id = %s "
         "FOR NO KEY UPDATE SKIP LOCKED"
     ),
@@ -187,9 +187,9 @@ _TURNS = {
         "run = CASE WHEN run = ? AND seq >= ? THEN run ELSE ? END, "
         "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END, "
         # Fields that another requant has not kept in step stay as they are.
-        "fields_seq = CASE WHEN fields_seq = seq THEN seq + 1 END "
+        "fields_at = CASE WHEN fields_at = seq THEN seq + 1 END "
         "WHERE id = ? RETURNING seq, next_key - ? AS first, logging, run, "
-        "CASE WHEN fields_seq = seq THEN fields END AS fields"
+        "CASE WHEN fields_at = seq THEN fields END AS fields"
     ),
     "next_key": "UPDATE requant_collections SET next_key = ? WHERE id = ?",
     "begin_run": "INSERT INTO requant_runs (collection_id, start, name) VALUES (?, ?, ?)",
@@ -227,7 +227,7 @@ _SQLITE = HotSql(
     keys=str,
     texts=json_texts,
     state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END "
+        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END "
         "FROM requant_collections WHERE id = ?"
     ),
     whole_state="",
@@ -314,14 +314,14 @@ _POSTGRES = HotSql(
     texts=list,
     # The first statement of a snapshot is planned each time, so that it is a short one.
     state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_seq = seq THEN fields END, "
+        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
         "EXISTS (SELECT FROM requant_writes AS w WHERE w.collection_id = c.id) "
         "FROM requant_collections AS c WHERE id = %s"
     ),
     # Fields are in step unless somebody has left a write who did not know of them.
     whole_state=(
         "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
-        "CASE WHEN c.fields_seq = c.seq AND w.strange IS NOT TRUE THEN c.fields END, "
+        "CASE WHEN c.fields_at = c.seq AND w.strange IS NOT TRUE THEN c.fields END, "
         "w.tokens, w.added, w.changed, w.touched FROM requant_collections AS c LEFT JOIN LATERAL "
         "(SELECT array_agg(token ORDER BY id) AS tokens, string_agg(added, '') AS added, "
         "string_agg(changed, '') AS changed, string_agg(touched, '') AS touched, "

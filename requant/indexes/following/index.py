@@ -361,6 +361,9 @@ class FollowingIndex:
             if loaded is None or self._store.read_only:
                 return True
             with self._location.write_lock(wait) as ours:
+                if ours and self._is_replaced(loaded):
+                    self._replace(None)
+                    return False
                 if not loaded.unpublished:
                     if ours and loaded.name:
                         self._publisher.leave_old_places(loaded)
@@ -370,6 +373,13 @@ class FollowingIndex:
                 except CorruptIndexError as error:
                     self.outlives(loaded, error)  # it is opened or made again when it is next used
                     raise
+
+    def _is_replaced(self, loaded: Loaded) -> bool:
+        """Whether another process has built it anew in a place of its own, or it is gone."""
+        if not loaded.name or not loaded.recorded or loaded.attached:
+            return False
+        head = self._location.head(None)
+        return head is None or head.name != loaded.name
 
     def close(self) -> None:
         """Publish what is to be published, if that is possible, and let go of the memory."""

@@ -214,8 +214,7 @@ class ItemWriter:
             some = json_texts(sorted(ids[start : start + 10_000]))
             parameters = (some, self._collection)
             found.update(self._cursor.execute(self._sql.existing, parameters).fetchall())
-        there = set(self.lock(sorted(found.values())))
-        return {text: key for text, key in found.items() if key in there}
+        return self._history.hold(found)
 
     def _in_vain(self, text: str) -> StoreError:
         return StoreError(

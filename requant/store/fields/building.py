@@ -155,7 +155,7 @@ def _note(
 def _in_step(connection: sa.Connection, tables: Tables, owner: CollectionRow) -> bool:
     """Whether nobody has written to what is indexed who does not know of fields."""
     c = tables.collections.c
-    state = sa.select(c.fields, c.seq, c.fields_seq).where(c.id == owner.id)
+    state = sa.select(c.fields, c.seq, c.fields_at).where(c.id == owner.id)
     number, seq, kept = connection.execute(state).one()
     return number is None or seq == kept
 
@@ -220,9 +220,9 @@ def _renumber(
     """
     c = tables.collections.c
     number = secrets.randbelow(1 << 62) + 1 if some else None
-    seq = c.seq if in_step else c.fields_seq
+    seq = c.seq if in_step else c.fields_at
     update = sa.update(tables.collections).where(c.id == collection)
-    connection.execute(update.values(fields=number, fields_seq=seq))
+    connection.execute(update.values(fields=number, fields_at=seq))
 
 
 def _build_some(store: Store, owner: CollectionRow, name: str) -> tuple[bool, int, int]:

@@ -15,7 +15,7 @@ or clears the collection or begins to index a field, and neither other writers n
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -116,6 +116,17 @@ class Beside:
             return []
         rows = self._cursor.execute(self._sql.lock_items, (self._sql.keys(list(keys)),)).fetchall()
         return [key for key, _ in rows]
+
+    def hold(self, found: Mapping[str, int]) -> dict[str, int]:
+        """Keep others from changing items found by id; return those that are still there.
+
+        What has another id since, as triggers that follow a model's rows may give it, is not.
+        """
+        if not found:
+            return {}
+        keys = self._sql.keys(sorted(found.values()))
+        rows = self._cursor.execute(self._sql.lock_items, (keys,)).fetchall()
+        return {text: key for key, text in rows if found.get(text) == key}
 
     def add(self, keys: Sequence[int]) -> None:
         """Note new items."""

@@ -64,7 +64,7 @@ class Deleting:
         return (
             f"UPDATE {self.table('collections')} SET seq = seq + 1, run = {token}, "
             "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END, "
-            f"fields_seq = CASE WHEN fields_seq = seq THEN seq + 1 END WHERE name = {self.text}"
+            f"fields_at = CASE WHEN fields_at = seq THEN seq + 1 END WHERE name = {self.text}"
         )
 
     def note_run(self) -> list[str]:
@@ -196,9 +196,9 @@ def postgresql_clear(deleting: Deleting) -> str:
     DELETE FROM {vectors} WHERE {within};
     DELETE FROM {items} WHERE {within};
     DELETE FROM {changes} WHERE collection_id = mine.id;
-    UPDATE {collections} SET log_floor = seq, fields_seq = CASE WHEN NOT EXISTS (
+    UPDATE {collections} SET log_floor = seq, fields_at = CASE WHEN NOT EXISTS (
             SELECT 1 FROM {writes} AS w WHERE w.collection_id = mine.id
-            AND w.fields IS DISTINCT FROM mine.fields) THEN fields_seq END
+            AND w.fields IS DISTINCT FROM mine.fields) THEN fields_at END
         WHERE id = mine.id;
     DELETE FROM {writes} WHERE collection_id = mine.id;
     DELETE FROM {values} WHERE field_id IN
@@ -215,7 +215,7 @@ POSTGRESQL_VARIABLES = """
 
 def _postgresql_join(deleting: Deleting) -> str:
     """As `requant.store.history.beside` joins those who write."""
-    return f"""SELECT id, CASE WHEN fields_seq = seq THEN fields END AS in_step, {PASSING}
+    return f"""SELECT id, CASE WHEN fields_at = seq THEN fields END AS in_step, {PASSING}
             INTO mine FROM {deleting.table("collections")} WHERE name = {deleting.text}
             FOR KEY SHARE;
         IF mine.id IS NULL THEN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -53,6 +53,10 @@ class InTurn:
     def lock(self, keys: Sequence[int]) -> list[int]:
         """Return these keys: nobody else changes anything."""
         return list(keys)
+
+    def hold(self, found: Mapping[str, int]) -> dict[str, int]:
+        """Return these items, found by id: nobody else changes anything."""
+        return dict(found)
 
     def add(self, keys: Sequence[int]) -> None:
         """Note new items: their keys have been drawn, which is enough."""

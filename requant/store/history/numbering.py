@@ -36,7 +36,7 @@ class Row(NamedTuple):
     logging: bool
     run: str | None
     fields: int | None
-    fields_seq: int | None
+    fields_at: int | None
 
 
 class Note(NamedTuple):
@@ -77,7 +77,7 @@ class Numbering:
     def all(self, connection: sa.Connection, collection: int) -> None:
         """Number all that is committed, in a transaction that has the row already."""
         c = self._tables.collections.c
-        columns = (c.next_key, c.seq, c.logging, c.run, c.fields, c.fields_seq)
+        columns = (c.next_key, c.seq, c.logging, c.run, c.fields, c.fields_at)
         statement = sa.select(*columns).where(c.id == collection)
         more = True
         while more:
@@ -94,7 +94,7 @@ class Numbering:
         fresh = fresh_of(
             [0], b"".join(bytes(n.added) for n in notes), b"".join(bytes(n.changed) for n in notes)
         )
-        in_step = row.fields_seq == row.seq and all(n.fields == row.fields for n in notes)
+        in_step = row.fields_at == row.seq and all(n.fields == row.fields for n in notes)
         if in_step and row.fields is not None:
             fields = self._memory.fields(connection, collection, row.fields)
             first, _ = key_range(collection)
@@ -115,10 +115,10 @@ class Numbering:
         at = t.collections.c.id == collection
         c = t.collections.c
         row = connection.execute(
-            sa.select(c.next_key, c.seq, c.logging, c.run, c.fields, c.fields_seq).where(at)
+            sa.select(c.next_key, c.seq, c.logging, c.run, c.fields, c.fields_at).where(at)
         ).one()
         found = Row(*row)
-        seq = self._count(connection, collection, found, Fresh(), found.fields_seq == found.seq)
+        seq = self._count(connection, collection, found, Fresh(), found.fields_at == found.seq)
         connection.execute(sa.update(t.collections).where(at).values(log_floor=seq))
 
     def _count(
@@ -140,7 +140,7 @@ class Numbering:
             # A later follower must not take the missing log for no changes.
             values["log_floor"] = seq
         if in_step:
-            values["fields_seq"] = seq
+            values["fields_at"] = seq
         connection.execute(sa.update(c).where(c.c.id == collection).values(values))
         if run != row.run:
             begun = self._begun.get(collection, 0)

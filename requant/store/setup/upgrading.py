@@ -52,6 +52,7 @@ def upgrade(connection: sa.Connection, tables: Tables, *, create: bool = True) -
     if found in _OLDER:
         _refuse_old_triggers(connection, tables)
     if create:
+        _shut_out_older(connection, tables)
         add_missing(tables, connection)
     make_missing_keys(connection, tables, create=create)
     put = tables.named(
@@ -69,6 +70,20 @@ def version_of(connection: sa.Connection, tables: Tables) -> str | None:
         return None
     known: str | None = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema"))
     return known
+
+
+def _shut_out_older(connection: sa.Connection, tables: Tables) -> None:
+    """Rename what all reads and writes of schema 5 name: a process that still runs it fails.
+
+    It would neither find what has no number yet, nor say so.
+    """
+    table = tables.collections
+    inspector = sa.inspect(connection)
+    if inspector.has_table(table.name, schema=table.schema):
+        known = {one["name"] for one in inspector.get_columns(table.name, schema=table.schema)}
+        if "fields_seq" in known and table.c.fields_at.name not in known:
+            rename = f'RENAME COLUMN "fields_seq" TO "{table.c.fields_at.name}"'
+            connection.exec_driver_sql(f"ALTER TABLE {tables.quoted('collections')} {rename}")
 
 
 def _refuse_old_triggers(connection: sa.Connection, tables: Tables) -> None:
