@@ -66,6 +66,7 @@ COLLECTION = {
     "rebuild": lambda notes: notes.rebuild(),
     "flush": lambda notes: notes.flush(),
     "stats": lambda notes: notes.stats(),
+    "origins": lambda notes: notes.origins,
     "note_origin": lambda notes: notes.note_origin("a", "b", "c"),
     "verify": lambda notes: notes.verify(),
     "selected": lambda notes: notes.selected().__enter__(),
