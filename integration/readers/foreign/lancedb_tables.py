@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from requant.adapters.errors import EngineError
+from requant.adapters.errors import CorruptIndexError, EngineError
 from requant.integration.errors import SourceError
 from requant.integration.export.lancedb_feed import MARK
 from requant.integration.export.parquet_files import ID_TYPES
@@ -139,7 +139,7 @@ class _Columns:
                 for batch in page.combine_chunks().to_batches(max_chunksize=size):
                     yield TableChunk(self.path, first, batch)
                     first += batch.num_rows
-        except EngineError as error:
+        except (EngineError, CorruptIndexError) as error:
             raise SourceError(f"{error}, beyond row {first}") from error
         except (OSError, ValueError) as error:
             if isinstance(error, SourceError):
