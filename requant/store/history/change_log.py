@@ -19,15 +19,20 @@ class ChangeLog:
         self._tables = tables
         self._collection = collection
         self._looked: int | None = None
+        self._writes = 0
 
-    def bound(self, connection: sa.Connection, seq: int, next_key: int) -> None:
+    def bound(
+        self, connection: sa.Connection, seq: int, next_key: int, *, writes: int = 1
+    ) -> None:
         """Cut the log if it is too long; within the write `seq`, which has logged something.
 
-        Whoever is behind what is left builds anew.
+        In PostgreSQL `seq` may stand for many `writes`. Whoever is behind what is left builds anew.
         """
-        if self._looked is not None and 0 <= seq - self._looked < _LOG_EVERY:
+        self._writes += writes
+        recent = self._looked is not None and 0 <= seq - self._looked < _LOG_EVERY
+        if recent and self._writes < _LOG_EVERY:
             return
-        self._looked = seq
+        self._looked, self._writes = seq, 0
         changes, collections = self._tables.changes, self._tables.collections
         log = changes.c.collection_id == self._collection
         count = sa.select(sa.func.count()).select_from(changes).where(log)

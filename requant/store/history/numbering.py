@@ -100,7 +100,7 @@ class Numbering:
             first, _ = key_range(collection)
             upkeep = Upkeep(connection, self._sql, first, fields)
             upkeep.take_over(_lists(notes, upkeep))
-        seq = self._count(connection, collection, row, fresh, in_step)
+        seq = self._count(connection, collection, row, fresh, in_step, writes=len(notes))
         writes = self._tables.writes
         # Not all up to the last one: others with lower numbers may have been committed since.
         ids = np.array([n.id for n in notes], np.int64)
@@ -122,7 +122,14 @@ class Numbering:
         connection.execute(sa.update(t.collections).where(at).values(log_floor=seq))
 
     def _count(
-        self, connection: sa.Connection, collection: int, row: Row, fresh: Fresh, in_step: bool
+        self,
+        connection: sa.Connection,
+        collection: int,
+        row: Row,
+        fresh: Fresh,
+        in_step: bool,
+        *,
+        writes: int = 1,
     ) -> int:
         """Give the next number to these writes, and log what followers have to look at again."""
         cursor = plain_cursor(connection)
@@ -148,7 +155,7 @@ class Numbering:
             self._begun[collection] = begun + 1
         if row.logging and keys:
             log = self._logs.setdefault(collection, ChangeLog(self._tables, collection))
-            log.bound(connection, seq, next_key)
+            log.bound(connection, seq, next_key, writes=writes)
         # Though it may be rolled back: the next one of ours is then the first of another run.
         self._mine[collection] = (run, seq)
         return seq
