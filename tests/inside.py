@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+import requant.adapters.files
 import requant.indexes.following.catch_up
 import requant.indexes.following.index
 import requant.indexes.following.publishing
@@ -27,6 +28,7 @@ from requant.indexes.following.newest import Newest
 from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location import notes
 from requant.indexes.location.bond import Bond
+from requant.indexes.location.live import LiveLocation
 from requant.indexes.screening import ScreenedRows as ScreenedRows
 from requant.integration.doors import Door
 from requant.integration.locations import _shared
@@ -410,6 +412,24 @@ def within_a_turn(monkeypatch: Any, moment: str, act: Any) -> None:
         return call(*arguments)
 
     monkeypatch.setattr(owner, method, acting)
+
+
+def before_it_is_durable(monkeypatch: Any, act: Any) -> None:
+    """Call `act()` once, when the file or place of an index is about to be made durable."""
+    done: list[int] = []
+
+    def first(call: Any) -> Any:
+        def acting(*arguments: Any) -> Any:
+            if not done:
+                done.append(1)
+                act()
+            return call(*arguments)
+
+        return acting
+
+    files = requant.adapters.files
+    monkeypatch.setattr(files, "digest_of", first(files.digest_of))
+    monkeypatch.setattr(LiveLocation, "write", first(LiveLocation.write))
 
 
 def before_a_note_is_written(monkeypatch: Any, act: Any) -> None:

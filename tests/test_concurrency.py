@@ -291,6 +291,25 @@ def test_many_open_a_new_database_at_once(tmp_path):
             assert len(db.collection("notes")) == 8
 
 
+@pytest.mark.parametrize("engine", ["usearch", "lancedb"])
+def test_an_index_is_dropped_while_its_file_is_written(any_db, monkeypatch, engine):
+    """By another process, which removes the folder; whoever flushes has nothing to tell."""
+    notes = any_db.create_collection("notes", DIM)
+    notes.upsert(range(50), vectors(50, DIM))
+    notes.add_index("goes", engine=engine)
+    notes.upsert(range(20), vectors(20, DIM, seed=1))
+    url = any_db.engine.url.render_as_string(False)
+    with requant.open(url, folder=inside.folder_of(any_db)) as other:
+        inside.before_it_is_durable(
+            monkeypatch, lambda: other.collection("notes").drop_index("goes")
+        )
+        notes.flush()
+    assert notes.indexes == []
+    assert not list(inside.folder_of(any_db).glob("*/*.usearch"))
+    assert held(notes) == expected(notes)
+    assert notes.verify(deep=True).ok
+
+
 def test_indexes_come_and_go_while_others_publish(any_db):
     notes = any_db.create_collection("notes", DIM)
     notes.upsert(range(50), vectors(50, DIM))

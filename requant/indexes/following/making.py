@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from requant.errors import StoreError
+from requant.errors import CorruptIndexError, EngineError, StoreError
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace
 from requant.indexes.sampling import beginning
@@ -55,11 +55,17 @@ def record(
 ) -> tuple[set[str], str]:
     """Make an index durable and record it; return the files that are now useless, and its own.
 
+    Nothing is recorded of an index that was dropped meanwhile, maybe while it was being written.
+
     Raises StoreError, EngineError: it cannot be written.
     """
     try:
         name, digest = location.write(loaded.name, loaded.backend)
-    except OSError as error:
+    except (OSError, EngineError, CorruptIndexError) as error:
+        if row.id not in ledger.numbers(store, row.collection):
+            return set(), loaded.name
+        if not isinstance(error, OSError):
+            raise
         raise StoreError(f"cannot write index {row.name!r}: {error}") from error
     spec = loaded.backend.spec
     generation = Generation(

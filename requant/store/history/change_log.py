@@ -21,9 +21,7 @@ class ChangeLog:
         self._looked: int | None = None
         self._writes = 0
 
-    def bound(
-        self, connection: sa.Connection, seq: int, next_key: int, *, writes: int = 1
-    ) -> None:
+    def bound(self, connection: sa.Connection, seq: int, next_key: int, *, writes: int = 1) -> None:
         """Cut the log if it is too long; within the write `seq`, which has logged something.
 
         In PostgreSQL `seq` may stand for many `writes`. Whoever is behind what is left builds anew.
