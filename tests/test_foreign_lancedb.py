@@ -256,9 +256,10 @@ def test_a_table_without_vectors(tmp_path):
         open_foreign(tmp_path, Wanted())
 
 
-def test_a_damaged_table(tmp_path):
+@pytest.mark.parametrize("part", ["data", "_versions"])
+def test_a_damaged_table(tmp_path, part):
     written(tmp_path)
-    for file in (tmp_path / "notes.lance" / "data").iterdir():
+    for file in (tmp_path / "notes.lance" / part).iterdir():
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(SourceError, match=str(tmp_path)):
         read(tmp_path)

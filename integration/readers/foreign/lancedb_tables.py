@@ -46,7 +46,7 @@ def open_lancedb(source: str, wanted: Wanted) -> LancedbTable:
     call = Caller(str(place), [value for name, value in os.environ.items() if _is_secret(name)])
     try:
         table, schema, rows, metric = call(_opened(lancedb, place))
-    except EngineError as error:
+    except (EngineError, CorruptIndexError) as error:
         raise SourceError(str(error)) from error
     return LancedbTable(_Columns(str(place), table, schema, rows, call), metric, wanted)
 
