@@ -12,7 +12,11 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session
 
+import requant
 from requant.errors import DuplicateIdError, InputError, StoreError, UnknownIdError
+from requant.store.gate import SHUT
+from requant.store.reader import Reader
+from tests import inside
 from tests.aio import DRIVERS, async_url, opened, vectors
 
 
@@ -171,6 +175,55 @@ def test_a_task_does_not_wait_for_itself(url, tmp_path):
         assert sorted(await notes.ids()) == ["a", "b", "c"]
 
     run(work, url, tmp_path)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_a_read_that_is_overtaken_waits_for_another_such_read(
+    driver, tmp_path, request, monkeypatch
+):
+    """Both would let nobody begin to write for a moment, and one of them comes second."""
+    url = async_url(driver, tmp_path, request)
+    theirs = sa.create_engine(request.getfixturevalue("empty_postgres"), pool_size=10)
+    matching, hold_still = Reader.matching, Reader.hold_still
+    begun, held, answers = [], [], []
+
+    def overtaken(self, *asked):
+        keys = matching(self, *asked)
+        if begun:
+            with begun.pop() as other:
+                other.commit()
+        return keys
+
+    def seen(self, collection):
+        answers.append(hold_still(self, collection))
+        if held:
+            held.pop().close()
+        return answers[-1]
+
+    monkeypatch.setattr(inside.MATCHING, overtaken)
+    monkeypatch.setattr(Reader, "hold_still", seen)
+
+    async def work(engine, db, notes):
+        await notes.upsert(["a"], vectors(1), metadata=[{"n": 1}])
+        with requant.open(theirs, folder=tmp_path / "theirs") as other:
+            for n in range(4):
+                begun.append(theirs.connect())
+                other.collection("notes").upsert([n], vectors(1), connection=begun[-1])
+            held.append(theirs.connect())
+            which = held[0].scalar(sa.text("SELECT id FROM requant_collections"))
+            held[0].exec_driver_sql(SHUT, (which,))
+            async with AsyncSession(engine) as session:
+                found = await notes.get(["a"], where={"n": 1}, connection=session)
+                assert [item.id for item in found] == ["a"]
+                assert answers == [False, True]
+                assert await notes.count(connection=session) == 5
+
+    try:
+        run(work, url, tmp_path)
+    finally:
+        for one in [*begun, *held]:
+            one.close()
+        theirs.dispose()
 
 
 def test_what_is_no_open_asynchronous_connection_is_refused_by_name(url, tmp_path):

@@ -21,6 +21,8 @@ _ALONE, _DOOR = 0x7265_7174, 0x3265_7174
 # may be one of them that those wait for who have passed. PostgreSQL looks for such circles in 1000.
 _TIMES = (100, 200, 400, 800)
 _LOCK_TIMEOUT = "55P03"
+# SQLSTATEs of who could not have a lock by now: that wait, or one of a circle, was ended.
+BARRED = (_LOCK_TIMEOUT, "40P01")
 # Advisory locks are shared by whole databases, and by all sets of requant's tables in one.
 _WHICH = "(({} # tableoid::int), id::int)"
 

@@ -30,6 +30,7 @@ from requant.store.decoding import (
     matrix_of,
 )
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
+from requant.store.gate import BARRED
 from requant.store.history import fresh_of
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import HotSql, json_texts
@@ -103,7 +104,11 @@ class Reader:
             # Others hold them up for the length of a read; who writes holds up nobody here.
             self._cursor.execute("SET LOCAL lock_timeout = '100ms'")
             shut = self._cursor.execute(self._sql.shut_door, (collection,)).fetchone()
-        except self._connection.dialect.loaded_dbapi.OperationalError:
+        except (self._connection.dialect.loaded_dbapi.Error, sa.exc.DBAPIError) as error:
+            # By an asynchronous driver it comes as SQLAlchemy's, and asyncpg has no class for it.
+            raised = getattr(error, "orig", error)
+            if getattr(raised, "sqlstate", getattr(raised, "pgcode", None)) not in BARRED:
+                raise
             return False
         return shut is not None
 

@@ -123,7 +123,10 @@ def _nobody_begins(reader: Reader, owner: CollectionRow) -> Iterator[None]:
                     raise _overtaken()
                 time.sleep(_PAUSE)
                 point = connection.begin_nested()
-        except (driver.InternalError, driver.ProgrammingError) as error:
+        except (
+            driver.InternalError, driver.ProgrammingError,
+            sa.exc.InternalError, sa.exc.ProgrammingError,  # by an asynchronous driver
+        ) as error:  # fmt: skip
             raise _overtaken() from error  # who may only read, may not hold up others
         yield
     finally:
