@@ -40,6 +40,7 @@ CAPABILITIES = Capabilities(
         *(row for format, metrics in _NUMBERS.items() for row in _number_rows(format, metrics)),
         *_level_rows("int4"),
         *_level_rows("int2"),
+        *_level_rows("int1"),
         Support("binary", "flat", ("hamming",), exact=True, key_sets=True, codes=True),
         Support("binary", "hnsw", ("hamming",), key_sets=True, codes=True, deletes="tombstones"),
         Support("binary", "ivf", ("hamming",)),

@@ -62,7 +62,7 @@ def _trial(
     few = rows[:: max(1, len(rows) // _TRIAL_ROWS)][:_TRIAL_ROWS]
     if len(few) < 2:
         return 0, 0.0
-    quantizer = fit_quantizer(config, rows)
+    quantizer = fit_quantizer(config, rows, owner.metric)
     if config.url is not None:
         return quantizer.spec.row_bytes * count, None
     spec = planned_spec(config, workspace.secrets, owner.metric, quantizer, len(few))

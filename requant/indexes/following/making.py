@@ -39,7 +39,7 @@ def begin(
     if objection := norms_matter(owner, row.config, rows):
         warn(objection)
     expected = state.end - beginning(reader, owner, state)
-    quantizer = fit_quantizer(row.config, rows)
+    quantizer = fit_quantizer(row.config, rows, owner.metric)
     first, _ = key_range(owner.id)
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)
     mark = Watermark(first, state.seq)

@@ -60,7 +60,7 @@ def _can_wait(
     if size >= 2 * loaded.judged:
         _, vectors = spread(reader, owner, state, _JUDGED_ROWS)
         vectors = prepared(owner, vectors)
-        fresh = fit_quantizer(config, vectors[::2])
+        fresh = fit_quantizer(config, vectors[::2], owner.metric)
         if _loss(loaded.quantizer, vectors[1::2]) > _LOSS * _loss(fresh, vectors[1::2]):
             return False
         loaded.judged = size
