@@ -193,7 +193,8 @@ def _nearest_level(values: Float32s, levels: Float32s) -> NDArray[np.uint8]:
 
 def _ratio(decoded: Floats, squares: Float32s) -> Floats:
     """Return how long `decoded (n, d)` is beside what it should be, both squared: `(n,)`."""
-    return np.einsum("ij,ij->i", decoded, decoded) / (np.float32(_KEPT["int4"]) * squares)
+    own = np.einsum("ij,ij->i", decoded, decoded)
+    return np.asarray(own / (np.float32(_KEPT["int4"]) * squares))
 
 
 def spread(vectors: Float32s, centre: Float32s | float = 0.0) -> float:

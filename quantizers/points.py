@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from requant.quantizers.affine import Affine
 from requant.quantizers.arrays import Codes, Float32s, as_vectors
@@ -56,9 +56,13 @@ _DIRECTIONS = np.array(
         [0.8910, -0.1931, -0.3159, -0.2629],
     ]
 )
+_NUMBERS = np.arange(1, 16, dtype=np.int32)[:, None]
 _RADIUS = 1.7040
 # How much of the squared length of Gaussian values is left to their points.
 _KEPT = 0.65809
+
+# How many products of directions and groups stand in a cache.
+_PRODUCTS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,17 +175,32 @@ class PointQuantizer:
 
     def _kernel(self, rows: Float32s, scratch: Float32s, out: Codes) -> None:
         values = self._filled(self.affine.scaled(rows, scratch, self.sigma))
-        products = _products(values)
-        most, indices = products[0].copy(), np.ones(products.shape[1], np.uint8)
-        for index, product in enumerate(products[1:], start=2):
-            np.copyto(indices, index, where=product > most)
-            np.maximum(most, product, out=most)
-        sizes = most.reshape(len(rows), self.groups)
+        sizes, indices = _nearest_points(values, self.groups)
         if self.true_to_length:
             outer = largest(sizes, how_many(self._outer_ones(values), self.groups))
         else:
             outer = sizes > _RADIUS / 2
-        out[:] = pack_levels(indices.reshape(outer.shape) * outer, POINT_BITS)
+        out[:] = pack_levels(indices * outer, POINT_BITS)
+
+
+def _nearest_points(values: Float32s, groups: int) -> tuple[Float32s, NDArray[np.uint8]]:
+    """Return the largest product of each group of `values (n, d)`, and whose: two `(n, groups)`.
+
+    The last bits of a product make room for the number of its direction, so that one maximum tells
+    both.
+    """
+    n = len(values)
+    sizes, indices = np.empty((n, groups), np.float32), np.empty((n, groups), np.uint8)
+    step = max(1, _PRODUCTS // (groups * len(_NUMBERS)))
+    for start in range(0, n, step):
+        products = _products(values[start : start + step])
+        bits = products.view(np.int32)
+        bits &= ~15
+        bits |= _NUMBERS
+        most = products.max(axis=0).reshape(-1, groups)
+        sizes[start : start + step] = most
+        indices[start : start + step] = most.view(np.int32) & 15
+    return sizes, indices
 
 
 def _products(values: Float32s) -> Float32s:

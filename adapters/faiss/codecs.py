@@ -94,7 +94,7 @@ class BitCodec:
 class LevelCodec:
     """int4, int2, int1: a nibble stands for the values of `per_nibble` dimensions, up to `dims`.
 
-    A nibble of int1 is a point of four dimensions, all of which are there. Of int2, our packing puts
+    A nibble of int1 is a point of four dimensions, all of which are there. Our packing of int2 puts
     the level of dimension 2m in bits 0-1 of nibble m and that of 2m + 1 in bits 2-3, so a packed
     row *is* the row of product-quantizer codes.
     """
