@@ -51,8 +51,8 @@ _LEVELS: dict[Format, int] = {"int4": 16, "int2": 4, "int1": 16 * POINT_DIMS}
 class CodeSpec:
     """The shape of a code: `dim` values of one format.
 
-    `dim` counts values: for `binary` the bits of a row before padding to whole bytes, and for `int1`
-    a multiple of 4. `levels` are the values that the indices of int4 (16) and int2 (4) stand for;
+    `dim` counts values: for `binary` the bits of a row before padding to whole bytes, for `int1` a
+    multiple of 4. `levels` are the values that the indices of int4 (16) and int2 (4) stand for;
     of int1 they are 16 points of four values, one point after the other.
 
     >>> CodeSpec("int2", 6, levels=(-1.5, -0.5, 0.5, 1.5)).width

@@ -38,6 +38,7 @@ _COUNTS = {"int4": 16, "int2": 4}
 _KEPT = {"int4": 0.99050, "int2": 0.88252}
 # How much more or less a code of int4 may be off in squared length than the one expected.
 _OFF = 0.02
+_TINY = np.float32(1e-9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,9 @@ class LevelQuantizer:
 
     @property
     def oversample(self) -> float:
-        """1.5 for int4 and 3 for int2 were measured on WordNet."""
+        """1.2 for int4 and 2.6 for int2 were measured on WordNet; 1.3 and 3.2 by products."""
+        if self.true_to_length:
+            return 1.6 if self.format == "int4" else 3.0
         return 2.0 if self.format == "int4" else 4.0
 
     def encode(self, vectors: ArrayLike) -> Codes:
@@ -164,12 +167,10 @@ class LevelQuantizer:
         squares = squared_lengths(sizes)
         levels = np.asarray(gaussian_levels(16)[8:], np.float32)
         indices = _nearest_level(sizes, levels)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = _ratio(levels[indices], squares)
-            sizes *= np.clip(ratio**-0.5, 0.5, 2).astype(np.float32)[:, None]
+        ratio = _ratio(levels[indices], squares)
+        sizes *= np.clip(ratio**-0.5, 0.5, 2).astype(np.float32)[:, None]
         again = _nearest_level(sizes, levels)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            nearer = np.abs(_ratio(levels[again], squares) - 1) < np.abs(ratio - 1)
+        nearer = np.abs(_ratio(levels[again], squares) - 1) < np.abs(ratio - 1)
         indices[nearer] = again[nearer]
         # Level 8 + i of a positive value is level 7 - i of a negative one.
         out[:] = pack_levels((indices | np.uint8(8)) ^ negative, 4)
@@ -194,7 +195,7 @@ def _nearest_level(values: Float32s, levels: Float32s) -> NDArray[np.uint8]:
 def _ratio(decoded: Floats, squares: Float32s) -> Floats:
     """Return how long `decoded (n, d)` is beside what it should be, both squared: `(n,)`."""
     own = np.einsum("ij,ij->i", decoded, decoded)
-    return np.asarray(own / (np.float32(_KEPT["int4"]) * squares))
+    return np.asarray(own / np.maximum(np.float32(_KEPT["int4"]) * squares, _TINY))
 
 
 def spread(vectors: Float32s, centre: Float32s | float = 0.0) -> float:

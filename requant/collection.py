@@ -867,8 +867,8 @@ class Collection:
         Args:
             name: for `use_index`, `drop_index` and `search(index=...)`.
             engine: "faiss", "usearch", "qdrant", "lancedb" or another registered backend.
-            precision: float32, float16, int8, uint8, int4, int2 or binary; or native, the engine's
-                own compression of float32.
+            precision: float32, float16, int8, uint8, int4, int2, int1, binary; or native, the
+                engine's own compression of float32.
             index_type: flat (exact over the codes), hnsw or ivf.
             bits: bits a dimension of binary codes, 1 to 4 (default 2).
             rotate: rotate before quantizing (binary: on by default; int8, uint8: off).

@@ -42,8 +42,9 @@ from requant.store import (
 FEW = 1000
 _FEW_FLOATS = 1 << 20
 # Candidates of a search that names no oversampling, at least: for small k, and while a quantizer
-# knows only the first few items of a collection.
+# knows only the first few items of a collection. No more than of k = 10, if that needs fewer.
 MIN_CANDIDATES = 30
+_MIN_RESULTS = 10
 # How far a filter may stretch the first pass before the filter's own key set is used instead.
 STRETCH = 16
 # A filter that lets less through is asked for its key set at once, where indexed fields tell it and
@@ -386,7 +387,8 @@ class Search:
         return loaded.refines and self._owner.metric != "l2"
 
     def _candidate_count(self, loaded: Loaded) -> int:
-        asked = self._request.oversample
-        wish = math.ceil(self._request.k * (asked or loaded.quantizer.oversample))
-        wish = max(wish, self._request.k, 0 if asked else MIN_CANDIDATES)
+        asked, usual = self._request.oversample, loaded.quantizer.oversample
+        wish = max(math.ceil(self._request.k * (asked or usual)), self._request.k)
+        if not asked:
+            wish = max(wish, min(MIN_CANDIDATES, math.ceil(_MIN_RESULTS * usual)))
         return min(wish, self._size)  # engines allot memory for all that is asked
