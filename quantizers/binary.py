@@ -52,7 +52,7 @@ class BinaryQuantizer:
     bits: int
     sigma: float
     width: int
-    true_to_length: bool = False
+    by_distance: bool = False
 
     @classmethod
     def fit(
@@ -67,7 +67,8 @@ class BinaryQuantizer:
     ) -> BinaryQuantizer:
         """Learn mean and sigma from `sample (n, d)`.
 
-        Codes of other than 2 bits, or not centred, are not true to length whatever is asked for.
+        What is to be `true_to_length` is, if it is centred, estimated by distance; codes of 2 bits
+        are made for it.
 
         Raises:
             InputError: `bits` is not 1, 2, 3 or 4, or the sample is empty.
@@ -80,8 +81,8 @@ class BinaryQuantizer:
         if not (centre or rotate):
             return cls(None, bits, spread(vectors), vectors.shape[1])
         affine = Affine.fit(vectors, centred=centre, rotated=rotate, seed=seed)
-        true = true_to_length and centre and bits == 2
-        return cls(affine, bits, spread(vectors, affine.centre), affine.dim, true)
+        by_distance = true_to_length and centre
+        return cls(affine, bits, spread(vectors, affine.centre), affine.dim, by_distance)
 
     @classmethod
     def signs(cls, dim: int) -> BinaryQuantizer:
@@ -102,6 +103,11 @@ class BinaryQuantizer:
     def metrics(self) -> tuple[CodeMetric, ...]:
         """Bits have one metric."""
         return ("hamming",)
+
+    @property
+    def true_to_length(self) -> bool:
+        """Whether the number of outer levels makes the length of a code."""
+        return self.by_distance and self.bits == 2
 
     @property
     def uniform(self) -> bool:
@@ -147,9 +153,9 @@ class BinaryQuantizer:
 
         The query keeps its floats, so candidates that tie by Hamming distance are told apart
         before their vectors are fetched: `(m,) float32`, up to a constant the inner product with
-        the levels.
+        the levels, or their squared distance, halved and negated.
         """
-        if self.affine and self.true_to_length:
+        if self.affine and self.by_distance:
             weights = self._distance_weights(self.affine.forward(query, np.empty_like(query))[0])
         else:
             turned = self.affine.direction(query) if self.affine else query
@@ -160,16 +166,17 @@ class BinaryQuantizer:
     def state(self) -> State:
         """Return what makes it."""
         fields = {"bits": self.bits, "sigma": self.sigma, "dim": self.width}
-        if not (self.affine and self.true_to_length):
+        if not (self.affine and self.by_distance):
             return State("binary", fields, self.affine.arrays() if self.affine else {})
-        return State("binary", {**fields, "true_to_length": True}, self.affine.arrays(), version=2)
+        return State("binary", {**fields, "by_distance": True}, self.affine.arrays(), version=2)
 
     @classmethod
     def from_state(cls, state: State) -> BinaryQuantizer:
         """Undo `state`."""
         affine = Affine.from_arrays(dict(state.arrays)) if state.arrays else None
-        true = affine is not None and bool(state.fields.get("true_to_length", False))
-        return cls(affine, state.fields["bits"], state.fields["sigma"], state.fields["dim"], true)
+        by_distance = affine is not None and bool(state.fields.get("by_distance", False))
+        fields = state.fields
+        return cls(affine, fields["bits"], fields["sigma"], fields["dim"], by_distance)
 
     def stands_for(self, vectors: Float32s, codes: Codes) -> Bools:
         """Tell which `codes (n, w)` may be those of `vectors (n, d)`, whatever rounding does."""
@@ -186,11 +193,11 @@ class BinaryQuantizer:
     def _distance_weights(self, query: Float32s) -> Float32s:
         """Return weights of the bits that make their sum a distance from `query (d,)`, negated.
 
-        Up to a constant a query: levels -1, 0, 1 are worth -m, 0, m, and what is not 0 adds m**2.
+        Up to a constant a query: a bit tells that a value is the mean of the next higher level.
         """
-        mean = _level_means(2)[2] * self.sigma
-        halves = np.float32(mean / 2)
-        return np.concatenate([query + halves, query - halves]).astype(np.float32)
+        means = [mean * self.sigma for mean in _level_means(self.bits)]
+        weights = [query * (b - a) - (b * b - a * a) / 2 for a, b in pairwise(means)]
+        return np.concatenate(weights).astype(np.float32)
 
     def _outer_ones(self, values: Float32s) -> Floats:
         """Return how many values of each row are to have an outer level: `(n,)`, unrounded."""

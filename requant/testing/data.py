@@ -60,8 +60,10 @@ def _encode(values: Float32s, spec: CodeSpec) -> Codes:
     if spec.format == "int1":
         points = np.reshape(spec.levels, (-1, POINT_DIMS))
         groups = values.reshape(-1, POINT_DIMS)
-        nearest = np.argmax(groups @ points.T - (points**2).sum(axis=1) / 2, axis=1)
-        return pack_levels(nearest.reshape(len(values), -1).astype(np.uint8), POINT_BITS)
+        nearest = np.argmax(groups @ points.T - (points**2).sum(axis=1) / 2, axis=1).astype(
+            np.uint8
+        )
+        return pack_levels(nearest.reshape(len(values), spec.dim // POINT_DIMS), POINT_BITS)
     if spec.levels:
         levels = np.asarray(spec.levels)
         indices = np.searchsorted((levels[1:] + levels[:-1]) / 2, values)
