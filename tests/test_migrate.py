@@ -71,9 +71,7 @@ def test_every_direction(notes, source, target):
     assert notes.migrations == []
 
 
-@pytest.mark.parametrize(
-    "precision", ["float32", "float16", "int8", "uint8", "int4", "int2", "int1"]
-)
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "uint8", "int4", "int2"])
 def test_every_precision(notes, precision):
     report = notes.migrate("new", engine="faiss", precision=precision, tolerance=0.1)
     assert report.ok
