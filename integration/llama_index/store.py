@@ -199,9 +199,12 @@ class RequantVectorStore(BasePydanticVectorStore):
         Raises:
             ModeError: another mode; NoEmbeddingError, InputError, FilterError: it cannot be asked.
         """
-        return self._door.asked(
-            lambda found: answer(found, query, kwargs, self.full_text),
-            lambda: answer(None, query, kwargs, self.full_text),
+        private: Any = self.__pydantic_private__  # self._door takes pydantic a detour
+        door: Door = private["_door"]
+        full_text = self.full_text
+        return door.asked(
+            lambda found: answer(found, query, kwargs, full_text),
+            lambda: answer(None, query, kwargs, full_text),
         )
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
