@@ -93,12 +93,13 @@ def to_node(id: object, document: str | None, metadata: Mapping[str, Any] | None
             )
         rest["id_"], rest["text"], rest["metadata"] = str(id), document or "", fields
         # All that the constructors do, without the Python around it: it takes half as long.
-        return _validated(rest, self_instance=_blank(TextNode))
+        node: TextNode = _validated(rest, self_instance=_blank(TextNode))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CorruptDataError(
             f"id {str(id)[:80]!r}: what its metadata has under {OWN!r} was not written by a "
             "RequantVectorStore: rename this key in what wrote it"
         ) from error
+    return node
 
 
 def _metadata(row: int, node: BaseNode) -> dict[str, Any]:
