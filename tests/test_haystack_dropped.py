@@ -27,7 +27,7 @@ ASKED = {
     "count": (lambda store: store.count_documents(), 1, 0),
     "filter": (lambda store: [one.id for one in store.filter_documents()], ["new"], []),
     "search": (lambda store: [one.id for one in store.embedding_retrieval(QUERY)], ["new"], []),
-    "hybrid": (lambda store: [one.id for one in store.hybrid_retrieval("words", QUERY)], ["new"], []),
+    "hybrid": (lambda store: len(store.hybrid_retrieval("words", QUERY)), 1, 0),
     "count_by": (lambda store: store.count_documents_by_filter(IS_7), 1, 0),
     "values": (lambda store: store.get_metadata_field_unique_values("n"), ([7], 1), ([], 0)),
     "update": (lambda store: store.update_by_filter(IS_7, {"m": 1}), 1, 0),
