@@ -41,6 +41,8 @@ def answer(
         ModeError: it cannot be asked in this mode.
         NoEmbeddingError, InputError, FilterError: it lacks something, or that has no meaning.
     """
+    if not isinstance(query, VectorStoreQuery):
+        raise InputError(f"query is a VectorStoreQuery, not {type(query).__name__}")
     mode = query.mode
     if mode not in _MODES:
         there = ", ".join(one.value for one in _MODES)

@@ -6,7 +6,7 @@ A filter finds each field of the metadata where it stood, and the document that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from llama_index.core.schema import (
@@ -54,6 +54,9 @@ def to_columns(nodes: Sequence[BaseNode]) -> Columns:
     Raises:
         NoEmbeddingError, DimensionError, InputError: a node cannot be stored; none is, then.
     """
+    # A node can be iterated, too: over its fields.
+    if isinstance(nodes, str | BaseNode | Mapping) or not isinstance(nodes, Iterable):
+        raise InputError(f"nodes is a list of nodes of LlamaIndex, not {type(nodes).__name__}")
     columns = Columns([], [], [], [])
     for row, node in enumerate(nodes):
         if not isinstance(node, BaseNode):
