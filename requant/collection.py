@@ -1100,9 +1100,16 @@ class Collection:
         """Where vectors came from, in the order of the imports; see `note_origin`."""
         return catalog.origins(self._store, self._row)
 
-    def note_origin(self, source: str, kind: str, fidelity: str) -> None:
-        """Remember where vectors came from; `stats().origins` tells it. See `Origin`."""
-        catalog.note_origin(self._store, self._row, Origin(source, kind, fidelity))
+    def note_origin(
+        self, source: str, kind: str, fidelity: str, *, into_empty: bool = False
+    ) -> bool:
+        """Remember where vectors came from; `stats().origins` tells it. See `Origin`.
+
+        With `into_empty` only where no item is stored and no source of the same fidelity noted: of
+        several processes that ask at the same time, one is let. Returns whether it was noted.
+        """
+        origin = Origin(source, kind, fidelity)
+        return catalog.note_origin(self._store, self._row, origin, into_empty=into_empty)
 
     def verify(self, *, deep: bool = False) -> Report:
         """Compare every index with the store: the keys it holds, and every code.

@@ -52,6 +52,8 @@ class Asked(NamedTuple):
                 f"a {self.mode} search is by words, which are not indexed here: open the store "
                 "with full_text=True"
             )
+        if self.by_vector and vector is None:
+            raise InputError("vector is None: the embedding has to give a list of numbers")
         check_unasked(
             self.k, cast("SearchOptions", options), vector=vector, words=words, weights=weights
         )

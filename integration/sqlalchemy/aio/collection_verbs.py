@@ -655,13 +655,17 @@ class CollectionVerbs(ABC):
         """
         return await self._call("reads", None, lambda call: self._sync.origins)
 
-    async def note_origin(self, source: str, kind: str, fidelity: str) -> None:
+    async def note_origin(
+        self, source: str, kind: str, fidelity: str, *, into_empty: bool = False
+    ) -> bool:
         """Remember where vectors came from; `stats().origins` tells it. See `Origin`.
 
         As `Collection.note_origin`.
         """
-        await self._call(
-            "writes", None, lambda call: self._sync.note_origin(source, kind, fidelity)
+        return await self._call(
+            "writes",
+            None,
+            lambda call: self._sync.note_origin(source, kind, fidelity, into_empty=into_empty),
         )
 
     async def verify(self, *, deep: bool = False) -> Report:

@@ -128,8 +128,14 @@ def every(store: Store) -> list[CollectionRow]:
         return [CollectionRow(*checked.collection(*row)) for row in rows]
 
 
-def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
-    """Remember where vectors of a collection came from, each source once."""
+def note_origin(
+    store: Store, row: CollectionRow, origin: Origin, *, into_empty: bool = False
+) -> bool:
+    """Remember where vectors of a collection came from, each source once.
+
+    With `into_empty` only where it has no item, and no source of the same fidelity.
+    Returns whether it was noted.
+    """
     meta = store.tables.meta
     at = meta.c.name == _origin(row)
     insert = insert_into(store.engine, meta).values(name=_origin(row), value="[]")
@@ -138,9 +144,19 @@ def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
     with store.writing() as connection:
         connection.execute(same)
         known = _origins(connection.scalar(sa.select(meta.c.value).where(at)), row)
+        alike = any(one.fidelity == origin.fidelity for one in known)
+        if into_empty and (alike or _has_items(connection, store, row)):
+            return False
         kept = [one for one in known if one.source != origin.source]
         text = json.dumps([asdict(one) for one in (*kept, origin)], ensure_ascii=False)
         connection.execute(sa.update(meta).where(at).values(value=text))
+    return True
+
+
+def _has_items(connection: sa.Connection, store: Store, row: CollectionRow) -> bool:
+    items, (first, end) = store.tables.items, key_range(row.id)
+    some = sa.select(items.c.key).where(items.c.key >= first, items.c.key < end).limit(1)
+    return connection.scalar(some) is not None
 
 
 def origins(store: Store, row: CollectionRow) -> list[Origin]:
