@@ -387,6 +387,6 @@ class Search:
 
     def _candidate_count(self, loaded: Loaded) -> int:
         asked = self._request.oversample
-        wish = math.ceil(self._request.k * (asked or loaded.quantizer.oversample))
+        wish = math.ceil(self._request.k * (asked or loaded.oversample))
         wish = max(wish, self._request.k, 0 if asked else MIN_CANDIDATES)
         return min(wish, self._size)  # engines allot memory for all that is asked
