@@ -75,8 +75,9 @@ class Loaded:
     @cached_property
     def oversample(self) -> float:
         """How many candidates a result needs: an engine may know its own compression better."""
-        own = isinstance(self.backend, Sparing)
-        return self.backend.oversample if own else self.quantizer.oversample
+        if isinstance(self.backend, Sparing):
+            return self.backend.oversample
+        return self.quantizer.oversample
 
     def heed(self, head: Head) -> None:
         """Take over how far another process has brought the place since it was opened here."""
