@@ -15,7 +15,7 @@ DIM = 64
 PRECISIONS = ["float32", "float16", "int8", "uint8", "int4", "int2", "binary", "native"]
 KINDS = [
     (engine, precision, kind)
-    for engine in ("faiss", "usearch", "qdrant", "lancedb")
+    for engine in ("faiss", "usearch", "qdrant", "lancedb", "turbovec")
     for precision in PRECISIONS
     for kind in ("flat", "hnsw", "ivf")
     if registry.load(engine).capabilities.find(precision, kind)
