@@ -22,9 +22,9 @@ class StatefulConformance:
     `indexes` are arguments of `add_index` to choose from; `exact` are the precisions whose flat
     index, asked for as many candidates as there are items, has to answer exactly; `metrics` those
     that the engine knows; `examples` and `steps` are how many histories there are and how long each
-    is; with `seeded`, they are the same in every run. An engine that one database at a time may open
-    has one of the `handles`. Without `restores`, no backup of the store is put back. `url` is that
-    of a PostgreSQL database, in place of a SQLite file a history.
+    is; with `seeded`, they are the same in every run. An engine that one database at a time may
+    open has one of the `handles`. Without `restores`, no backup of the store is put back. `url` is
+    that of a PostgreSQL database, in place of a SQLite file a history.
     """
 
     engine: ClassVar[str]
