@@ -1,6 +1,6 @@
 """kill -9 at any moment: the database opens, and its indexes hold exactly what is stored.
 
-100 kills here; tests/torture has a thousand more.
+50 kills here; tests/torture has a thousand.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LIVE = [("lancedb", "int8", "flat"), ("qdrant", "binary", "flat")]
 
 @pytest.mark.parametrize(
     ("run", "indexes"),
-    [*((run, FILES) for run in range(5)), (5, OWN), *((run, LIVE) for run in range(4))],
+    [*((run, FILES) for run in range(2)), (2, OWN), *((run, LIVE) for run in range(2))],
     ids=lambda value: value if isinstance(value, int) else value[0][0],
 )
 def test_killed_at_random_moments(tmp_path, run, indexes):
