@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from turbovec import IdMapIndex
 
 from requant.adapters.errors import CorruptIndexError, EngineError
@@ -38,11 +37,11 @@ class NativeIndex:
     @classmethod
     def new(cls, spec: IndexSpec, sample: Codes | None) -> NativeIndex:
         """Return an empty index that has learned from `sample (n, d)`, if those are enough."""
-        index = cls(spec, IdMapIndex(dim=padded_width(spec), bit_width=bits_of(spec)))
+        inner = IdMapIndex(dim=padded_width(spec), bit_width=bits_of(spec))
         if sample is not None and _tells(sample):
             with contextlib.suppress(ValueError):  # it says so of a sample without any spread
-                index.inner.calibrate(index._given(sample))
-        return index
+                inner.calibrate(_given(spec, sample))
+        return cls(spec, inner)
 
     @classmethod
     def load(cls, spec: IndexSpec, location: str) -> NativeIndex:
@@ -65,7 +64,7 @@ class NativeIndex:
 
     def upsert(self, keys: Keys, codes: Codes) -> None:
         """Remove what is known, and add: turbovec replaces nothing."""
-        given = self._given(codes)
+        given = _given(self._spec, codes)
         self.delete(keys)
         # At once, so that it is taken as a whole or not at all.
         self.inner.add_with_ids(given, keys.astype(np.uint64), chunk_size=0)
@@ -81,16 +80,14 @@ class NativeIndex:
         """Compare every vector, or those of `among`."""
         if not len(self) or not len(queries) or (among is not None and not len(among)):
             return Candidates.empty(self._spec, len(queries), k)
-        wish = min(k, len(self))
-        if among is None:
-            scores, keys = self.inner.search(self._given(queries), wish)
-        else:
-            try:
-                allowed = among.view(np.uint64)
-                scores, keys = self.inner.search(self._given(queries), wish, allowlist=allowed)
-            except KeyError:  # it refuses all for one that it does not know
-                known = np.array([key for key in among.tolist() if key in self.inner], np.int64)
-                return self.search(queries, k, known, effort, codes)
+        given, wish = _given(self._spec, queries), min(k, len(self))
+        allowed = None if among is None else among.view(np.uint64)
+        try:
+            scores, keys = self.inner.search(given, wish, allowlist=allowed)
+        except KeyError:  # it refuses all for one that it does not know
+            assert among is not None
+            known = np.array([key for key in among.tolist() if key in self.inner], np.int64)
+            return self.search(queries, k, known, effort, codes)
         return Candidates.padded(self._spec, keys.view(np.int64), -scores, k)
 
     def chunks(self, batch: int) -> Iterator[tuple[Keys, Codes]]:
@@ -123,18 +120,19 @@ class NativeIndex:
             raise EngineError(f"turbovec tells of {len(keys)} keys, and says it has {len(self)}")
         return keys
 
-    def _given(self, vectors: Float32s) -> NDArray[np.float32]:
-        """Return vectors as turbovec takes them: padded, and none beyond its range."""
-        n, dim = vectors.shape
-        width = padded_width(self._spec)
-        if dim < width:
-            wide = np.zeros((n, width), np.float32)
-            wide[:, :dim] = vectors
-            vectors = wide
-        largest = np.abs(vectors).max(axis=1, initial=0)
-        if (largest > _LARGEST).any():
-            vectors = vectors * (_LARGEST / np.maximum(largest, _LARGEST))[:, None]
-        return np.ascontiguousarray(vectors, np.float32)
+
+def _given(spec: IndexSpec, vectors: Float32s) -> Float32s:
+    """Return vectors as turbovec takes them: padded, and none beyond its range."""
+    n, dim = vectors.shape
+    width = padded_width(spec)
+    if dim < width:
+        wide = np.zeros((n, width), np.float32)
+        wide[:, :dim] = vectors
+        vectors = wide
+    largest = np.abs(vectors).max(axis=1, initial=0)
+    if (largest > _LARGEST).any():
+        vectors = vectors * (_LARGEST / np.maximum(largest, _LARGEST))[:, None]
+    return np.ascontiguousarray(vectors, np.float32)
 
 
 def _tells(sample: Float32s) -> bool:
