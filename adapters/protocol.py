@@ -307,6 +307,16 @@ class Adopting(Protocol):
         ...
 
 
+@runtime_checkable
+class Sparing(Protocol):
+    """A backend that knows how many candidates its own compression needs."""
+
+    @property
+    def oversample(self) -> float:
+        """Candidates for each result of a search that names no number of them."""
+        ...
+
+
 class Attached(Protocol):
     """An index that another program made and keeps: it can be asked, and is never written to.
 

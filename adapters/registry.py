@@ -18,6 +18,7 @@ _PACKAGES = {
     "usearch": ("usearch",),
     "qdrant": ("qdrant-client", "qdrant-edge-py"),
     "lancedb": ("lancedb",),
+    "turbovec": ("turbovec",),
 }
 
 

@@ -866,7 +866,7 @@ class Collection:
 
         Args:
             name: for `use_index`, `drop_index` and `search(index=...)`.
-            engine: "faiss", "usearch", "qdrant", "lancedb" or another registered backend.
+            engine: "faiss", "usearch", "qdrant", "lancedb", "turbovec" or another backend.
             precision: float32, float16, int8, uint8, int4, int2, int1, binary; or native, the
                 engine's own compression of float32.
             index_type: flat (exact over the codes), hnsw or ivf.

@@ -34,6 +34,7 @@ ENGINES = {
     "usearch": {"engine": "usearch", "precision": "binary", "index_type": "hnsw"},
     "qdrant": {"engine": "qdrant", "precision": "int8"},
     "lancedb": {"engine": "lancedb", "precision": "int8"},
+    "turbovec": {"engine": "turbovec", "precision": "native"},
     "none": None,
 }
 # These cannot be had in a child of a process that used them, and say so.

@@ -48,18 +48,19 @@ def test_the_table_measures_what_there_is_and_says_what_there_is_not(answer):
     exact = rows.pop(("exact search", None))
     assert exact["recall"] == 1.0
     engines, precisions = ("faiss", "usearch", "qdrant", "lancedb"), ("int8", "int2", "binary")
-    assert set(rows) == {(engine, p) for engine in engines for p in precisions}
+    own = ("turbovec", "native")
+    assert set(rows) == {own, *((engine, p) for engine in engines for p in precisions)}
     for engine in engines[1:]:
         gap = rows.pop((engine, "int2"))
         assert gap["available"] is False
         assert gap["reason"].startswith(f"{engine} has no int2/flat index; it has:")
         assert gap["recall"] is None
-    shares = {"int8": 1 / 3.5, "int2": 1 / 13, "binary": 1 / 13}
+    shares = {"int8": 1 / 3.5, "int2": 1 / 13, "binary": 1 / 13, "native": 1 / 7}
     for (engine, precision), row in rows.items():
         assert row["recall"] >= 0.98
         assert row["cpu_ms"] > 0
         # Engines that keep their own folder keep more in it than the codes.
-        if engine in ("faiss", "usearch"):
+        if engine in ("faiss", "usearch", "turbovec"):
             assert row["share_of_float32"] < shares[precision]
 
 

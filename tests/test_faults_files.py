@@ -24,6 +24,7 @@ CONFIGS = [
     {"engine": "usearch", "precision": "binary"},
     {"engine": "usearch", "precision": "int8", "index_type": "hnsw"},
     {"engine": "usearch", "precision": "int8", "mmap": True},
+    {"engine": "turbovec", "precision": "native"},
 ]
 N = 300
 

@@ -41,12 +41,13 @@ def told_until_killed(path, seed, least, seconds):
 
 
 FILES = [("faiss", "int8", "flat"), ("usearch", "binary", "hnsw")]
+OWN = [("turbovec", "native", "flat"), ("faiss", "int8", "flat")]
 LIVE = [("lancedb", "int8", "flat"), ("qdrant", "binary", "flat")]
 
 
 @pytest.mark.parametrize(
     ("run", "indexes"),
-    [*((run, FILES) for run in range(3)), *((run, LIVE) for run in range(2))],
+    [*((run, FILES) for run in range(2)), (2, OWN), *((run, LIVE) for run in range(2))],
     ids=lambda value: value if isinstance(value, int) else value[0][0],
 )
 def test_killed_at_random_moments(tmp_path, run, indexes):
@@ -64,14 +65,14 @@ def kill_and_look(tmp_path, run, indexes):
         for name, (engine, precision, kind) in zip(("one", "two"), indexes, strict=True):
             notes.add_index(name, engine=engine, precision=precision, index_type=kind)
     # What it tells of a write: that it begins, and that it is done.
-    writes, least_told = 0, 10 if indexes is FILES else 4
+    writes, least_told = 0, 4 if indexes is LIVE else 10
     for kill in range(KILLS_EACH):
         # Each other one by the clock, which may be while it opens; the rest in the midst of writes,
         # however slow the machine is. Live engines take half a second to be imported.
         if kill % 2:
             least, seconds = chance.randint(least_told, 3 * least_told), chance.uniform(0, 0.02)
         else:
-            least, seconds = 0, chance.uniform(0.001, 0.15 if indexes is FILES else 1)
+            least, seconds = 0, chance.uniform(0.001, 1 if indexes is LIVE else 0.15)
         told = told_until_killed(str(path), 100 * run + kill, least, seconds)
         done = [write for what, write in told if what == "done"]
         for write in done:

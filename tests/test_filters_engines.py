@@ -26,7 +26,7 @@ def can(engine: str, precision: str) -> bool:
 
 CASES = [
     (engine, precision)
-    for engine in ("faiss", "usearch", "qdrant", "lancedb")
+    for engine in ("faiss", "usearch", "qdrant", "lancedb", "turbovec")
     for precision in PRECISIONS
     if can(engine, precision)
 ]

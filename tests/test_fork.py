@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 CASES = [
     *product(["faiss"], forks.OPENED, forks.PARENT),
     *product(["usearch", "qdrant", "lancedb"], forks.OPENED, ["reopens"]),
+    ("turbovec", "inherited", "goes on"),
 ]
 
 
@@ -260,7 +261,7 @@ def forking_while_busy(target, folder, engine):
     return outcomes, written
 
 
-@pytest.mark.parametrize("engine", ["faiss", "usearch", "lancedb"])
+@pytest.mark.parametrize("engine", ["faiss", "usearch", "lancedb", "turbovec"])
 def test_a_fork_waits_for_searches_and_writes(tmp_path, engine):
     target, folder = str(tmp_path / "x"), str(tmp_path / "indexes")
     outcomes, written = alone(forking_while_busy, target, folder, engine)

@@ -58,6 +58,7 @@ ENGINES = {
     "qdrant_client": "requant.adapters.qdrant",
     "qdrant_edge": "requant.adapters.qdrant",
     "lancedb": "requant.adapters.lancedb",
+    "turbovec": "requant.adapters.turbovec",
 }
 
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -188,8 +189,13 @@ def test_a_forked_child_goes_on_with_the_store(tmp_path):
         assert sorted(d.id for d in store.similarity_search("1 1", k=9)) == ["child", "parent"]
 
 
-@pytest.mark.parametrize("precision", ["int8", "binary"])
-@pytest.mark.parametrize("engine", ["faiss", "usearch", "qdrant", "lancedb"])
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        *product(["faiss", "usearch", "qdrant", "lancedb"], ["int8", "binary"]),
+        ("turbovec", "native"),
+    ],
+)
 def test_every_engine_finds_what_exact_search_finds(tmp_path, engine, precision):
     """Of so many that the engine is asked, and candidates so many that all of them are found."""
     texts = [f"text {n}" for n in range(1500)]

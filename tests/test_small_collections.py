@@ -17,7 +17,7 @@ PRECISIONS = [
 ]  # fmt: skip
 KINDS = [
     (engine, precision, kind)
-    for engine in ("faiss", "usearch", "qdrant", "lancedb")
+    for engine in ("faiss", "usearch", "qdrant", "lancedb", "turbovec")
     for precision in PRECISIONS
     for kind in ("flat", "hnsw", "ivf")
     if registry.load(engine).capabilities.find(precision, kind)

@@ -49,6 +49,13 @@ class TestLancedb(StatefulConformance):
     examples = 4
 
 
+class TestTurbovec(StatefulConformance):
+    engine = "turbovec"
+    examples = 6
+    metrics = ("cosine", "ip")
+    indexes = ({"precision": "native"}, {"precision": "native", "params": {"bits": 2}})
+
+
 class TestPostgresql(StatefulConformance):
     engine = "faiss"
     examples = 4

@@ -67,4 +67,6 @@ CONTENDERS = (
     contender("usearch", "int8", (1.5,), 16, 32, 64, 128, 256, index_type="hnsw"),
     contender("qdrant", "binary", (8, 14)),
     contender("lancedb", "binary", (8, 14)),
+    contender("turbovec", "native", (1, 1.5, 2, 3)),
+    contender("turbovec", "native", (2, 3, 5, 8), params={"bits": 2}),
 )

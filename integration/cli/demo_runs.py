@@ -14,8 +14,10 @@ from requant.collection import Collection
 from requant.errors import EngineMissingError, UnsupportedError
 from requant.integration.cli.progress import progress
 
-ENGINES = ("faiss", "usearch", "qdrant", "lancedb")
+ENGINES = ("faiss", "usearch", "qdrant", "lancedb", "turbovec")
 PRECISIONS = ("int8", "int2", "binary")
+# Of an engine that has codes of its own only.
+OWN = ("native",)
 K = 10
 # An exact search reads every vector from the database: a few tell its time well enough.
 _EXACT_QUERIES = 20
@@ -46,7 +48,7 @@ def run_all(collection: Collection, queries: NDArray[np.float32], engines: list[
     kth = collection.search_many(queries, K, exact=True).scores[:, -1]
     part = queries[:_EXACT_QUERIES]
     runs = [_measured(collection, Run("exact search", None, None), part, kth[: len(part)])]
-    wishes = [(engine, precision) for engine in engines for precision in PRECISIONS]
+    wishes = [(engine, precision) for engine in engines for precision in _precisions(engine)]
     with progress("measuring indexes") as advance:
         for done, (engine, precision) in enumerate(wishes):
             advance(done, len(wishes))
@@ -56,6 +58,14 @@ def run_all(collection: Collection, queries: NDArray[np.float32], engines: list[
             else:
                 runs.append(run if run.reason else _measured(collection, run, queries, kth))
     return runs
+
+
+def _precisions(engine: str) -> tuple[str, ...]:
+    """Return what to measure: of a missing engine all, for which one reason is told."""
+    backend = registry.status(engine).backend
+    if backend is None or any(row.format != "native" for row in backend.capabilities.supports):
+        return PRECISIONS
+    return OWN
 
 
 def _built(collection: Collection, engine: str, precision: str) -> Run:

@@ -76,7 +76,7 @@ class RequantVectorStore(BasePydanticVectorStore):
             location: a path, a URL, a SQLAlchemy engine or a `requant.Database`.
             collection_name: of the collection that holds the nodes.
             metric: `cosine`, `ip` or `l2`; a collection that is there must have it.
-            engine: of its index: "faiss", "usearch", "qdrant", "lancedb" or another registered one;
+            engine: of its index: "faiss", "usearch", "qdrant", "lancedb", "turbovec" or another;
                 None for none, so that every search is exact.
             precision: of its index, as in `Collection.add_index`.
             full_text: search the texts by words, too: for the modes text_search and hybrid.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from requant.adapters.protocol import Backend, Support
+from requant.adapters.protocol import Backend, Sparing, Support
 from requant.indexes.location import Location
 from requant.indexes.nearby import Nearby
 from requant.quantizers.protocol import Quantizer, Refining
@@ -71,6 +71,13 @@ class Loaded:
     def refines(self) -> bool:
         """Whether candidates come with their codes, and the quantizer makes something of them."""
         return self.support.codes and isinstance(self.quantizer, Refining)
+
+    @cached_property
+    def oversample(self) -> float:
+        """How many candidates a result needs: an engine may know its own compression better."""
+        if isinstance(self.backend, Sparing):
+            return self.backend.oversample
+        return self.quantizer.oversample
 
     def heed(self, head: Head) -> None:
         """Take over how far another process has brought the place since it was opened here."""

@@ -56,10 +56,12 @@ def choose_metric(
     for choice in wanted:
         if choice in quantizer.metrics and choice in support.metrics:
             return choice
+    own = support.format == "native"
     raise UnsupportedError(
         f"{engine} cannot rank {support.format}/{support.index_type} codes as metric {metric!r} "
         f"does: the codes can be compared by {', '.join(quantizer.metrics)}, the engine compares "
-        f"by {', '.join(support.metrics)}; use precision 'int8' or 'float32'"
+        f"by {', '.join(support.metrics)}; use "
+        + ("another engine" if own else "precision 'int8' or 'float32'")
     )
 
 

@@ -387,7 +387,7 @@ class Search:
         return loaded.refines and self._owner.metric != "l2"
 
     def _candidate_count(self, loaded: Loaded) -> int:
-        asked, usual = self._request.oversample, loaded.quantizer.oversample
+        asked, usual = self._request.oversample, loaded.oversample
         wish = max(math.ceil(self._request.k * (asked or usual)), self._request.k)
         if not asked:
             wish = max(wish, min(MIN_CANDIDATES, math.ceil(_MIN_RESULTS * usual)))

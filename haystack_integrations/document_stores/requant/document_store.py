@@ -55,7 +55,7 @@ class RequantDocumentStore(AwaitedStore):
             collection_name: of the collection in the database.
             embedding_dim: dimensions of all embeddings; those of a collection that is there.
             similarity: cosine, dot_product or l2; that of a collection that is there.
-            engine: of the index: faiss, usearch, qdrant, lancedb...; None searches without one. A
+            engine: of the index: faiss, usearch, qdrant, turbovec...; None searches without one. A
                 collection that has an index keeps it.
             precision: of the index: int8, binary, float32...
             index: what else `Collection.add_index` takes: `{"index_type": "hnsw"}`.

@@ -40,6 +40,7 @@ class Setting(NamedTuple):
     url: str | None
     indexes: tuple[Mapping[str, Any], ...]
     exact: frozenset[str]
+    metrics: tuple[Metric, ...]
     restores: bool
     handles: int
 
@@ -58,6 +59,8 @@ class History(RuleBasedStateMachine):
     @initialize(metric=st.sampled_from(["cosine", "ip", "l2"]), dim=st.sampled_from([8, 3, 32]))
     def create(self, metric: Metric, dim: int) -> None:
         """Make the collection."""
+        metrics = self.setting.metrics
+        metric = metric if metric in metrics else metrics[dim % len(metrics)]
         self.world.create(metric, dim)
         self.model = Model(metric, dim)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from requant.scores import Metric
 from requant.testing.stateful.machine import History, Setting
 
 
@@ -19,11 +20,11 @@ class StatefulConformance:
     against a plain dictionary and brute force. What fails is told as a short program.
 
     `indexes` are arguments of `add_index` to choose from; `exact` are the precisions whose flat
-    index, asked for as many candidates as there are items, has to answer exactly; `examples` and
-    `steps` are how many histories there are and how long each is; with `seeded`, they are the same
-    in every run. An engine that one database at a time may open has one of the `handles`. Without
-    `restores`, no backup of the store is put back. `url` is that of a PostgreSQL database, in place
-    of a SQLite file a history.
+    index, asked for as many candidates as there are items, has to answer exactly; `metrics` those
+    that the engine knows; `examples` and `steps` are how many histories there are and how long each
+    is; with `seeded`, they are the same in every run. An engine that one database at a time may
+    open has one of the `handles`. Without `restores`, no backup of the store is put back. `url` is
+    that of a PostgreSQL database, in place of a SQLite file a history.
     """
 
     engine: ClassVar[str]
@@ -32,6 +33,7 @@ class StatefulConformance:
         {"precision": "float32"},
     )
     exact: ClassVar[frozenset[str]] = frozenset({"int8", "float32"})
+    metrics: ClassVar[tuple[Metric, ...]] = ("cosine", "ip", "l2")
     examples: ClassVar[int] = 30
     steps: ClassVar[int] = 25
     seeded: ClassVar[bool] = True
@@ -48,6 +50,7 @@ class StatefulConformance:
             self.url(),
             tuple({"engine": self.engine, **index} for index in self.indexes),
             self.exact,
+            self.metrics,
             self.restores,
             self.handles,
         )
