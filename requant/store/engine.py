@@ -36,6 +36,7 @@ from requant.store.connections import (
 from requant.store.fields import Memory
 from requant.store.history import Numbering
 from requant.store.interrupted import handled_now
+from requant.store.mapping import may_be_mapped
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
 from requant.store.setup import Same, check_translated, place, pooled, prepare
@@ -110,6 +111,13 @@ class Store:
             if self.sql.name == "sqlite":
                 with engine.connect() as connection:
                     self.gate.watch(connection)
+                self._map()
+
+    def _map(self) -> None:
+        """Let readers of a file that requant opened map it, where that is safe."""
+        standing = self.gate.standing
+        if self._owned and standing and may_be_mapped(standing.path, read_only=self.read_only):
+            self._snapshots.map(standing)
 
     def reading(self, connection: Lent | None = None) -> AbstractContextManager[Reader]:
         """Lend a reader of one snapshot: nothing that others commit meanwhile is seen.

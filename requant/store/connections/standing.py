@@ -25,6 +25,7 @@ class Standing:
         self._path = path
         found = os.stat(path)  # noqa: PTH116
         self._file = found.st_dev, found.st_ino
+        self.size: int = found.st_size  # as of the last check
 
     def check(self) -> None:
         """Raise StoreError unless it is the same file still."""
@@ -36,6 +37,17 @@ class Standing:
             return  # a folder that cannot be looked into just now says nothing
         if (found.st_dev, found.st_ino) != self._file:
             raise self._gone("replaced by another file")
+        self.size = found.st_size
+
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self._path
+
+    @property
+    def inode(self) -> int:
+        """Its number in its file system."""
+        return self._file[1]
 
     def _gone(self, what: str) -> StoreError:
         return StoreError(

@@ -1,0 +1,75 @@
+"""The mapping of one reader's connection: made when rows are fetched, left when much is read."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from requant.store.mapping.regions import read_here_and_there
+
+if TYPE_CHECKING:
+    from requant.store.connections import Standing
+
+_MOST = (2 << 30) - (64 << 10)  # what SQLite is built to map
+# Looking for a mapping may take one part in so many of a reader's time: where others write all the
+# time, each snapshot has another one, and it is not worth while.
+_SHARE = 20
+
+
+class Mapped:
+    """Has SQLite map its file for one connection.
+
+    Each transaction of others lets SQLite map anew, as the file may have grown, and the new mapping
+    knows nothing of what the kernel was asked of the old one: so that is asked again, or nothing is
+    mapped in this snapshot.
+    """
+
+    __slots__ = ("_cursor", "_later", "_on", "_size", "_standing", "_touch", "_version")
+
+    def __init__(self, cursor: Any, standing: Standing, touch: str) -> None:
+        """Map nothing yet; `touch` is a statement that reads a page of the file."""
+        self._cursor = cursor
+        self._standing = standing
+        self._touch = touch
+        self._on = False
+        self._version: int | None = None
+        self._size = 0
+        self._later = 0.0
+
+    def here_and_there(self) -> None:
+        """Prepare for rows that lie here and there, within a transaction that has read already."""
+        (version,) = self._cursor.execute("PRAGMA data_version").fetchone()
+        size = self._standing.size
+        if self._on and version == self._version and size >= self._size:
+            return
+        if size < self._size:
+            self.leave()  # who cuts off the file may not be SQLite, which would know what it maps
+        begun = perf_counter()
+        if begun < self._later:
+            self.leave()
+            return
+        self._switch(_MOST)
+        self._cursor.execute(self._touch).fetchone()
+        found = read_here_and_there(self._standing.path, self._standing.inode)
+        self._later = begun + _SHARE * (perf_counter() - begun)
+        self._version, self._size = version, size
+        if not found:
+            self.leave()
+
+    def leave(self) -> None:
+        """Let SQLite read by itself from now on: row after row, that is what is read ahead for."""
+        if self._on:
+            self._switch(0)
+            self._size = 0
+
+    def end(self) -> None:
+        """Leave for good: whoever gets the connection next has not asked for it."""
+        with contextlib.suppress(sqlite3.Error):
+            self.leave()
+
+    def _switch(self, size: int) -> None:
+        if self._on != bool(size):
+            self._cursor.execute(f"PRAGMA mmap_size = {size:d}").fetchone()
+            self._on = bool(size)
