@@ -25,7 +25,6 @@ class Standing:
         self._path = path
         found = os.stat(path)  # noqa: PTH116
         self._file = found.st_dev, found.st_ino
-        self.size: int = found.st_size  # as of the last check
 
     def check(self) -> None:
         """Raise StoreError unless it is the same file still."""
@@ -37,7 +36,6 @@ class Standing:
             return  # a folder that cannot be looked into just now says nothing
         if (found.st_dev, found.st_ino) != self._file:
             raise self._gone("replaced by another file")
-        self.size = found.st_size
 
     @property
     def path(self) -> str:

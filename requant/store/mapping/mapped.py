@@ -21,12 +21,15 @@ _SHARE = 20
 class Mapped:
     """Has SQLite map its file for one connection.
 
+    SQLite looks at the size of the file as each snapshot begins, and refuses one that lacks pages:
+    what is cut off later, while it is read, is what ends the process.
+
     Each transaction of others lets SQLite map anew, as the file may have grown, and the new mapping
     knows nothing of what the kernel was asked of the old one: so that is asked again, or nothing is
     mapped in this snapshot.
     """
 
-    __slots__ = ("_cursor", "_later", "_on", "_size", "_standing", "_touch", "_version")
+    __slots__ = ("_cursor", "_later", "_on", "_standing", "_touch", "_version")
 
     def __init__(self, cursor: Any, standing: Standing, touch: str) -> None:
         """Map nothing yet; `touch` is a statement that reads a page of the file."""
@@ -35,17 +38,13 @@ class Mapped:
         self._touch = touch
         self._on = False
         self._version: int | None = None
-        self._size = 0
         self._later = 0.0
 
     def here_and_there(self) -> None:
         """Prepare for rows that lie here and there, within a transaction that has read already."""
         (version,) = self._cursor.execute("PRAGMA data_version").fetchone()
-        size = self._standing.size
-        if self._on and version == self._version and size >= self._size:
+        if self._on and version == self._version:
             return
-        if size < self._size:
-            self.leave()  # who cuts off the file may not be SQLite, which would know what it maps
         begun = perf_counter()
         if begun < self._later:
             self.leave()
@@ -54,7 +53,7 @@ class Mapped:
         self._cursor.execute(self._touch).fetchone()
         found = read_here_and_there(self._standing.path, self._standing.inode)
         self._later = begun + _SHARE * (perf_counter() - begun)
-        self._version, self._size = version, size
+        self._version = version
         if not found:
             self.leave()
 
@@ -62,7 +61,6 @@ class Mapped:
         """Let SQLite read by itself from now on: row after row, that is what is read ahead for."""
         if self._on:
             self._switch(0)
-            self._size = 0
 
     def end(self) -> None:
         """Leave for good: whoever gets the connection next has not asked for it."""

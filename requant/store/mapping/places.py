@@ -29,10 +29,10 @@ def may_be_mapped(path: str, *, read_only: bool) -> bool:
     return _has_room() and (kind in _LOCAL or (kind in _LOCAL_IF_WRITTEN and not read_only))
 
 
-def file_system_of(path: str) -> str:
+def file_system_of(path: str, mounts: str = "/proc/self/mountinfo") -> str:
     """Return the type of the file system that a file is in; nothing where it cannot be told."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+        lines = Path(mounts).read_text(errors="surrogateescape").splitlines()
     except OSError:
         return ""
     real = Path(os.path.realpath(path))
