@@ -127,6 +127,8 @@ class Reader:
     def begin(self) -> None:
         """Begin a snapshot where the driver does not do so by itself."""
         self._cursor.execute("BEGIN")
+        if self.mapped is not None:
+            self.mapped.ready = False
 
     def end(self) -> None:
         """End a snapshot of SQLite's that was begun by `begin`."""
@@ -411,7 +413,7 @@ class Reader:
         return (keys, floats_of(rows, dim)) if len(rows) == len(keys) else matrix_of(rows, dim)
 
     def _of_keys(self, statement: str, keys: list[int]) -> list[Any]:
-        if self.mapped is not None:
+        if self.mapped is not None and not self.mapped.ready:
             self.mapped.here_and_there()
         rows: list[Any] = self._cursor.execute(*self._sql.of_keys(statement, keys)).fetchall()
         return rows

@@ -160,7 +160,8 @@ class Snapshots:
         if self._sql.name == "sqlite":
             cursor = raw.cursor()
             if self._mapped is not None:
-                mapped = Mapped(cursor, self._mapped, self._sql.touch)
+                pages = (self._sql.state_page, self._sql.vectors_page)
+                mapped = Mapped(cursor, self._mapped, pages)
         else:
             # Begun by hand, with the first statement, see `requant.store.connections.unawaited`.
             connection.execution_options(isolation_level="AUTOCOMMIT")

@@ -34,7 +34,8 @@ class HotSql:
     index_number: str
     head: str
     vectors: str
-    touch: str  # reads a page that everybody reads
+    state_page: str  # read a page: one that a snapshot has just read, or one that is hardly written
+    vectors_page: str
     scan: str
     scan_checked: str
     changed: str
@@ -254,7 +255,8 @@ _SQLITE = HotSql(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_vectors AS v "
         "ON v.key = j.value"
     ),
-    touch="SELECT key FROM requant_vectors LIMIT 1",
+    state_page="SELECT id FROM requant_collections WHERE id > 0 LIMIT 1",
+    vectors_page="SELECT key FROM requant_vectors LIMIT 1",
     scan="SELECT key, vec FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
@@ -350,7 +352,8 @@ _POSTGRES = HotSql(
     vectors=(
         "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"
     ),
-    touch="",
+    state_page="",
+    vectors_page="",
     scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -29,43 +30,49 @@ class Mapped:
     mapped in this snapshot.
     """
 
-    __slots__ = ("_cursor", "_later", "_on", "_standing", "_touch", "_version")
+    __slots__ = ("_cursor", "_later", "_on", "_standing", "_touch", "_version", "ready")
 
-    def __init__(self, cursor: Any, standing: Standing, touch: str) -> None:
-        """Map nothing yet; `touch` is a statement that reads a page of the file."""
+    def __init__(self, cursor: Any, standing: Standing, touch: Sequence[str]) -> None:
+        """Map nothing yet; each of `touch` reads a page, whose surroundings may be read ahead."""
         self._cursor = cursor
         self._standing = standing
         self._touch = touch
         self._on = False
         self._version: int | None = None
         self._later = 0.0
+        self.ready: bool = False  # in this snapshot; False again when another begins
 
     def here_and_there(self) -> None:
         """Prepare for rows that lie here and there, within a transaction that has read already."""
         (version,) = self._cursor.execute("PRAGMA data_version").fetchone()
         if self._on and version == self._version:
+            self.ready = True
             return
         begun = perf_counter()
         if begun < self._later:
             self.leave()
             return
         self._switch(_MOST)
-        self._cursor.execute(self._touch).fetchone()
-        found = read_here_and_there(self._standing.path, self._standing.inode)
+        self.ready, self._version = any(map(self._made, self._touch)), version
         self._later = begun + _SHARE * (perf_counter() - begun)
-        self._version = version
-        if not found:
+        if not self.ready:
             self.leave()
 
     def leave(self) -> None:
         """Let SQLite read by itself from now on: row after row, that is what is read ahead for."""
         if self._on:
             self._switch(0)
+            self.ready = False
 
     def end(self) -> None:
         """Leave for good: whoever gets the connection next has not asked for it."""
         with contextlib.suppress(sqlite3.Error):
             self.leave()
+
+    def _made(self, touch: str) -> bool:
+        """Whether SQLite has mapped the file once this statement has read a page."""
+        self._cursor.execute(touch).fetchone()
+        return read_here_and_there(self._standing.path, self._standing.inode)
 
     def _switch(self, size: int) -> None:
         if self._on != bool(size):
