@@ -128,7 +128,7 @@ class Store:
 
         Nothing is done where others have it open, or it is not requant's alone.
         """
-        if self.sql.name != "sqlite" or not self._owned:
+        if self.sql.name != "sqlite" or not self._owned or self.read_only:
             return
         size = page_size(dim)
         with self.gate.entered(), self.errors("read"), self._own.connect() as connection:

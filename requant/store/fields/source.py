@@ -103,7 +103,7 @@ class Memory:
 
 
 def _nothing() -> None:
-    pass
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
