@@ -40,6 +40,7 @@ from requant.store.states import CollectionState, Head, Seen, Watermark
 T = TypeVar("T")
 # Rows of so many keys are read faster one after the other than by a mapping that is not cached.
 _MANY = 1024
+_APART = 8  # so many keys from one to the next, on average, and rows lie together
 
 
 class Reader:
@@ -408,12 +409,15 @@ class Reader:
                 yield rows
 
     def _fetched(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
-        rows = self._of_keys(self._sql.vectors, keys.tolist())
+        together = len(keys) > _MANY and keys[-1] - keys[0] < _APART * len(keys)
+        rows = self._of_keys(self._sql.vectors, keys.tolist(), bulk=bool(together))
         # All of them, as nearly always, come in the order that was asked for.
         return (keys, floats_of(rows, dim)) if len(rows) == len(keys) else matrix_of(rows, dim)
 
-    def _of_keys(self, statement: str, keys: list[int]) -> list[Any]:
-        if self.mapped is not None and not self.mapped.ready:
+    def _of_keys(self, statement: str, keys: list[int], *, bulk: bool = False) -> list[Any]:
+        if bulk:
+            self.in_bulk()
+        elif self.mapped is not None and not self.mapped.ready:
             self.mapped.here_and_there()
         rows: list[Any] = self._cursor.execute(*self._sql.of_keys(statement, keys)).fetchall()
         return rows

@@ -131,8 +131,9 @@ class Snapshots:
             unawaited.roll_back(raw)
 
     def _close(self, connection: sa.Connection, reader: Reader) -> None:
-        if reader.mapped is not None:
-            reader.mapped.end()
+        if reader.mapped is not None:  # whoever gets the connection next has not asked for it
+            with contextlib.suppress(*self.failures):
+                reader.mapped.leave()
         if self._sql.name != "sqlite":
             with contextlib.suppress(*self.failures):
                 unawaited.settle(connection.connection.driver_connection)

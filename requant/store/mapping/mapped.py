@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -63,11 +61,6 @@ class Mapped:
         if self._on:
             self._switch(0)
             self.ready = False
-
-    def end(self) -> None:
-        """Leave for good: whoever gets the connection next has not asked for it."""
-        with contextlib.suppress(sqlite3.Error):
-            self.leave()
 
     def _made(self, touch: str) -> bool:
         """Whether SQLite has mapped the file once this statement has read a page."""
