@@ -51,7 +51,8 @@ class Mapped:
             self.leave()
             return
         self._switch(_MOST)
-        self.ready, self._version = any(map(self._made, self._touch)), version
+        # All of them: what is found after the first may be another reader's mapping.
+        self.ready, self._version = any([self._made(touch) for touch in self._touch]), version
         self._later = begun + _SHARE * (perf_counter() - begun)
         if not self.ready:
             self.leave()

@@ -32,7 +32,7 @@ def may_be_mapped(path: str, *, read_only: bool) -> bool:
 def file_system_of(path: str, mounts: str = "/proc/self/mountinfo") -> str:
     """Return the type of the file system that a file is in; nothing where it cannot be told."""
     try:
-        lines = Path(mounts).read_text(errors="surrogateescape").splitlines()
+        lines = Path(mounts).read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
         return ""
     real = Path(os.path.realpath(path))
