@@ -647,6 +647,8 @@ class Collection:
             min_score: leave out what has a lower score (for l2 minus the squared distance, so
                 `-0.25` stands for a distance of 0.5), rounded to float32 as scores are.
             vectors: give each hit its vector, `(d,) float32` as it is stored.
+            fields: what to read of each hit beside its id and score, of "document" and "metadata";
+                default: both. `("id",)` reads neither, and they are None.
             group_by: a field of the metadata, named as in filters; k groups come back, each the
                 items with one value of it, one group after the other, the one with the best item
                 first. Items without the field, or with null, are in no group.
@@ -688,6 +690,8 @@ class Collection:
         ['a', 'c']
         >>> notes.search([1, 0], among=["b", "c"], min_score=0.9, vectors=True)[0].vector.tolist()
         [0.8999999761581421, 0.10000000149011612]
+        >>> notes.search([1, 0], k=1, fields=("id",))[0]
+        Hit(id='a', score=1.0, document=None, metadata=None, vector=None, ranks=None)
         """
         query = as_vector(vector, self.dim)
         return self._searcher.hits(self._searcher.question(query, k, options))

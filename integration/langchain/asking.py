@@ -11,8 +11,9 @@ from requant.search import Hit, SearchOptions, check_unasked
 
 Mode = Literal["vector", "text", "hybrid"]
 _MODES = get_args(Mode)
-# A filter is `filter`, mmr a method of its own; a transaction is for who uses the collection.
-_SHARED = frozenset(SearchOptions.__optional_keys__) - {"where", "vectors", "connection"}
+# A filter is `filter`, mmr a method of its own; a transaction is for who uses the collection, and
+# documents are what LangChain searches for.
+_SHARED = frozenset(SearchOptions.__optional_keys__) - {"where", "vectors", "fields", "connection"}
 _KNOWN: dict[Any, frozenset[str]] = {
     "vector": _SHARED,
     "text": _SHARED,

@@ -24,6 +24,7 @@ from requant.search.results import Batch, Hit, batch_of, hits
 from requant.search.shadow import Shadow
 from requant.search.text import check_weights
 from requant.store import (
+    FIELDS,
     CollectionRow,
     CollectionState,
     Id,
@@ -127,7 +128,7 @@ class Searcher:
 
         def join(reader: Reader, answer: Answer) -> tuple[Answer, list[Hit]]:
             found = answer.chosen[0]
-            items = reader.raw_items(found[0].tolist())
+            items = reader.raw_items(found[0].tolist(), question.fields)
             vectors = answer.vectors[0] if answer.vectors else answer.rows
             return answer, hits(found, items, vectors, answer.ranks)
 
@@ -149,11 +150,15 @@ class Searcher:
             keys = sorted({key for row, _ in answer.chosen for key in row.tolist()})
             if not documents:
                 return answer, reader.ids(keys), None
-            items = reader.raw_items(keys)
+            items = reader.raw_items(keys, question.fields)
             return answer, {key: id_of(row[1], row[2]) for key, row in items.items()}, items
 
         if question.rerank is not None and not documents:
             raise InputError("rerank= is given documents: leave out documents=False")
+        if question.fields != FIELDS and not documents:
+            raise InputError(
+                "documents=False makes no hits that have fields=: leave out one of them"
+            )
         with self._operation() as operation:
             answer, names, items = self._answer(question, join, operation)
             chosen, vectors = answer.chosen, answer.vectors

@@ -80,8 +80,8 @@ from requant.store.schema import (
     folder_beside,
     key_range,
 )
-from requant.store.setup import hint_of_others, place, upgrade
-from requant.store.statements import hot_sql
+from requant.store.setup import hint_of_others, page_size, place, upgrade
+from requant.store.statements import FIELDS, hot_sql
 from requant.store.states import CollectionState, Head, Seen, Watermark
 from requant.store.text import (
     TextIndex,
@@ -99,6 +99,7 @@ from requant.store.text import (
 
 __all__ = [
     "BUSY",
+    "FIELDS",
     "PART",
     "POSTGRESQL_VARIABLES",
     "PREFIX",
@@ -166,6 +167,7 @@ __all__ = [
     "open_read_only",
     "open_store",
     "packed",
+    "page_size",
     "parse_metadata",
     "place",
     "postgresql_clear",

@@ -71,7 +71,9 @@ def content_of(
     """Return id, document and metadata of what is stored as an item; raises CorruptDataError."""
     if document is not None and not isinstance(document, str):
         raise CorruptDataError(f"item {ext_id!r:.80} has a document that is no text")
-    return id_of(ext_id, kind), document, parse_metadata(metadata)
+    # The id as nearly always, without a call.
+    known = ext_id if kind == 0 and isinstance(ext_id, str) else id_of(ext_id, kind)
+    return known, document, None if metadata is None else parse_metadata(metadata)
 
 
 def item_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -36,9 +36,20 @@ from requant.store.connections import (
 from requant.store.fields import Memory
 from requant.store.history import Numbering
 from requant.store.interrupted import handled_now
+from requant.store.mapping import may_be_mapped
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
-from requant.store.setup import Same, check_translated, place, pooled, prepare
+from requant.store.setup import (
+    Same,
+    check_translated,
+    is_new,
+    page_size,
+    pages_of,
+    place,
+    pooled,
+    prepare,
+    rewrite,
+)
 from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import (
     Reading,
@@ -110,6 +121,33 @@ class Store:
             if self.sql.name == "sqlite":
                 with engine.connect() as connection:
                     self.gate.watch(connection)
+                self._map()
+
+    def fit_pages(self, dim: int) -> None:
+        """Give a SQLite file that has no collection yet pages for vectors of `dim` numbers.
+
+        Nothing is done where others have it open, or it is not requant's alone.
+        """
+        if self.sql.name != "sqlite" or not self._owned or self.read_only:
+            return
+        size = page_size(dim)
+        with self.gate.entered(), self.errors("read"), self._own.connect() as connection:
+            if pages_of(connection) == size or not is_new(connection, self.tables):
+                return
+        with self.gate.entered(), suppress(*self._snapshots.failures):
+            self._snapshots.close()
+            self.engine.dispose()
+            with self._own.connect() as connection:
+                raw: Any = connection.connection.driver_connection
+                with _waiting(raw, 0):
+                    rewrite(raw, size)
+            self.engine.dispose()  # what a connection is set to depends on the size
+
+    def _map(self) -> None:
+        """Let readers of a file that requant opened map it, where that is safe."""
+        standing = self.gate.standing
+        if self._owned and standing and may_be_mapped(standing.path, read_only=self.read_only):
+            self._snapshots.map(standing)
 
     def reading(self, connection: Lent | None = None) -> AbstractContextManager[Reader]:
         """Lend a reader of one snapshot: nothing that others commit meanwhile is seen.

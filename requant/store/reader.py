@@ -32,11 +32,15 @@ from requant.store.decoding import (
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.gate import BARRED
 from requant.store.history import fresh_of
+from requant.store.mapping import Mapped
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
-from requant.store.statements import HotSql, json_texts
+from requant.store.statements import FIELDS, HotSql, json_texts
 from requant.store.states import CollectionState, Head, Seen, Watermark
 
 T = TypeVar("T")
+# Rows of so many keys are read faster one after the other than by a mapping that is not cached.
+_MANY = 1024
+_APART = 8  # so many keys from one to the next, on average, and rows lie together
 
 
 class Reader:
@@ -51,6 +55,7 @@ class Reader:
         memory: Memory,
         *,
         lent: bool = False,
+        mapped: Mapped | None = None,
     ) -> None:
         """Read with a driver's cursor whose transaction has begun on `connection`.
 
@@ -59,6 +64,7 @@ class Reader:
         """
         self._memory = memory
         self.lent: bool = lent
+        self.mapped = mapped
         self._open = connection
         self._cursor = self._driver_cursor = cursor
         self._sql = sql
@@ -80,9 +86,16 @@ class Reader:
         self._cursor = self._driver_cursor
         return self._cursor
 
-    def source(self) -> tuple[sa.Connection, Any]:
-        """Return the connection that is read by, and the driver's cursor on it."""
+    def source(self, *, bulk: bool = True) -> tuple[sa.Connection, Any]:
+        """Return the connection that is read by, much at a time if `bulk`, and its cursor."""
+        if bulk:
+            self.in_bulk()
         return self._connection, self._driver_cursor
+
+    def in_bulk(self) -> None:
+        """Read what lies together from now on, which no mapping is made for."""
+        if self.mapped is not None:
+            self.mapped.leave()
 
     @property
     def _connection(self) -> sa.Connection:
@@ -115,6 +128,8 @@ class Reader:
     def begin(self) -> None:
         """Begin a snapshot where the driver does not do so by itself."""
         self._cursor.execute("BEGIN")
+        if self.mapped is not None:
+            self.mapped.ready = False
 
     def end(self) -> None:
         """End a snapshot of SQLite's that was begun by `begin`."""
@@ -206,6 +221,7 @@ class Reader:
 
     def strays(self, first: int, end: int) -> list[int]:
         """Return the keys of vectors without an item."""
+        self.in_bulk()
         v, items = self._vectors, self._items
         nobody = ~sa.exists().where(items.c.key == v.c.key)
         statement = sa.select(v.c.key).where(v.c.key >= first, v.c.key < end, nobody)
@@ -213,6 +229,7 @@ class Reader:
 
     def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
         """Yield what a statement selects, `size` rows at a time and never more in memory."""
+        self.in_bulk()
         # Where each statement commits by itself, PostgreSQL has no cursor on the server.
         alone = self._sql.name == "postgresql" and commits_alone(self._connection)
         options = {} if alone else {"stream_results": True, "yield_per": size}
@@ -253,29 +270,32 @@ class Reader:
         """Return the items of `keys` by key, without vectors."""
         return {key: item_of(0, *row) for key, row in self.raw_items(keys).items()}
 
-    def raw_items(self, keys: list[int]) -> dict[int, RawItem]:
-        """Return the items of `keys` by key, as they are stored; `content_of` reads them."""
-        rows = self._cursor.execute(*self._sql.of_keys(self._sql.items, keys))
-        return {row[0]: row for row in rows}
+    def raw_items(self, keys: list[int], fields: frozenset[str] = FIELDS) -> dict[int, RawItem]:
+        """Return the items of `keys` by key, as they are stored; `content_of` reads them.
+
+        What is not among `fields` is None.
+        """
+        return {row[0]: row for row in self._of_keys(self._sql.items_with(fields), keys)}
 
     def metadata(self, keys: list[int]) -> dict[int, dict[str, Any] | None]:
         """Return the metadata of `keys` by key."""
-        rows = self._cursor.execute(*self._sql.of_keys(self._sql.metadata, keys))
-        return {key: parse_metadata(text) for key, text in rows}
+        return {key: parse_metadata(text) for key, text in self._of_keys(self._sql.metadata, keys)}
 
     def ids(self, keys: list[int]) -> dict[int, Id]:
         """Return the ids of `keys` by key."""
-        rows = self._cursor.execute(*self._sql.of_keys(self._sql.ids, keys))
+        rows = self._of_keys(self._sql.ids, keys)
         return {key: id_of(ext_id, kind) for key, ext_id, kind in rows}
 
     def count(self, collection: int) -> int:
         """Return how many items a collection has."""
+        self.in_bulk()
         items = self._items
         statement = sa.select(sa.func.count()).where(items.c.collection_id == collection)
         return int(self._connection.execute(statement).scalar_one())
 
     def count_vectors(self, first: int, end: int) -> int:
         """Return how many vectors there are of `first <= key < end`."""
+        self.in_bulk()
         key = self._vectors.c.key
         statement = sa.select(sa.func.count()).where(key >= first, key < end)
         return int(self._connection.execute(statement).scalar_one())
@@ -341,7 +361,9 @@ class Reader:
 
     def _source(self) -> Source:
         c = self._connection
-        return Source(c, self._cursor, self._sql, self._items, self._memory, self.lent)
+        return Source(
+            c, self._cursor, self._sql, self._items, self._memory, self.lent, self.in_bulk
+        )
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Any]:
         """Return the rows of a statement; not the first one of a snapshot, which may be retried."""
@@ -377,6 +399,8 @@ class Reader:
 
     def _pages(self, statement: str, first: int, end: int, batch: int) -> Iterator[list[Any]]:
         count = batch
+        if end - first > _MANY:
+            self.in_bulk()
         while count == batch and first < end:
             rows = self._cursor.execute(statement, (first, end, batch)).fetchall()
             count = len(rows)
@@ -385,7 +409,15 @@ class Reader:
                 yield rows
 
     def _fetched(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
-        asked = self._sql.of_keys(self._sql.vectors, keys.tolist())
-        rows = self._cursor.execute(*asked).fetchall()
+        together = len(keys) > _MANY and keys[-1] - keys[0] < _APART * len(keys)
+        rows = self._of_keys(self._sql.vectors, keys.tolist(), bulk=bool(together))
         # All of them, as nearly always, come in the order that was asked for.
         return (keys, floats_of(rows, dim)) if len(rows) == len(keys) else matrix_of(rows, dim)
+
+    def _of_keys(self, statement: str, keys: list[int], *, bulk: bool = False) -> list[Any]:
+        if bulk:
+            self.in_bulk()
+        elif self.mapped is not None and not self.mapped.ready:
+            self.mapped.here_and_there()
+        rows: list[Any] = self._cursor.execute(*self._sql.of_keys(statement, keys)).fetchall()
+        return rows

@@ -34,6 +34,8 @@ class HotSql:
     index_number: str
     head: str
     vectors: str
+    state_page: str  # read a page: one that a snapshot has just read, or one that is hardly written
+    vectors_page: str
     scan: str
     scan_checked: str
     changed: str
@@ -88,6 +90,21 @@ class HotSql:
             missing = -len(keys) % _STEP if keys else _STEP
             return _of_values(statement, len(keys) + missing), [*keys, *_NONE[:missing]]
         return statement, (self.keys(keys),)
+
+    def items_with(self, fields: frozenset[str]) -> str:
+        """Return `items` with NULL for what is not among `fields`."""
+        return self.items if fields == FIELDS else _with(self.items, fields)
+
+
+# What is stored of an item beside its id and its vector.
+FIELDS: frozenset[str] = frozenset({"document", "metadata"})
+
+
+@lru_cache(maxsize=64)
+def _with(statement: str, fields: frozenset[str]) -> str:
+    for field in FIELDS - fields:
+        statement = statement.replace(f"i.{field}", "NULL")
+    return statement
 
 
 # So many keys are few. Statements are kept for each multiple of a step: NULL is no key.
@@ -238,6 +255,8 @@ _SQLITE = HotSql(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_vectors AS v "
         "ON v.key = j.value"
     ),
+    state_page="SELECT id FROM requant_collections WHERE id > 0 LIMIT 1",
+    vectors_page="SELECT key FROM requant_vectors LIMIT 1",
     scan="SELECT key, vec FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
@@ -333,6 +352,8 @@ _POSTGRES = HotSql(
     vectors=(
         "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"
     ),
+    state_page="",
+    vectors_page="",
     scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "
@@ -347,8 +368,8 @@ _POSTGRES = HotSql(
         "AND (seq, key) > (%s, %s) AND key < %s ORDER BY seq, key LIMIT %s"
     ),
     items=(
-        "SELECT key, ext_id, id_kind, document, metadata FROM requant_items "
-        "WHERE key = ANY(%s::text::bigint[])"
+        "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM requant_items AS i "
+        "WHERE i.key = ANY(%s::text::bigint[])"
     ),
     metadata="SELECT key, metadata FROM requant_items WHERE key = ANY(%s::text::bigint[])",
     ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s::text::bigint[])",

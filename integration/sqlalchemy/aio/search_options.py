@@ -24,6 +24,7 @@ class AsyncSearchOptions(TypedDict, total=False):
     among: Iterable[Id] | sa.SelectBase | None
     min_score: float | None
     vectors: bool
+    fields: Iterable[str] | None
     group_by: str | None
     group_size: int
     mmr: float | None

@@ -45,6 +45,8 @@ class Fresh:
     @property
     def much(self) -> bool:
         """Whether it is time to number it, so that indexes can follow."""
+        if not self.tokens:  # as SQLite's never have: a search asks twice
+            return False
         items = int((self.runs[:, 1] - self.runs[:, 0]).sum()) + len(self.changed)
         return len(self.tokens) >= _WRITES or items > _ITEMS
 

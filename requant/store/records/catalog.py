@@ -49,6 +49,8 @@ def create(
     Raises ExistsError if the name is taken.
     """
     table = store.tables.collections
+    if lent is None:
+        store.fit_pages(dim)
     values = {
         "name": name, "dim": dim, "metric": metric,
         "next_key": 0, "seq": 0, "log_floor": 0, "logging": False,
