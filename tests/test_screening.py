@@ -7,7 +7,7 @@ import pytest
 
 from requant.indexes import Batch
 from requant.scores import ExactRows, rounded
-from requant.search.scan import nearest
+from requant.search.scanning import nearest
 from tests import inside
 
 ScreenedRows = inside.ScreenedRows

@@ -1,8 +1,10 @@
-"""Rows in memory that are scored again and again: first roughly in float32, the best few exactly.
+"""Rows that are scored roughly in float32 first, and the best few of them exactly.
 
-Half of the memory and a third of the time of float64, and the same results: how far a product in
-float32 can be off is known (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 3.1), and
-whatever might be among the best is scored as `requant.scores` does.
+A third of the time of float64, half of the memory where they are kept, and the same results: how
+far a sum of products in float32 can be off, in whatever order it is taken, is known (N. J. Higham,
+Accuracy and Stability of Numerical Algorithms, 3.1), and whatever might be among the best is scored
+as `requant.scores` does. With u = 2**-24 and n parts, a product is off by n u |a| |b| at most, a
+sum of squares by n u of itself, a length by half of that; and all by what is too small for float32.
 """
 
 from __future__ import annotations
@@ -14,12 +16,15 @@ from numpy.typing import NDArray
 
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.scores import LARGEST, ExactRows, Leading, Metric, norms_of, score
+from requant.scores import LARGEST, ExactRows, Leading, Metric, exact_queries, norms_of, score
 
 _ROUNDING = 2.0**-24  # of float32, relative
 _SMALLEST = float(np.finfo(np.float32).tiny)
 # Fewer rows, and numbers, are scored in float64 outright: screening costs some calls of NumPy.
 _FEW, _FEW_FLOATS = 1024, 1 << 19
+_A_FEW = 64  # that are scored only once
+# From so many queries on BLAS is faster, though it wakes all its threads, and waits for them.
+_MANY_QUERIES = 4
 
 
 class ScreenedRows:
@@ -30,17 +35,19 @@ class ScreenedRows:
         self._rows = rows
         self._metric = metric
         dim = rows.shape[1]
-        self._lengths = np.empty(len(rows))
-        step = rows_for(2 * dim)
-        for start in range(0, len(rows), step):
-            exact = rows[start : start + step].astype(np.float64)
-            self._lengths[start : start + step] = norms_of(exact)
-        if metric == "cosine":  # a zero row scores 0
-            self._lengths[self._lengths == 0] = 1
-        self._sound = bool(np.isfinite(self._lengths).all())
         # A few roundings more than those of the sum: the query's, the score's own.
-        self._off = 1.02 * (dim + 8) * _ROUNDING * self._lengths
+        self._part = 1.02 * (dim + 8) * _ROUNDING
         self._lost = dim * _SMALLEST  # products that are too small for float32
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            self._squares = np.einsum("ij,ij->i", rows, rows).astype(np.float64)
+        # Of which float32 tells enough: not of zeros, nor where a square is no float32.
+        sound = np.isfinite(self._squares) & (self._squares * _ROUNDING > self._lost)
+        self._unsound = None if sound.all() else ~sound
+        if self._unsound is not None:
+            self._squares[self._unsound] = 1
+        self._lengths = np.sqrt(self._squares)
+        # Of the product, and of the length by which it is divided.
+        self._off_cosine = 1.02 * (1.5 * dim + 12) * _ROUNDING + self._lost / self._lengths
 
     def leading(
         self,
@@ -50,52 +57,77 @@ class ScreenedRows:
         least: Sequence[float],
     ) -> Iterator[Leading]:
         """Yield positions and scores for each query, as `ExactRows.leading` does."""
-        for query, worth in zip(queries, least, strict=True):
-            found = self._possible(query, k, wanted, worth)
-            if found is None:
-                yield from ExactRows(self._rows, self._metric).leading(query[None], k, wanted, [])
-                continue
-            step = rows_for(2 * self._rows.shape[1])  # all of them may be equal
-            parts = [found[start : start + step] for start in range(0, len(found), step)]
-            scores = [score(query, self._rows[part], self._metric) for part in parts]
-            yield found, np.concatenate([np.empty(0, np.float32), *scores])
+        at_once = rows_for(2 * max(self._rows.shape))
+        for start in range(0, len(queries), at_once):
+            some = queries[start : start + at_once]
+            lengths = norms_of(some.astype(np.float64)).tolist()
+            products = self._products(some)
+            for i, query in enumerate(some):
+                values, off = self._values(products[i].astype(np.float64), lengths[i])
+                found = self._possible(values, off, k, wanted, least[start + i])
+                yield found, self._scores(query, found)
 
-    def _possible(
-        self, query: Float32s, k: int, wanted: NDArray[np.bool_] | None, worth: float
-    ) -> NDArray[np.intp] | None:
-        """Return the rows that may be among the k best; None if float32 cannot tell."""
-        exact = query.astype(np.float64)
-        length = float(norms_of(exact[None])[0])
-        asked = (exact / (length or 1)).astype(np.float32) if self._metric == "cosine" else query
-        with np.errstate(over="ignore", invalid="ignore"):
-            # Not by BLAS: it wakes all its threads for this, and waits for them.
-            products = np.einsum("ij,j->i", self._rows, asked).astype(np.float64)
-        if not self._sound or not np.isfinite(products).all():
-            return None
-        values, off = self._values(products, length)
-        lower = np.clip(values - off, -LARGEST, LARGEST)
-        upper = np.clip(values + off, -LARGEST, LARGEST)
-        if wanted is not None:
-            lower[~wanted] = -np.inf
-            upper[~wanted] = -np.inf
-        if k < len(lower):
-            worth = max(worth, float(np.partition(lower, len(lower) - k)[len(lower) - k]))
-        return np.flatnonzero((upper >= worth) & (upper > -np.inf))
+    def _products(self, queries: Float32s) -> Float32s:
+        asked = queries
+        if self._metric == "cosine":
+            asked = exact_queries(queries, "cosine").astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            if len(queries) >= _MANY_QUERIES:
+                products: Float32s = asked @ self._rows.T
+                return products
+            return np.stack([np.einsum("ij,j->i", self._rows, one) for one in asked])
 
     def _values(
         self, products: NDArray[np.float64], length: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the scores as far as `products` tell, and how far they may be off."""
         if self._metric == "cosine":
-            return products / self._lengths, (self._off + self._lost) / self._lengths
-        off = self._off * length + self._lost
+            return products / self._lengths, self._off_cosine
+        off = (self._part * length) * self._lengths + self._lost
         if self._metric == "ip":
             return products, off
         both = (self._lengths + length) ** 2
-        return 2 * products - self._lengths**2 - length**2, 2 * off + 4 * _ROUNDING * both
+        off = 2 * off + self._part * self._squares + self._lost + 4 * _ROUNDING * both
+        return 2 * products - self._squares - length**2, off
+
+    def _possible(
+        self,
+        values: NDArray[np.float64],
+        off: NDArray[np.float64],
+        k: int,
+        wanted: NDArray[np.bool_] | None,
+        worth: float,
+    ) -> NDArray[np.intp]:
+        """Return the rows that may be among the k best of those wanted, and worth it."""
+        lower, upper = values - off, values + off
+        doubtful = self._unsound
+        if not np.isfinite(values).all():
+            doubtful = ~np.isfinite(values) if doubtful is None else doubtful | ~np.isfinite(values)
+        if self._metric != "cosine":  # as scores are cut off
+            lower, upper = (np.clip(end, -LARGEST, LARGEST) for end in (lower, upper))
+        if doubtful is not None:
+            lower[doubtful], upper[doubtful] = -LARGEST, LARGEST
+        if wanted is not None:
+            lower[~wanted] = -np.inf
+        if k < len(lower):
+            worth = max(worth, float(np.partition(lower, len(lower) - k)[len(lower) - k]))
+        possible = upper >= worth
+        return np.flatnonzero(possible if wanted is None else possible & wanted)
+
+    def _scores(self, query: Float32s, found: NDArray[np.intp]) -> Float32s:
+        step = rows_for(2 * self._rows.shape[1])  # all of them may be equal
+        if len(found) <= step:
+            return score(query, self._rows[found], self._metric)
+        parts = [found[start : start + step] for start in range(0, len(found), step)]
+        return np.concatenate([score(query, self._rows[part], self._metric) for part in parts])
 
 
 def kept(rows: Float32s, metric: Metric) -> ExactRows | ScreenedRows:
     """Return rows made ready to be searched again and again, the faster way."""
     few = len(rows) <= _FEW and rows.size <= _FEW_FLOATS
     return ExactRows(rows, metric) if few else ScreenedRows(rows, metric)
+
+
+def once(rows: Float32s, metric: Metric) -> ExactRows | ScreenedRows:
+    """Return rows made ready to be searched a single time, the faster way."""
+    return ExactRows(rows, metric) if len(rows) <= _A_FEW else ScreenedRows(rows, metric)

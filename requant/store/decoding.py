@@ -16,6 +16,10 @@ Id = str | int | UUID
 # Key, id as text, kind of id, document, and metadata as the text that is stored.
 RawItem = tuple[int, str, int, "str | None", "str | None"]
 VECTOR_DTYPE = np.dtype("<f4")
+# Stands between the vectors of a block: a NaN, which no vector that is stored has in it.
+SEPARATOR = bytes.fromhex("a55ac57f")
+_SEPARATOR = int.from_bytes(SEPARATOR, "little")
+_BIG_KEY = np.dtype(">i8")
 
 
 class Item(NamedTuple):
@@ -42,6 +46,33 @@ def floats_of(rows: list[Any], dim: int) -> Float32s:
     if len(floats) != len(rows) * dim:
         raise _of_other_size(rows, dim)
     return floats.reshape(len(rows), dim)
+
+
+def block_of(
+    keys: str | bytes | None, vectors: bytes | None, dim: int
+) -> tuple[Keys, Float32s] | None:
+    """Return the keys, in order, and vectors `(n, dim)` of what the statement `block` returns.
+
+    The vectors are views of what was read, each a little apart from the next. None if one is of
+    another size than was written: whoever reads them one by one finds out which.
+    """
+    if keys is None or vectors is None:
+        return np.empty(0, np.int64), np.empty((0, dim), VECTOR_DTYPE)
+    if isinstance(keys, str):
+        numbers = np.fromstring(keys, np.int64, sep=",")
+    else:
+        numbers = np.frombuffer(keys, _BIG_KEY).astype(np.int64)
+    n, apart = len(numbers), 4 * dim + len(SEPARATOR)
+    if len(vectors) != n * apart - len(SEPARATOR):
+        return None
+    between = np.ndarray(n - 1, np.dtype("<u4"), vectors, 4 * dim, (apart,))
+    if (between != _SEPARATOR).any():
+        return None
+    floats = np.ndarray((n, dim), VECTOR_DTYPE, vectors, 0, (apart, 4))
+    if (numbers[1:] < numbers[:-1]).any():  # as the database found them
+        order = np.argsort(numbers)
+        return numbers[order], floats[order]
+    return numbers, floats
 
 
 def _of_other_size(rows: list[Any], dim: int) -> CorruptDataError:

@@ -35,6 +35,7 @@ class HotSql:
     head: str
     vectors: str
     scan: str
+    block: str  # the rows of a range of keys as one, see `decoding.block_of`
     scan_checked: str
     changed: str
     log: str
@@ -239,6 +240,12 @@ _SQLITE = HotSql(
         "ON v.key = j.value"
     ),
     scan="SELECT key, vec FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+    # A row is a value as a whole here, for a third of what the driver takes to hand out each. The
+    # keys tell in what order they are, the separator whether each vector is where it should be.
+    block=(
+        "SELECT group_concat(key), CAST(group_concat(vec, x'a55ac57f') AS BLOB) "
+        "FROM requant_vectors WHERE key >= ? AND key < ?"
+    ),
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
     ),
@@ -334,6 +341,11 @@ _POSTGRES = HotSql(
         "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"
     ),
     scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
+    block=(
+        "SELECT string_agg(int8send(key), ''::bytea), "
+        r"string_agg(vec, '\xa55ac57f'::bytea) "
+        "FROM requant_vectors WHERE key >= %s AND key < %s"
+    ),
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "
         "ORDER BY key LIMIT %s"
