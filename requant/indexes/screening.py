@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.scores import LARGEST, ExactRows, Leading, Metric, exact_queries, norms_of, score
+from requant.scores import LARGEST, ExactRows, Leading, Metric, Queries, score_exact
 
 _ROUNDING = 2.0**-24  # of float32, relative
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -25,6 +25,7 @@ _FEW, _FEW_FLOATS = 1024, 1 << 19
 _A_FEW = 64  # that are scored only once
 # From so many queries on BLAS is faster, though it wakes all its threads, and waits for them.
 _MANY_QUERIES = 4
+_NONE, _NO_SCORES = np.empty(0, np.intp), np.empty(0, np.float32)
 
 
 class ScreenedRows:
@@ -51,31 +52,31 @@ class ScreenedRows:
 
     def leading(
         self,
-        queries: Float32s,
+        queries: Queries,
         k: int,
         wanted: NDArray[np.bool_] | None,
         least: Sequence[float],
     ) -> Iterator[Leading]:
         """Yield positions and scores for each query, as `ExactRows.leading` does."""
-        at_once = rows_for(2 * max(self._rows.shape))
-        for start in range(0, len(queries), at_once):
-            some = queries[start : start + at_once]
-            lengths = norms_of(some.astype(np.float64)).tolist()
-            products = self._products(some)
-            for i, query in enumerate(some):
-                values, off = self._values(products[i].astype(np.float64), lengths[i])
-                found = self._possible(values, off, k, wanted, least[start + i])
-                yield found, self._scores(query, found)
+        count, at_once = len(queries.given), rows_for(2 * max(self._rows.shape))
+        exact = queries.exact(self._metric)
+        for start in range(0, count, at_once):
+            end = min(start + at_once, count)
+            products = self._products(queries, slice(start, end))
+            for i in range(start, end):
+                values, off = self._values(products[i - start], queries.lengths[i])
+                found = self._possible(values, off, k, wanted, least[i])
+                yield found, self._scores(exact[i], found)
 
-    def _products(self, queries: Float32s) -> Float32s:
-        asked = queries
-        if self._metric == "cosine":
-            asked = exact_queries(queries, "cosine").astype(np.float32)
+    def _products(self, queries: Queries, some: slice) -> NDArray[np.float64]:
+        asked = (queries.rough if self._metric == "cosine" else queries.given)[some]
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            if len(queries) >= _MANY_QUERIES:
-                products: Float32s = asked @ self._rows.T
-                return products
-            return np.stack([np.einsum("ij,j->i", self._rows, one) for one in asked])
+            if len(asked) >= _MANY_QUERIES:
+                return (asked @ self._rows.T).astype(np.float64)
+            products = np.empty((len(asked), len(self._rows)))
+            for one, row in zip(asked, products, strict=True):
+                row[:] = np.einsum("ij,j->i", self._rows, one)
+            return products
 
     def _values(
         self, products: NDArray[np.float64], length: float
@@ -99,8 +100,10 @@ class ScreenedRows:
         worth: float,
     ) -> NDArray[np.intp]:
         """Return the rows that may be among the k best of those wanted, and worth it."""
-        lower, upper = values - off, values + off
-        doubtful = self._unsound
+        upper, doubtful = values + off, self._unsound
+        if doubtful is None and worth > -LARGEST and upper.max() < worth:
+            return _NONE
+        lower = values - off
         if not np.isfinite(values).all():
             doubtful = ~np.isfinite(values) if doubtful is None else doubtful | ~np.isfinite(values)
         if self._metric != "cosine":  # as scores are cut off
@@ -114,12 +117,13 @@ class ScreenedRows:
         possible = upper >= worth
         return np.flatnonzero(possible if wanted is None else possible & wanted)
 
-    def _scores(self, query: Float32s, found: NDArray[np.intp]) -> Float32s:
+    def _scores(self, query: NDArray[np.float64], found: NDArray[np.intp]) -> Float32s:
         step = rows_for(2 * self._rows.shape[1])  # all of them may be equal
-        if len(found) <= step:
-            return score(query, self._rows[found], self._metric)
+        if not len(found):
+            return _NO_SCORES
         parts = [found[start : start + step] for start in range(0, len(found), step)]
-        return np.concatenate([score(query, self._rows[part], self._metric) for part in parts])
+        scores = [score_exact(query, self._rows[part], self._metric) for part in parts]
+        return np.concatenate(scores) if len(parts) > 1 else scores[0]
 
 
 def kept(rows: Float32s, metric: Metric) -> ExactRows | ScreenedRows:

@@ -13,7 +13,7 @@ from requant.indexes import Batch
 from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
-from requant.scores import Metric, best, score_exact
+from requant.scores import Metric, Queries, best, score_exact
 from requant.search.request import Found
 from requant.store import CollectionRow, Reader
 
@@ -24,12 +24,12 @@ _NOTHING: Found = np.empty(0, np.int64), np.empty(0, np.float32)
 
 def nearest(queries: Float32s, batches: Iterable[Batch], k: int) -> list[Found]:
     """Return the k best of all `batches` for each of `queries (q, d)`."""
-    results = [nothing()] * len(queries)
+    results, asked = [nothing()] * len(queries), Queries(queries)
     for keys, rows, wanted in batches:
         if not len(keys) or (wanted is not None and not wanted.any()):
             continue
         least = [float(found[k - 1]) if len(found) >= k else -np.inf for _, found in results]
-        for i, (at, scores) in enumerate(rows.leading(queries, k, wanted, least)):
+        for i, (at, scores) in enumerate(rows.leading(asked, k, wanted, least)):
             if len(scores):
                 results[i] = merged(results[i], keys[at], scores, k)
     return results

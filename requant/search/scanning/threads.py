@@ -23,7 +23,7 @@ from requant.store import CollectionRow, CollectionState, Reader, key_range
 # Numbers that a thread reads, at least: some milliseconds.
 _SHARE = 1 << 20
 # A block is worked on while it is in the second cache of a core; of many queries a block more work.
-_BLOCK_BYTES, _MOST_ROWS, _MANY_QUERIES = 1 << 19, 1024, 8
+_BLOCK_BYTES, _MOST_ROWS, _MANY_QUERIES = 3 << 18, 1024, 8
 # Blocks that a thread takes at a time, unless few of very many keys have a vector.
 _BLOCKS, _MOST_PARTS = 8, 1024
 
