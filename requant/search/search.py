@@ -284,7 +284,8 @@ class Search:
 
     def _rescored(self, queries: NDArray[np.float64], rows: list[Keys]) -> list[Found]:
         k, owner = self._request.k, self._owner
-        return rescored(self._reader, owner, queries, rows, k, self._operation, self._seen)
+        reader, state, operation = self._reader, self._state, self._operation
+        return rescored(reader, owner, state, queries, rows, k, operation, self._seen)
 
     def _completed(
         self, queries: Float32s, results: list[Found], wanted: int, allowed: Keys | None

@@ -62,17 +62,25 @@ def block_of(
         numbers = np.fromstring(keys, np.int64, sep=",")
     else:
         numbers = np.frombuffer(keys, _BIG_KEY).astype(np.int64)
-    n, apart = len(numbers), 4 * dim + len(SEPARATOR)
-    if len(vectors) != n * apart - len(SEPARATOR):
-        return None
-    between = np.ndarray(n - 1, np.dtype("<u4"), vectors, 4 * dim, (apart,))
-    if (between != _SEPARATOR).any():
-        return None
-    floats = np.ndarray((n, dim), VECTOR_DTYPE, vectors, 0, (apart, 4))
-    if (numbers[1:] < numbers[:-1]).any():  # as the database found them
+    floats = joined_floats(vectors, len(numbers), dim)
+    if floats is not None and (numbers[1:] < numbers[:-1]).any():  # as the database found them
         order = np.argsort(numbers)
         return numbers[order], floats[order]
-    return numbers, floats
+    return None if floats is None else (numbers, floats)
+
+
+def joined_floats(joined: bytes | None, n: int, dim: int) -> Float32s | None:
+    """Return `(n, dim)` views of n > 0 vectors joined by SEPARATOR, None if one has another size.
+
+    A row is a little apart from the next.
+    """
+    apart = 4 * dim + len(SEPARATOR)
+    if joined is None or len(joined) != n * apart - len(SEPARATOR):
+        return None
+    between = np.ndarray(n - 1, np.dtype("<u4"), joined, 4 * dim, (apart,))
+    if (between != _SEPARATOR).any():
+        return None
+    return np.ndarray((n, dim), VECTOR_DTYPE, joined, 0, (apart, 4))
 
 
 def _of_other_size(rows: list[Any], dim: int) -> CorruptDataError:

@@ -30,6 +30,7 @@ from requant.store.decoding import (
     floats_of,
     id_of,
     item_of,
+    joined_floats,
     matrix_of,
 )
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
@@ -187,6 +188,21 @@ class Reader:
             end = n + len(some)
             found[n:end], vectors[n:end], n = some, floats, end
         return found[:n], vectors[:n]
+
+    def candidates(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
+        """Return what `vectors` does, as it comes from the database: rows may lie apart.
+
+        SQLite hands all of them out at once: for each row that the driver fetches it lets other
+        threads run, and has to wait for them.
+        """
+        if self._sql.joined and len(keys) <= rows_for(dim) and self._joins_bytes():
+            asked = self._sql.of_keys(self._sql.joined, keys.tolist())
+            ((count, joined),) = self._cursor.execute(*asked).fetchall()
+            # All of them, as nearly always, come in the order that was asked for.
+            floats = joined_floats(joined, count, dim) if count == len(keys) else None
+            if floats is not None:
+                return keys, floats
+        return self.vectors(keys, dim)
 
     def vectors_of(self, keys: Keys, dim: int) -> Iterator[tuple[Keys, Float32s]]:
         """Yield `vectors` of any number of `keys`, `rows_for(dim)` at a time."""

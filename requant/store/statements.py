@@ -34,6 +34,7 @@ class HotSql:
     index_number: str
     head: str
     vectors: str
+    joined: str  # how many vectors of these keys there are, and they themselves as one value
     scan: str
     block: str  # the rows of a range of keys as one, see `decoding.block_of`
     scan_checked: str
@@ -239,6 +240,10 @@ _SQLITE = HotSql(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_vectors AS v "
         "ON v.key = j.value"
     ),
+    joined=(
+        "SELECT count(*), CAST(group_concat(v.vec, x'a55ac57f') AS BLOB) FROM json_each(?) AS j "
+        "CROSS JOIN requant_vectors AS v ON v.key = j.value"
+    ),
     scan="SELECT key, vec FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
     # A row is a value as a whole here, for a third of what the driver takes to hand out each. The
     # keys tell in what order they are, the separator whether each vector is where it should be.
@@ -340,6 +345,7 @@ _POSTGRES = HotSql(
     vectors=(
         "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"
     ),
+    joined="",
     scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
     block=(
         "SELECT string_agg(int8send(key), ''::bytea), "

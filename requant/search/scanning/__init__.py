@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from requant.search.scanning.scan import BLOCK_BYTES, counted, merged, nearest, nothing, rescored
-from requant.search.scanning.threads import nearest_of_all
+from requant.search.scanning.candidates import rescored
+from requant.search.scanning.everything import nearest_of_all
+from requant.search.scanning.scan import BLOCK_BYTES, counted, merged, nearest, nothing
 
 __all__ = [
     "BLOCK_BYTES",

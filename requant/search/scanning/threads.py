@@ -1,31 +1,23 @@
-"""A large collection is read by several threads, each by a snapshot of its own.
+"""What takes long is done by several threads, each by a snapshot of its own.
 
-The database and NumPy let other threads run while they work. The snapshots need not have begun at
-the same moment: one takes part if it sees the collection after the same write.
+The database, BLAS and NumPy let other threads run while they work. The snapshots need not have
+begun at the same moment: one takes part if it sees the collection after the same write.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from threading import Lock, Thread
+from typing import Generic, TypeVar
 
 from requant.errors import StoreError
-from requant.indexes import Batch, ready
-from requant.quantizers.arrays import Float32s
-from requant.quantizers.chunks import rows_for
-from requant.search.request import Found
-from requant.search.scanning.scan import merged, nearest
-from requant.store import CollectionRow, CollectionState, Reader, key_range
+from requant.store import CollectionRow, CollectionState, Reader
 
-# Numbers that a thread reads, at least: some milliseconds.
-_SHARE = 1 << 20
-# A block is worked on while it is in the second cache of a core; of many queries a block more work.
-_BLOCK_BYTES, _MOST_ROWS, _MANY_QUERIES = 3 << 18, 1024, 8
-# Blocks that a thread takes at a time, unless few of very many keys have a vector.
-_BLOCKS, _MOST_PARTS = 8, 1024
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 def cores() -> int:
@@ -48,62 +40,61 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_refill)  # the threads that had taken some are not there
 
 
-def nearest_of_all(
-    reader: Reader, owner: CollectionRow, state: CollectionState, queries: Float32s, k: int
-) -> tuple[list[Found], int]:
-    """Return the k best of a collection for each of `queries (q, d)`; and how many were scored."""
-    parts = _Parts(owner, state, _rows(owner.dim, len(queries)))
-    works = [_Work(reader, parts, queries, k)]
+def shared(
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    parts: Sequence[Part],
+    most: int,
+    work: Callable[[Reader, Iterator[Part]], Result],
+) -> list[Result]:
+    """Return what `work` returns in this thread and in others, `most` of them together at most.
+
+    Each is given a reader of the same contents, and takes of `parts` what no other has taken yet.
+    What is raised in one of them is raised here.
+    """
+    left = _Parts(parts)
+    threads = [_Thread(reader, left, work)]
     with ExitStack() as closing:
-        for other in _others(reader, owner, state, closing):
-            works.append(_Work(other, parts, queries, k))
+        for other in _others(reader, owner, state, min(most, len(parts)) - 1, closing):
+            threads.append(_Thread(other, left, work))
             # Before its snapshot ends, whatever comes.
-            closing.callback(_join, works[-1], parts)
-            works[-1].start()
-        works[0].run()
-        for work in works[1:]:
-            _join(work, parts)
-        for work in works:
-            if work.error is not None:
-                raise work.error
-    results = works[0].results
-    for work in works[1:]:
-        pairs = zip(results, work.results, strict=True)
-        results = [merged(found, *more, k) if len(more[0]) else found for found, more in pairs]
-    return results, sum(work.scored for work in works)
+            closing.callback(_join, threads[-1], left)
+            threads[-1].start()
+        threads[0].run()
+        for thread in threads[1:]:
+            _join(thread, left)
+        for thread in threads:
+            if thread.error is not None:
+                raise thread.error
+    return [result for thread in threads for result in thread.results]
 
 
-def _join(work: _Work, parts: _Parts) -> None:
-    """Wait for a thread; where Ctrl-C comes meanwhile, until it has left the part that it is at."""
+def _join(thread: _Thread[Part, Result], left: _Parts[Part]) -> None:
+    """Wait for a thread; where Ctrl-C comes meanwhile, until it has done the part that it is at."""
     interrupted: BaseException | None = None
-    while work.ident is not None and work.is_alive():
+    while thread.ident is not None and thread.is_alive():
         try:
-            work.join()
+            thread.join()
         except BaseException as error:
             interrupted = error
-            parts.end()
+            left.end()
     if interrupted is not None:
         raise interrupted
 
 
-def _rows(dim: int, queries: int) -> int:
-    if queries >= _MANY_QUERIES:
-        return rows_for(dim)
-    return max(1, min(_MOST_ROWS, _BLOCK_BYTES // (4 * dim)))
-
-
 def _others(
-    reader: Reader, owner: CollectionRow, state: CollectionState, closing: ExitStack
+    reader: Reader, owner: CollectionRow, state: CollectionState, most: int, closing: ExitStack
 ) -> Iterator[Reader]:
     """Yield readers that see what `reader` does, as far as there are cores to spare."""
-    useful = (state.end - key_range(owner.id)[0]) * owner.dim // _SHARE
-    for _ in range(1, useful):
+    for _ in range(most):
         if reader.another is None:
             return
         try:
-            closing.callback(_SPARE.append, _SPARE.pop())
+            _SPARE.pop()
         except IndexError:
             return
+        closing.callback(_SPARE.append, None)
         try:
             other = closing.enter_context(reader.another())
         except StoreError:  # there is no further connection: then without
@@ -113,57 +104,45 @@ def _others(
         yield other
 
 
-class _Parts:
-    """The keys of a collection, a part for whoever asks next."""
+class _Parts(Generic[Part]):
+    """What is left to be done, a part for whoever asks next."""
 
-    def __init__(self, owner: CollectionRow, state: CollectionState, rows: int) -> None:
-        first = key_range(owner.id)[0]
-        self.owner = owner
-        self.rows = rows
-        self.ended = False
-        self._end = state.end
-        self._step = max(rows * _BLOCKS, (state.end - first) // _MOST_PARTS)
-        self._starts = iter(range(first, state.end, self._step))
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = iter(parts)
+        self._ended = False
         self._lock = Lock()
 
     def end(self) -> None:
-        self.ended = True
+        self._ended = True
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        while not self.ended:
+    def __iter__(self) -> Iterator[Part]:
+        while not self._ended:
             with self._lock:
-                start = next(self._starts, None)
-            if start is None:
+                part = next(self._parts, None)
+            if part is None:
                 return
-            yield start, min(start + self._step, self._end)
+            yield part
 
 
-class _Work(Thread):
-    """What one thread reads, and finds."""
+class _Thread(Thread, Generic[Part, Result]):
+    """A thread, or the caller's own where `run` is called."""
 
-    def __init__(self, reader: Reader, parts: _Parts, queries: Float32s, k: int) -> None:
-        super().__init__(name="requant-scan", daemon=True)
+    def __init__(
+        self,
+        reader: Reader,
+        parts: _Parts[Part],
+        work: Callable[[Reader, Iterator[Part]], Result],
+    ) -> None:
+        super().__init__(name="requant-search", daemon=True)
         self._reader = reader
         self._parts = parts
-        self._queries = queries
-        self._k = k
-        self.results: list[Found] = []
-        self.scored = 0
+        self._work = work
+        self.results: list[Result] = []
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self.results = nearest(self._queries, self._batches(), self._k)
+            self.results.append(self._work(self._reader, iter(self._parts)))
         except BaseException as error:
             self.error = error  # for the thread that asked
             self._parts.end()
-
-    def _batches(self) -> Iterator[Batch]:
-        owner = self._parts.owner
-        for first, end in self._parts:
-            blocks = self._reader.blocks(first, end, owner.dim, self._parts.rows)
-            for batch in ready(blocks, owner):
-                self.scored += len(batch.keys)
-                yield batch
-                if self._parts.ended:
-                    return
