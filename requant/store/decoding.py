@@ -39,8 +39,11 @@ def matrix_of(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
 
 def floats_of(rows: list[Any], dim: int) -> Float32s:
     """Return the vectors `(n, dim)` of rows of a key and its vector; raises CorruptDataError."""
+    vecs, size = [row[1] for row in rows], dim * VECTOR_DTYPE.itemsize
     try:
-        floats = np.frombuffer(b"".join([row[1] for row in rows]), VECTOR_DTYPE)
+        # Each of them: two that are wrong may be right together.
+        sound = not vecs or set(map(len, vecs)) == {size}
+        floats = np.frombuffer(b"".join(vecs) if sound else b"", VECTOR_DTYPE)
     except (TypeError, ValueError):  # no bytes, or not four for each number
         floats = np.empty(0, VECTOR_DTYPE)
     if len(floats) != len(rows) * dim:
