@@ -7,7 +7,7 @@ to that. What stands here is what a user must not rely on and a test has to look
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,7 @@ from requant.store import (
 from requant.store.contents import loading
 from requant.store.history import Beside, Turns
 from requant.store.records import pruning
+from requant.store.snapshots import Reading
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
@@ -572,3 +573,14 @@ def let_memory_be(monkeypatch: Any, most: int) -> None:
 def kept_in_memory(collections: list[Collection]) -> list[bool]:
     """Tell of which collections the vectors are kept."""
     return [one._searcher._memory._nearby._at_hand is not None for one in collections]
+
+
+def before_snapshots_beside(monkeypatch: Any, act: Callable[[], object]) -> None:
+    """Have this done whenever a search is about to begin a snapshot for another thread."""
+    begin = Reading._another
+
+    def acted(reading: Reading) -> Reading:
+        act()
+        return begin(reading)
+
+    monkeypatch.setattr(Reading, "_another", acted)
