@@ -47,8 +47,10 @@ class ScreenedRows:
         if self._unsound is not None:
             self._squares[self._unsound] = 1
         self._lengths = np.sqrt(self._squares)
-        # Of the product, and of the length by which it is divided.
-        self._off_cosine = 1.02 * (1.5 * dim + 12) * _ROUNDING + self._lost / self._lengths
+        self._rough_lengths = self._lengths.astype(np.float32)
+        # Of the product, of the length by which it is divided, and of a quotient in float32.
+        self._off_cosine = 1.02 * (1.5 * dim + 16) * _ROUNDING + self._lost / self._lengths
+        self._off_at_most = float(self._off_cosine.max(initial=0))
 
     def leading(
         self,
@@ -63,19 +65,26 @@ class ScreenedRows:
         for start in range(0, count, at_once):
             end = min(start + at_once, count)
             products = self._products(queries, slice(start, end))
-            for i in range(start, end):
-                values, off = self._values(products[i - start], queries.lengths[i])
+            if self._metric == "cosine" and self._unsound is None and wanted is None:
+                products /= self._rough_lengths
+                for i, cosines in enumerate(products, start):
+                    found = self._nearest(cosines, k, least[i])
+                    yield found, self._scores(exact[i], found)
+                continue
+            for i, row in enumerate(products, start):
+                values, off = self._values(row.astype(np.float64), queries.lengths[i])
                 found = self._possible(values, off, k, wanted, least[i])
                 yield found, self._scores(exact[i], found)
 
-    def _products(self, queries: Queries, some: slice) -> NDArray[np.float64]:
+    def _products(self, queries: Queries, some: slice) -> Float32s:
         asked = (queries.rough if self._metric == "cosine" else queries.given)[some]
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             if len(asked) >= _MANY_QUERIES:
-                return (asked @ self._rows.T).astype(np.float64)
-            products = np.empty((len(asked), len(self._rows)))
+                products: Float32s = asked @ self._rows.T
+                return products
+            products = np.empty((len(asked), len(self._rows)), np.float32)
             for one, row in zip(asked, products, strict=True):
-                row[:] = np.einsum("ij,j->i", self._rows, one)
+                np.einsum("ij,j->i", self._rows, one, out=row)
             return products
 
     def _values(
@@ -90,6 +99,16 @@ class ScreenedRows:
         both = (self._lengths + length) ** 2
         off = 2 * off + self._part * self._squares + self._lost + 4 * _ROUNDING * both
         return 2 * products - self._squares - length**2, off
+
+    def _nearest(self, cosines: Float32s, k: int, worth: float) -> NDArray[np.intp]:
+        """Return what `_possible` does, of cosines all of which are off by as little."""
+        off = self._off_at_most
+        if worth > -1 and cosines.max() < worth - off:
+            return _NONE
+        if k < len(cosines):
+            kth = len(cosines) - k
+            worth = max(worth, float(np.partition(cosines, kth)[kth]) - off)
+        return np.flatnonzero(cosines >= worth - off)
 
     def _possible(
         self,
