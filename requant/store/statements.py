@@ -349,7 +349,7 @@ _POSTGRES = HotSql(
     scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
     block=(
         "SELECT string_agg(int8send(key), ''::bytea), "
-        r"string_agg(vec, '\xa55ac57f'::bytea) "
+        "string_agg(vec, decode('a55ac57f', 'hex')) "
         "FROM requant_vectors WHERE key >= %s AND key < %s"
     ),
     scan_checked=(

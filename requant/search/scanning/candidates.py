@@ -12,10 +12,11 @@ from requant.adapters.protocol import Keys
 from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
+from requant.quantizers.threads import cores
 from requant.scores import Metric, score_exact
 from requant.search.request import Found
 from requant.search.scanning.scan import BLOCK_BYTES, merged, nothing
-from requant.search.scanning.threads import cores, shared
+from requant.search.scanning.threads import shared
 from requant.store import CollectionRow, CollectionState, Reader
 
 Exact = NDArray[np.float64]

@@ -14,17 +14,11 @@ from threading import Lock, Thread
 from typing import Generic, TypeVar
 
 from requant.errors import StoreError
+from requant.quantizers.threads import cores
 from requant.store import CollectionRow, CollectionState, Reader
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # One for each thread that may run beside those of the callers, for all searches of the process.
