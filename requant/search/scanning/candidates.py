@@ -16,7 +16,7 @@ from requant.quantizers.threads import cores
 from requant.scores import Metric, score_exact
 from requant.search.request import Found
 from requant.search.scanning.scan import BLOCK_BYTES, merged, nothing
-from requant.search.scanning.threads import shared
+from requant.search.scanning.threads import MOST_THREADS, shared
 from requant.store import CollectionRow, CollectionState, Reader
 
 Exact = NDArray[np.float64]
@@ -38,10 +38,14 @@ def rescored(
 
     Stored vectors of results are left in `seen`, by key.
     """
-    most = min(cores(), len(rows) // 2, sum(map(len, rows)) // _SHARE) if len(rows) > 1 else 1
+    total = sum(map(len, rows))
+    most = min(cores(), MOST_THREADS, len(rows) // 2, total // _SHARE) if len(rows) > 1 else 1
+    if most > 1:  # all threads together fetch no more at a time than one would alone
+        fits = BLOCK_BYTES // (4 * owner.dim) * len(rows) // total
+        most = min(most, fits)
     if most < 2:
         return _rescored(reader, owner, queries, rows, k, operation, seen)
-    step = -(-len(rows) // most)
+    step = min(fits // most, -(-len(rows) // most))
 
     def work(reader: Reader, starts: Iterator[int]) -> tuple[dict[int, list[Found]], Operation]:
         found, own = {}, Operation(None, "search", owner.name)

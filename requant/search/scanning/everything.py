@@ -9,7 +9,7 @@ from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.search.request import Found
 from requant.search.scanning.scan import merged, nearest
-from requant.search.scanning.threads import shared
+from requant.search.scanning.threads import MOST_THREADS, shared
 from requant.store import CollectionRow, CollectionState, Reader, key_range
 
 # Numbers that a thread reads, at least: some milliseconds.
@@ -41,8 +41,9 @@ def nearest_of_all(
 
         return nearest(queries, batches(), k), scored
 
-    starts = range(first, state.end, step)
-    done = shared(reader, owner, state, starts, every * owner.dim // _SHARE, work)
+    most = MOST_THREADS // 2 if len(queries) >= _MANY_QUERIES else MOST_THREADS
+    most = min(most, every * owner.dim // _SHARE)
+    done = shared(reader, owner, state, range(first, state.end, step), most, work)
     results = done[0][0]
     for more, _ in done[1:]:
         pairs = zip(results, more, strict=True)

@@ -21,6 +21,8 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
+# Of one search: each has a connection's memory, and blocks of some megabytes.
+MOST_THREADS = 8
 # One for each thread that may run beside those of the callers, for all searches of the process.
 _SPARE: deque[None] = deque([None] * (cores() - 1))
 
