@@ -98,7 +98,7 @@ class Collection:
         self._contents = Contents(workspace.store, row)
         self._indexes = IndexSet(workspace, row)
         self._writer = ContentsWriter(workspace.store, row, self._indexes.publish_if_due)
-        self._searcher = Searcher(workspace.store, row, self._indexes)
+        self._searcher = Searcher(workspace.store, row, self._indexes, workspace.room)
         self._migrator = Migrator(workspace, row, self._indexes)
         self._model: Any = None  # the last one that embedded texts
         self._closed = False

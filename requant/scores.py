@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -78,6 +79,32 @@ def score_exact(query: NDArray[np.float64], rows: Float32s, metric: Metric) -> F
     return cosines.astype(np.float32)
 
 
+class Queries:
+    """Queries that are asked of one batch of rows after the other, made ready once."""
+
+    def __init__(self, given: Float32s) -> None:
+        """Take `given (q, d) float32`."""
+        self.given = given
+        self._exact: dict[Metric, NDArray[np.float64]] = {}
+
+    def exact(self, metric: Metric) -> NDArray[np.float64]:
+        """Return them as `exact_queries` does."""
+        if metric not in self._exact:
+            self._exact[metric] = exact_queries(self.given, metric)
+        return self._exact[metric]
+
+    @cached_property
+    def rough(self) -> Float32s:
+        """What is multiplied with rows for cosine: at length 1, rounded."""
+        return self.exact("cosine").astype(np.float32)
+
+    @cached_property
+    def lengths(self) -> list[float]:
+        """Their lengths."""
+        lengths: list[float] = norms_of(self.exact("ip")).tolist()
+        return lengths
+
+
 class ExactRows:
     """Rows made ready to be scored for many queries, or again and again."""
 
@@ -89,18 +116,18 @@ class ExactRows:
 
     def leading(
         self,
-        queries: Float32s,
+        queries: Queries,
         k: int,
         wanted: NDArray[np.bool_] | None,
         least: Sequence[float],
     ) -> Iterator[Leading]:
-        """Yield for each of `queries (q, d)` the positions of rows and their scores.
+        """Yield for each of `queries` the positions of rows and their scores.
 
         All rows that are among the `k` best of those `wanted` (None: of all) and score no less than
         the query's of `least` are there; others may be, if they are wanted.
         """
         at = slice(None) if wanted is None else np.flatnonzero(wanted)
-        for scores in self.scores(queries):
+        for scores in self.scores(queries.given):
             yield at, scores[at]
 
     def scores(self, queries: Float32s) -> Iterator[Float32s]:

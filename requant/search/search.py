@@ -20,14 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.indexes import Batch, Loaded, ready
+from requant.indexes import Batch, Loaded, Memory, ready
 from requant.metrics import Operation
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
 from requant.scores import exact_queries
 from requant.search.request import Asked, Found, Request
-from requant.search.scan import BLOCK_BYTES, counted, merged, nearest, nothing, rescored
+from requant.search.scanning import (
+    BLOCK_BYTES,
+    counted,
+    merged,
+    nearest,
+    nearest_of_all,
+    nothing,
+    rescored,
+)
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -72,10 +80,12 @@ class Search:
         request: Request,
         seen: dict[int, Float32s] | None = None,
         operation: Operation | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """Search with the index `loaded`, or exactly if it is None.
 
-        Stored vectors of results are left in `seen`, by key; what it takes is added to `operation`.
+        Stored vectors of results are left in `seen`, by key; what it takes is added to `operation`;
+        `memory` may have all vectors of the collection.
         """
         self._reader = reader
         self._owner = owner
@@ -84,6 +94,7 @@ class Search:
         self._request = request
         self._seen = seen
         self._operation = operation or Operation(None, "search", owner.name)
+        self._memory = memory
         # Read once: another thread may be writing to the index.
         self._size = loaded.size if loaded is not None else 0
         self._mark = loaded.watermark if loaded is not None else None
@@ -97,12 +108,12 @@ class Search:
             return [nothing()] * len(request.queries)
         few = request.keys is not None and len(request.keys) <= FEW
         if self._loaded is None or not self._size or few:
-            return self._exact(request.queries, self._batches(self._allowed))
+            return self._scanned(request.queries, self._allowed)
         count = self._candidate_count(self._loaded)
         if self._is_small(self._loaded):
             return self._exact(request.queries, self._all_of(self._loaded))
         if count >= self._size:  # nothing would be left out
-            return self._exact(request.queries, self._batches(self._allowed))
+            return self._scanned(request.queries, self._allowed)
         if 2 * self._changes >= self._size:  # which has to be read in any case
             return self._all_read(self._loaded)
         block = self._queries_at_once(self._loaded, count)
@@ -187,7 +198,7 @@ class Search:
         if allowed is not None and len(self._changed):
             allowed = np.setdiff1d(allowed, self._changed, assume_unique=True)
         if allowed is None or len(allowed) <= FEW or not loaded.takes_key_sets:
-            return self._exact(asked.queries, self._batches(allowed))
+            return self._scanned(asked.queries, allowed)
         rows, _ = self._first_pass(loaded, asked, count, count, among=allowed)
         results = self._rescored(asked.exact, rows)
         return self._completed(asked.queries, results, self._request.k, allowed)
@@ -274,7 +285,8 @@ class Search:
 
     def _rescored(self, queries: NDArray[np.float64], rows: list[Keys]) -> list[Found]:
         k, owner = self._request.k, self._owner
-        return rescored(self._reader, owner, queries, rows, k, self._operation, self._seen)
+        reader, state, operation = self._reader, self._state, self._operation
+        return rescored(reader, owner, state, queries, rows, k, operation, self._seen)
 
     def _completed(
         self, queries: Float32s, results: list[Found], wanted: int, allowed: Keys | None
@@ -284,7 +296,7 @@ class Search:
             wanted = min(wanted, len(allowed))
         short = [i for i, (keys, _) in enumerate(results) if len(keys) < wanted]
         if short:
-            exact = self._exact(queries[short], self._batches(allowed))
+            exact = self._scanned(queries[short], allowed)
             for i, found in zip(short, exact, strict=True):
                 results[i] = found
         return results
@@ -307,7 +319,7 @@ class Search:
 
     def _all_read(self, loaded: Loaded) -> list[Found]:
         begun = time.perf_counter()
-        results = self._exact(self._request.queries, self._batches(self._allowed))
+        results = self._scanned(self._request.queries, self._allowed)
         self._note_seconds(loaded, begun)
         return results
 
@@ -350,13 +362,24 @@ class Search:
         self._operation.took("scan", begun)
         return found
 
-    def _batches(self, allowed: Keys | None) -> Iterator[Batch]:
-        dim, known = self._owner.dim, self._request.known(allowed)
-        if allowed is None:
-            rows = self._reader.scan(key_range(self._owner.id)[0], self._state.end, dim)
-        else:
-            rows = self._reader.vectors_of(allowed, dim) if known is None else iter([known])
+    def _batches(self, keys: Keys) -> Iterator[Batch]:
+        known, dim = self._request.known(keys), self._owner.dim
+        rows = self._reader.vectors_of(keys, dim) if known is None else iter([known])
         return ready(rows, self._owner)
+
+    def _scanned(self, queries: Float32s, allowed: Keys | None) -> list[Found]:
+        """Score every vector, or those that are `allowed`."""
+        if allowed is not None:
+            return self._exact(queries, self._batches(allowed))
+        reader, owner, state = self._reader, self._owner, self._state
+        held = None if self._memory is None else self._memory.batches(reader, owner, state)
+        if held is not None:
+            return self._exact(queries, held)
+        begun = time.perf_counter()
+        found, scored = nearest_of_all(reader, owner, state, queries, self._request.k)
+        self._operation.took("scan", begun)
+        self._operation.count("scanned", scored)
+        return found
 
     @cached_property
     def _allowed(self) -> Keys | None:

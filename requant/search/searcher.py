@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from requant.errors import CorruptIndexError, EngineError, InputError
 from requant.filters import Columns, Filter, read_where, select_kinds, select_values
-from requant.indexes import IndexSet, Loaded
+from requant.indexes import IndexSet, Loaded, Memory, Room
 from requant.metrics import Operation, logger
 from requant.quantizers.arrays import Float32s
 from requant.search.answer import Answer, answered
@@ -49,11 +49,12 @@ _TRIES = 8
 class Searcher:
     """What `Collection` does to answer."""
 
-    def __init__(self, store: Store, owner: CollectionRow, indexes: IndexSet) -> None:
-        """Answer for `owner` with its indexes."""
+    def __init__(self, store: Store, owner: CollectionRow, indexes: IndexSet, room: Room) -> None:
+        """Answer for `owner` with its indexes; of `room` there is some for its vectors."""
         self._store = store
         self._owner = owner
         self._indexes = indexes
+        self._memory = Memory(room)
         self._falls_back = False  # as the last search did
         self.shadow: Shadow = Shadow(store, owner, indexes)
 
@@ -264,7 +265,7 @@ class Searcher:
         if loaded is not None and not question.exact:
             with suppress(EngineError, CorruptIndexError):  # whoever may open it again is told
                 operation.index = loaded.index
-                found = answered(reader, owner, state, loaded, question, self.condition, operation)
+                found = self._answered(reader, state, loaded, question, operation)
                 begun = perf_counter()
                 answer = join(reader, found)
                 operation.took("join", begun)
@@ -273,7 +274,7 @@ class Searcher:
                     return answer
         operation.index = ""
         operation.count("exact_searches")
-        found = answered(reader, owner, state, None, question, self.condition, operation)
+        found = self._answered(reader, state, None, question, operation)
         return join(reader, found)
 
     def _found(
@@ -296,14 +297,23 @@ class Searcher:
         if loaded is None and (question.words is None or question.weights is not None):
             operation.count("exact_searches")
         try:
-            answer = answered(
-                reader, self._owner, state, loaded, question, self.condition, operation
-            )
+            answer = self._answered(reader, state, loaded, question, operation)
         except (EngineError, CorruptIndexError) as error:
             if loaded is None or not self._indexes.outlives(loaded, error):
                 raise
             return loaded, None
         return loaded, answer
+
+    def _answered(
+        self,
+        reader: Reader,
+        state: CollectionState,
+        loaded: Loaded | None,
+        question: Question,
+        operation: Operation,
+    ) -> Answer:
+        owner, compiled, memory = self._owner, self.condition, self._memory
+        return answered(reader, owner, state, loaded, question, compiled, operation, memory)
 
 
 def _lacks(owner: CollectionRow, state: CollectionState, index: str | None) -> bool:

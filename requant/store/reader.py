@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -20,13 +21,16 @@ from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.connections import Untried, commits_alone, ended_in_time
 from requant.store.decoding import (
+    SEPARATOR,
     VECTOR_DTYPE,
     Id,
     Item,
     RawItem,
+    block_of,
     floats_of,
     id_of,
     item_of,
+    joined_floats,
     matrix_of,
 )
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
@@ -41,6 +45,9 @@ T = TypeVar("T")
 # Rows of so many keys are read faster one after the other than by a mapping that is not cached.
 _MANY = 1024
 _APART = 8  # so many keys from one to the next, on average, and rows lie together
+# Any bytes as they come, zeros and what is no text among them.
+_ANY = bytes(range(256)), bytes(range(255, -1, -1))
+_JOINED = "SELECT CAST(group_concat(v, ?) AS BLOB) FROM (SELECT ? AS v UNION ALL SELECT ?)"
 
 
 class Reader:
@@ -72,6 +79,9 @@ class Reader:
         self._items = tables.items
         self._vectors = tables.vectors
         self._changes = tables.changes
+        self._joins: bool | None = None
+        # Begins another snapshot beside this one, where there may be several.
+        self.another: Callable[[], AbstractContextManager[Reader]] | None = None
 
     def retry_first(self, renew: Callable[[BaseException], Reader]) -> None:
         """Let the first statement, if it fails, be tried again by the reader that `renew` returns.
@@ -194,6 +204,20 @@ class Reader:
             found[n:end], vectors[n:end], n = some, floats, end
         return found[:n], vectors[:n]
 
+    def candidates(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
+        """Return what `vectors` does, as it comes from the database: rows may lie apart.
+
+        SQLite hands all of them out at once: for each row that the driver fetches it lets other
+        threads run, and has to wait for them.
+        """
+        if self._sql.joined and len(keys) <= rows_for(dim) and self._joins_bytes():
+            ((count, joined),) = self._of_keys(self._sql.joined, keys.tolist())
+            # All of them, as nearly always, come in the order that was asked for.
+            floats = joined_floats(joined, count, dim) if count == len(keys) else None
+            if floats is not None:
+                return keys, floats
+        return self.vectors(keys, dim)
+
     def vectors_of(self, keys: Keys, dim: int) -> Iterator[tuple[Keys, Float32s]]:
         """Yield `vectors` of any number of `keys`, `rows_for(dim)` at a time."""
         step = rows_for(dim)
@@ -211,6 +235,42 @@ class Reader:
             keys, vectors = matrix_of(rows, dim)
             rows.clear()  # not in memory twice while they are looked at
             yield keys, vectors
+
+    def blocks(self, first: int, end: int, dim: int, size: int) -> Iterator[tuple[Keys, Float32s]]:
+        """Yield what `scan` does, but for the sizes: `size` keys at a time, whoever has one.
+
+        For what is looked at once: the vectors are read together and stay as they come.
+        """
+        if not self._joins_bytes():
+            yield from self.scan(first, end, dim, size)
+            return
+        if end - first > _MANY:
+            self.in_bulk()
+        while first < end:
+            stop = min(first + size, end)
+            (row,) = self._cursor.execute(self._sql.block, (first, stop)).fetchall()
+            block = block_of(row[0], row[1], dim)
+            if block is None:
+                yield from self.scan(first, stop, dim, size)  # which names what is damaged
+            elif len(block[0]):
+                yield block
+            first = stop
+            if block is not None and 4 * len(block[0]) < size and first < end:
+                # Many are gone here: a page skips what is not there.
+                page = next(self._pages(self._sql.scan, first, end, rows_for(dim, size)), None)
+                if page is None:
+                    return
+                yield matrix_of(page, dim)
+                first = page[-1][0] + 1
+
+    def _joins_bytes(self) -> bool:
+        """Whether the database joins bytes unchanged: not where SQLite's texts are UTF-16."""
+        if self._joins is None:
+            self._joins = True
+            if self._sql.name == "sqlite":
+                row = self._cursor.execute(_JOINED, (SEPARATOR, *_ANY)).fetchone()
+                self._joins = row == (SEPARATOR.join(_ANY),)
+        return self._joins
 
     def damaged(self, first: int, end: int, dim: int) -> Iterator[int]:
         """Yield the keys whose vector has another size or checksum than was written."""

@@ -54,7 +54,7 @@ class Snapshots:
         self._sql = sql
         self._tables = tables
         self._memory = memory
-        self._keep = keep
+        self.keeps = keep
         self._shut = False
         self._mapped: Standing | None = None
         self.may_be_cut: bool = sql.name != "sqlite"
@@ -91,7 +91,7 @@ class Snapshots:
         if connection.invalidated:  # interrupted
             connection.close()
             return
-        if failed or not self._keep or len(self._idle) >= KEPT:
+        if failed or not self.keeps or len(self._idle) >= KEPT:
             if not failed:
                 self._roll_back(connection)  # whatever the pool makes of what commits by itself
             self._close(connection, reader)
@@ -141,7 +141,7 @@ class Snapshots:
 
     def _begin(self, connection: sa.Connection, reader: Reader) -> None:
         try:
-            if self._keep or not self._begun_by_listener(connection):
+            if self.keeps or not self._begun_by_listener(connection):
                 reader.begin()
         except BaseException:
             connection.close()
@@ -154,7 +154,7 @@ class Snapshots:
         return bool(raw.in_transaction)
 
     def _connect(self) -> tuple[sa.Connection, Reader]:
-        beside = not self._keep and self.held.here()
+        beside = not self.keeps and self.held.here()
         connection = (self._beside if beside else self._engine).connect()
         raw: Any = connection.connection.driver_connection
         mapped = None
@@ -194,6 +194,7 @@ class Reading:
             raise
         if self._snapshots.may_be_cut:
             self._reader.retry_first(self._renew)
+        self._reader.another = self._another if self._snapshots.keeps else None
         self._here = self._snapshots.held.here()
         self._here.append(self._reader)
         return self._reader
@@ -221,6 +222,9 @@ class Reading:
             self._gate.leave(self._pass)
         if failed and error is not None:
             raise translated("read", error, self._handled) from error
+
+    def _another(self) -> Reading:
+        return Reading(self._snapshots, self._gate)
 
     def _renew(self, error: BaseException) -> Reader:
         """Return a reader for a first statement that failed, if the server had hung up."""
