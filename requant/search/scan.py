@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from requant.adapters.protocol import Keys
 from requant.indexes import Batch
 from requant.metrics import Operation
-from requant.quantizers.arrays import Float32s
+from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
+from requant.quantizers.protocol import Refining
 from requant.scores import Metric, best, score_exact
 from requant.search.request import Found
 from requant.store import CollectionRow, Reader
@@ -84,6 +85,21 @@ def scores_at(
         return score_exact(query, vectors[at], metric)
     parts = [at[start : start + step] for start in range(0, len(at), step)]
     return np.concatenate([score_exact(query, vectors[part], metric) for part in parts])
+
+
+def refined(
+    quantizer: Refining, query: Float32s, keys: Keys, codes: Codes, keep: int, step: int
+) -> Keys:
+    """Return the `keep` best of `keys` as the quantizer estimates them from their codes."""
+    if keep >= len(keys):
+        return keys
+    estimates = np.concatenate(
+        [
+            quantizer.estimate(query, codes[start : start + step])
+            for start in range(0, len(codes), step)
+        ]
+    )
+    return keys[np.argpartition(estimates, len(keys) - keep)[-keep:]]
 
 
 def rescored(
