@@ -19,6 +19,7 @@ from requant.store.fields import Progress, check_field, index_field, unindex_fie
 from requant.store.history import Beside, ChangeLog, InTurn, Turns
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
+from requant.store.setup import pooled
 from requant.store.text import index_text, unindex_text
 
 # Whoever writes so many items, or so often, gives what is there a number: it would take the next
@@ -187,9 +188,13 @@ class ContentsWriter:
     def _number_before(self, left: int, lent: Lent) -> None:
         """Give a number to what was committed before a caller's transaction, which goes on.
 
-        Not where an event loop would wait for it.
+        Not where an event loop would wait for it, nor where a pooler might have no connection to
+        spare until that transaction ends.
         """
         self._notes += left > 0
-        if self._notes >= _OFTEN_LENT and not as_connection(lent).dialect.is_async:
+        if self._notes < _OFTEN_LENT:
+            return
+        connection = as_connection(lent)
+        if not connection.dialect.is_async and not pooled.is_known_pooled(connection):
             self._notes = 0
             self._store.number(self._owner.id, beside=True)
