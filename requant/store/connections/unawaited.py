@@ -21,11 +21,11 @@ import sqlalchemy as sa
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _IDLE, _ACTIVE = 0, 1  # what psycopg calls the status of a transaction
-_KEY = "requant_named"  # in the `info` of a connection: how often statements were its first
-# SQLSTATEs of a name that the server has lost, or had already, or whose tables are others by now.
 # Seconds in which a network, or a proxy, does not forget a connection; when it was last in use.
 _TRUSTED, _USED = 5.0, "requant_used"
-_NEVER_AGAIN = -(1 << 62)
+# In the `info` of a connection: how often statements were its first; of one that is not prepared.
+_KEY, _NEVER_AGAIN = "requant_named", -(1 << 62)
+# SQLSTATEs of a name that the server has lost, or had already, or whose tables are others by now.
 _UNUSABLE = ("26000", "42P05", "0A000")
 
 
@@ -57,7 +57,7 @@ def _is_readable(raw: Any) -> bool:
         poll = select.poll()
         poll.register(raw.fileno(), select.POLLIN)
         return bool(poll.poll(0))
-    except Exception:  # it has no socket any more
+    except Exception:  # it has no socket any more, or this system has no poll
         return True
 
 
