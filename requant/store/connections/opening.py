@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError, UnsupportedError
 from requant.store.connections.drivers import ASYNC_DRIVERS, awaits, is_pooled
-from requant.store.connections.unawaited import ping_in_doubt
 
 # 16 KB pages hold ten 384-dimensional vectors with 7 % overhead; 4 KB pages waste a third.
 _PRAGMAS = (
@@ -140,8 +139,9 @@ def _engine_of_url(text: str, durable: bool) -> sa.Engine:
         if url.get_backend_name() == "sqlite":
             _refuse_memory(url)
             return _sqlite_engine(url, durable)
-        engine = sa.create_engine(url, max_overflow=_NO_LIMIT)
-        ping_in_doubt(engine)
+        # Readers are kept outside the pool, so the ping costs writes alone. To look at the socket
+        # instead is not enough: a connection that is being cut fails at its next statement.
+        engine = sa.create_engine(url, max_overflow=_NO_LIMIT, pool_pre_ping=True)
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise StoreError(f"cannot open {shown}: {error}") from error
     except InputError:

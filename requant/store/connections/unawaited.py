@@ -4,61 +4,22 @@ Its first statement begins it, in the same message, and tells whether the server
 connection may have died while nobody used it, and another one is tried then. Several statements in
 one message are planned each time, so that the first is prepared by name, as psycopg does with
 others, once the connection has proved to last. Its rollback is waited for by nobody: the answer is
-taken when the next one begins. A connection for a write is asked whether it lives where there is
-reason to doubt it, and not each time.
+taken when the next one begins.
 """
 
 from __future__ import annotations
 
-import select
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
-import sqlalchemy as sa
-
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _IDLE, _ACTIVE = 0, 1  # what psycopg calls the status of a transaction
-# Seconds in which a network, or a proxy, does not forget a connection; when it was last in use.
-_TRUSTED, _USED = 5.0, "requant_used"
 # In the `info` of a connection: how often statements were its first; of one that is not prepared.
 _KEY, _NEVER_AGAIN = "requant_named", -(1 << 62)
 # SQLSTATEs of a name that the server has lost, or had already, or whose tables are others by now.
 _UNUSABLE = ("26000", "42P05", "0A000")
-
-
-def ping_in_doubt(engine: sa.Engine) -> None:
-    """Have connections of psycopg's asked whether they live, as `pool_pre_ping` does, if in doubt.
-
-    What a server says that hangs up, and that it has, can be read from the socket by then.
-    """
-    dialect = engine.dialect
-
-    def checked(raw: Any, record: Any, _proxy: object) -> None:
-        used = record.info.get(_USED, time.monotonic())
-        if time.monotonic() - used < _TRUSTED and not _is_readable(raw):
-            return
-        try:
-            dialect.do_ping(raw)
-        except dialect.loaded_dbapi.Error as error:
-            raise sa.exc.InvalidatePoolError("the server has hung up") from error
-
-    def used(_raw: Any, record: Any) -> None:
-        record.info[_USED] = time.monotonic()
-
-    sa.event.listen(engine, "checkout", checked)
-    sa.event.listen(engine, "checkin", used)
-
-
-def _is_readable(raw: Any) -> bool:
-    try:
-        poll = select.poll()
-        poll.register(raw.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
-    except Exception:  # it has no socket any more, or this system has no poll
-        return True
 
 
 def roll_back(raw: Any) -> None:
