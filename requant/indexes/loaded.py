@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from requant.adapters.protocol import Backend, Sparing, Support
+import numpy as np
+
+from requant.adapters.protocol import Backend, Keys, Sparing, Support
 from requant.indexes.location import Location
 from requant.indexes.nearby import Nearby
 from requant.quantizers.protocol import Quantizer, Refining
 from requant.store import CollectionRow, CollectionState, Head, Reader, Seen, Watermark
 
 _NOTHING = Seen(0, None)
+_NO_KEYS = np.empty(0, np.int64)
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Loaded:
     built: int = 0  # its size when it was built, here
     judged: int = 0  # its size when its quantizer was last found good enough
     nearby: Nearby = field(default_factory=Nearby)
+    _changed: tuple[object, Keys] = field(default=(None, _NO_KEYS), init=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -89,6 +93,20 @@ class Loaded:
         """Remember a state that was found to come after what has been seen."""
         if state.seq > self.seen.seq:
             self.seen = state.seen
+
+    def changed(
+        self, reader: Reader, owner: CollectionRow, state: CollectionState, mark: Watermark
+    ) -> Keys:
+        """Return the keys below that of `mark` that were changed after it, up to `state`.
+
+        Until somebody writes, or numbers what was written, searches need not ask again.
+        """
+        at, keys = self._changed
+        if reader.lent or at != (mark, state.seen):
+            keys = reader.changed(owner.id, mark.seq, mark.key)
+        if not reader.lent:
+            self._changed = (mark, state.seen), keys
+        return keys
 
     def serves(self, reader: Reader, owner: CollectionRow, state: CollectionState) -> bool:
         """Whether what it holds has led to `state`, which may never be committed.

@@ -34,6 +34,7 @@ from requant.search.scanning import (
     nearest,
     nearest_of_all,
     nothing,
+    refined,
     rescored,
 )
 from requant.store import (
@@ -61,6 +62,8 @@ NARROW = 0.15
 UNSURE = 5000
 # Of a filter that lets more through, so many times as many candidates as ought to be enough.
 SPARE = 1.3
+# What the index lacks is read along with the candidates of a query, if it is no more than this.
+_ALONG = 64
 # Queries whose candidates are fetched together, at most.
 BLOCK = 1024
 # The share of the candidates that keeps nearly all of the recall once a Refining quantizer has
@@ -121,7 +124,7 @@ class Search:
         for start in range(0, len(request.queries), block):
             results += self._block(self._loaded, request.queries[start : start + block], count)
         behind = self._mark is not None and not self._mark.covers(self._state)
-        if self._mark is not None and (behind or self._state.fresh):
+        if self._mark is not None and (behind or self._state.fresh) and self._along is None:
             return self._with_unfollowed(self._loaded, results, self._mark)
         return results
 
@@ -271,21 +274,14 @@ class Search:
 
     def _refined(self, loaded: Loaded, query: Float32s, keys: Keys, codes: Codes) -> Keys:
         """Keep the candidates that the quantizer, which has seen floats and codes, finds best."""
-        keep = self._kept(len(keys))
-        if keep >= len(keys):
-            return keys
-        quantizer, step = cast("Refining", loaded.quantizer), rows_for(self._owner.dim)
-        estimates = np.concatenate(
-            [
-                quantizer.estimate(query, codes[start : start + step])
-                for start in range(0, len(codes), step)
-            ]
-        )
-        return keys[np.argpartition(estimates, len(keys) - keep)[-keep:]]
+        quantizer, keep = cast("Refining", loaded.quantizer), self._kept(len(keys))
+        return refined(quantizer, query, keys, codes, keep, rows_for(self._owner.dim))
 
     def _rescored(self, queries: NDArray[np.float64], rows: list[Keys]) -> list[Found]:
         k, owner = self._request.k, self._owner
         reader, state, operation = self._reader, self._state, self._operation
+        if self._along is not None:
+            rows = [np.union1d(row, self._along) for row in rows]
         return rescored(reader, owner, state, queries, rows, k, operation, self._seen)
 
     def _completed(
@@ -340,8 +336,20 @@ class Search:
         fresh = self._state.fresh.keys(0, self._mark.key)
         if self._mark.seq >= self._state.seq:
             return fresh
-        changed = self._reader.changed(self._owner.id, self._mark.seq, self._mark.key)
+        assert self._loaded is not None
+        changed = self._loaded.changed(self._reader, self._owner, self._state, self._mark)
         return np.union1d(changed, fresh) if len(fresh) else changed
+
+    @cached_property
+    def _along(self) -> Keys | None:
+        """What the index lacks, if it is read along with its candidates: few, none at hand."""
+        if self._mark is None or not self._behind or not self._lets_all:
+            return None
+        if self._mark.key < self._state.next_key:
+            return None
+        new = self._state.fresh.keys(self._mark.key, self._state.end)
+        keys = np.union1d(self._changed, new)
+        return keys if len(keys) <= _ALONG else None
 
     def _all_of(self, loaded: Loaded) -> Iterator[Batch]:
         """Yield everything that passes, by way of what is in memory."""

@@ -275,8 +275,10 @@ class Store:
                 raw.execute(f"PRAGMA synchronous = {before:d}")
         self.gate.check_standing()
 
-    def number(self, collection: int, *, wait: bool = False) -> int | None:
+    def number(self, collection: int, *, wait: bool = False, beside: bool = False) -> int | None:
         """Give a number to what PostgreSQL's writers have committed, and return the latest.
+
+        `beside` a caller's transaction, by a connection that is none of its pool.
 
         None in SQLite, where it is the writers who count, and where not all has a number: somebody
         else has the row of the collection, without `wait` at once, else after some seconds, since
@@ -288,7 +290,7 @@ class Store:
         until = begun + _NUMBERING_SECONDS
         while True:
             try:
-                found = self._number_some(collection)
+                found = self._number_some(collection, beside)
             except StoreError:
                 if wait:
                     raise
@@ -301,13 +303,15 @@ class Store:
                     return None
                 time.sleep(_NUMBERING_POLL)
 
-    def _number_some(self, collection: int) -> tuple[int, bool] | None:
+    def _number_some(self, collection: int, beside: bool) -> tuple[int, bool] | None:
         with (
             self.gate.entered(),
             self.errors("write"),
-            self._connection() as own,
+            self._beside.connect() if beside else self._connection() as own,
             own.begin(),
         ):
+            if beside:  # that transaction may have locked whole tables, and would never end
+                own.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
             return self.numbering.some(own, collection)
 
     def is_free(self, collection: int) -> bool:

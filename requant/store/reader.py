@@ -35,11 +35,10 @@ from requant.store.decoding import (
 )
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.gate import BARRED
-from requant.store.history import fresh_of
 from requant.store.mapping import Mapped
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
 from requant.store.statements import FIELDS, HotSql, json_texts
-from requant.store.states import CollectionState, Head, Seen, Watermark
+from requant.store.states import CollectionState, Head, Seen, Watermark, state_of_rows
 
 T = TypeVar("T")
 # Rows of so many keys are read faster one after the other than by a mapping that is not cached.
@@ -88,7 +87,7 @@ class Reader:
 
         `renew` raises the error that it is given where another reader would do no better.
         """
-        self._cursor = Untried(self, self._driver_cursor, renew)
+        self._cursor = Untried(self, self._driver_cursor, self._open.info, renew)
 
     def go_on_as(self, other: Reader) -> Any:
         """Read by the connection of another reader from now on; returns its cursor."""
@@ -154,17 +153,8 @@ class Reader:
 
     def state_at(self, collection: int) -> CollectionState | None:
         """Return the state of a collection by its number, None if it is gone."""
-        sql = self._sql
-        if self.lent and sql.whole_state:  # two statements may see what others commit between them
-            return self._whole_state_at(collection)
-        row = self._cursor.execute(sql.state, (collection,)).fetchone()
-        if row is None:
-            return None
-        return self._whole_state_at(collection) if row[6:] == (True,) else CollectionState(*row[:6])
-
-    def _whole_state_at(self, collection: int) -> CollectionState | None:
-        row = self._cursor.execute(self._sql.whole_state, (collection,)).fetchone()
-        return None if row is None else CollectionState(*row[:6])._replace(fresh=fresh_of(*row[6:]))
+        rows = self._cursor.execute(self._sql.state, (collection,)).fetchall()
+        return state_of_rows(rows) if rows else None
 
     def knows(self, collection: int, state: CollectionState, seen: Seen) -> bool | None:
         """Whether the write `seen` is still one of those that have led to `state`, a later one.

@@ -29,8 +29,7 @@ class HotSql:
     name: str
     keys: Callable[[list[int]], Any]
     texts: Callable[[Sequence[str]], Any]
-    state: str  # and whether it lacks what `whole_state` tells of: what has no number yet
-    whole_state: str
+    state: str  # and, a row each, what has no number yet
     index_number: str
     head: str
     vectors: str
@@ -249,7 +248,6 @@ _SQLITE = HotSql(
         "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END "
         "FROM requant_collections WHERE id = ?"
     ),
-    whole_state="",
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
     # CROSS JOIN keeps SQLite from turning the loop round.
@@ -343,21 +341,12 @@ _POSTGRES = HotSql(
     name="postgresql",
     keys=_array,
     texts=list,
-    # The first statement of a snapshot is planned each time, so that it is a short one.
+    # In one statement, as others may commit between two; rows are planned faster than aggregates.
     state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
-        "EXISTS (SELECT FROM requant_writes AS w WHERE w.collection_id = c.id) "
-        "FROM requant_collections AS c WHERE id = %s"
-    ),
-    # Fields are in step unless somebody has left a write who did not know of them.
-    whole_state=(
         "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
-        "CASE WHEN c.fields_at = c.seq AND w.strange IS NOT TRUE THEN c.fields END, "
-        "w.tokens, w.added, w.changed, w.touched FROM requant_collections AS c LEFT JOIN LATERAL "
-        "(SELECT array_agg(token ORDER BY id) AS tokens, string_agg(added, '') AS added, "
-        "string_agg(changed, '') AS changed, string_agg(touched, '') AS touched, "
-        "bool_or(fields IS DISTINCT FROM c.fields) AS strange "
-        "FROM requant_writes WHERE collection_id = c.id) AS w ON true WHERE c.id = %s"
+        "CASE WHEN c.fields_at = c.seq THEN c.fields END, "
+        "w.token, w.fields, w.added, w.changed, w.touched FROM requant_collections AS c "
+        "LEFT JOIN requant_writes AS w ON w.collection_id = c.id WHERE c.id = %s"
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from requant.search.scanning.candidates import rescored
+from requant.search.scanning.candidates import refined, rescored
 from requant.search.scanning.everything import nearest_of_all
 from requant.search.scanning.scan import BLOCK_BYTES, counted, merged, nearest, nothing
 
@@ -13,5 +13,6 @@ __all__ = [
     "nearest",
     "nearest_of_all",
     "nothing",
+    "refined",
     "rescored",
 ]

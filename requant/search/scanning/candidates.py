@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.metrics import Operation
-from requant.quantizers.arrays import Float32s
+from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
+from requant.quantizers.protocol import Refining
 from requant.quantizers.threads import cores
 from requant.scores import Metric, score_exact
 from requant.search.request import Found
@@ -22,6 +23,21 @@ from requant.store import CollectionRow, CollectionState, Reader
 Exact = NDArray[np.float64]
 # Candidates that a thread looks at, at least: some milliseconds.
 _SHARE = 2048
+
+
+def refined(
+    quantizer: Refining, query: Float32s, keys: Keys, codes: Codes, keep: int, step: int
+) -> Keys:
+    """Return the `keep` best of `keys` as the quantizer estimates them from their codes."""
+    if keep >= len(keys):
+        return keys
+    estimates = np.concatenate(
+        [
+            quantizer.estimate(query, codes[start : start + step])
+            for start in range(0, len(codes), step)
+        ]
+    )
+    return keys[np.argpartition(estimates, len(keys) - keep)[-keep:]]
 
 
 def rescored(

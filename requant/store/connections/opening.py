@@ -138,7 +138,8 @@ def _engine_of_url(text: str, durable: bool) -> sa.Engine:
         if url.get_backend_name() == "sqlite":
             _refuse_memory(url)
             return _sqlite_engine(url, durable)
-        # Readers are kept outside the pool, so the ping costs writes alone.
+        # Readers are kept outside the pool, so the ping costs writes alone. To look at the socket
+        # instead is not enough: a connection that is being cut fails at its next statement.
         engine = sa.create_engine(url, max_overflow=_NO_LIMIT, pool_pre_ping=True)
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise StoreError(f"cannot open {shown}: {error}") from error

@@ -226,7 +226,7 @@ class Contents:
 
     def _let_lists_tell(self, connection: Lent | None) -> None:
         """See that what is committed is listed, or whoever counts has to look at every item."""
-        if connection is None and self._store.sql.whole_state:
+        if connection is None and self._store.sql.name != "sqlite":
             with self._store.reading() as reader:
                 fresh = bool(reader.state_of(self._owner).fresh)
             if fresh:

@@ -12,19 +12,21 @@ from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
 from requant.metrics import Operation
 from requant.patches import Patch
-from requant.store.connections import Lent
+from requant.store.connections import Lent, as_connection
 from requant.store.contents.items import ItemWriter, already_stored
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import Beside, ChangeLog, InTurn, Turns
 from requant.store.records import catalog
 from requant.store.schema import CollectionRow, key_range
+from requant.store.setup import pooled
 from requant.store.text import index_text, unindex_text
 
 # Whoever writes so many items, or so often, gives what is there a number: it would take the next
-# search too long. Whoever lends a connection may have no other to give.
+# search too long. Whoever lends a connection may have no other to give: there it is done seldom, of
+# what was committed before, and by a connection outside of any pool.
 _MANY = 1000
-_OFTEN = 100
+_OFTEN, _OFTEN_LENT = 100, 500
 
 
 class ContentsWriter:
@@ -173,6 +175,8 @@ class ContentsWriter:
         if connection is None:  # else the caller's transaction is still open
             self._number(left)
             self._wrote()
+        else:
+            self._number_before(left, connection)
 
     def _number(self, left: int) -> None:
         """Give a number to what was committed, now and then; `left` items have none."""
@@ -180,3 +184,17 @@ class ContentsWriter:
         if left > _MANY or self._notes >= _OFTEN:
             self._notes = 0
             self._store.number(self._owner.id)
+
+    def _number_before(self, left: int, lent: Lent) -> None:
+        """Give a number to what was committed before a caller's transaction, which goes on.
+
+        Not where an event loop would wait for it, nor where a pooler might have no connection to
+        spare until that transaction ends.
+        """
+        self._notes += left > 0
+        if self._notes < _OFTEN_LENT:
+            return
+        connection = as_connection(lent)
+        if not connection.dialect.is_async and not pooled.is_known_pooled(connection):
+            self._notes = 0
+            self._store.number(self._owner.id, beside=True)

@@ -119,6 +119,9 @@ def _take_turn(
     c = store.tables.collections.c
     if alone and store.sql.name == "postgresql":
         gate.alone(connection, store.tables, owner.id)
+        # FOR UPDATE, though no key is to change: who writes takes the row FOR KEY SHARE, which
+        # nothing less bars, or makes look at it anew. Whoever has waited at the gate, with an older
+        # snapshot, would keep the fields as they were before.
         row = sa.select(c.id).where(c.id == owner.id).with_for_update()
         found = connection.execute(row).one_or_none() is not None
     else:

@@ -44,7 +44,7 @@ def index_text(
         with store.writing(turn=owner.id) as connection:
             # What somebody deletes just now is not to be indexed after that.
             take_turn(connection, tables, owner, alone=True)
-            if store.sql.whole_state:
+            if store.sql.name != "sqlite":
                 store.numbering.all(connection, owner.id)  # for who is told of the progress
             found = look(connection, tables, owner.id)
             if found is not None and found.ready and found.tokenizer == tokenizer:
