@@ -32,6 +32,7 @@ class HotSql:
     state: str  # and whether it lacks what `whole_state` tells of: what has no number yet
     whole_state: str
     index_number: str
+    index_info: str
     head: str
     vectors: str
     scan: str
@@ -232,6 +233,7 @@ _SQLITE = HotSql(
     ),
     whole_state="",
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
+    index_info="SELECT info FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
     # CROSS JOIN keeps SQLite from turning the loop round.
     vectors=(
@@ -329,6 +331,7 @@ _POSTGRES = HotSql(
         "FROM requant_writes WHERE collection_id = c.id) AS w ON true WHERE c.id = %s"
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
+    index_info="SELECT info FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
     vectors=(
         "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"

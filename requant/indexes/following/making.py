@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from requant.errors import CorruptIndexError, EngineError, StoreError
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace
-from requant.indexes.sampling import beginning
+from requant.indexes.sampling import beginning, coded_sample, lists_rows
 from requant.indexes.spec import fit_quantizer, norms_matter, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
@@ -43,7 +43,12 @@ def begin(
     first, _ = key_range(owner.id)
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)
     mark = Watermark(first, state.seq)
-    name, backend = location.create(spec, quantizer.encode(rows), mark, overwrite)
+    codes = quantizer.encode(rows)
+    more = lists_rows(owner.dim, expected)
+    if row.config.index_type == "ivf" and more > len(rows):
+        spread_out = coded_sample(reader, owner, state, more, quantizer)
+        codes = max(spread_out, codes, key=len)
+    name, backend = location.create(spec, codes, mark, overwrite)
     return Loaded(
         quantizer, backend, len(rows), mark, location, name, state.seq, seen=state.seen,
         index=row.name,
