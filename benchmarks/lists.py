@@ -32,13 +32,13 @@ from benchmarks.timing import in_turn, ratio
 Floats = NDArray[np.float32]
 
 KINDS: dict[str, dict[str, Any]] = {
-    "faiss int2 flat": {"precision": "int2"},
-    "faiss int2 ivf": {"precision": "int2", "index_type": "ivf"},
-    "faiss int4 ivf": {"precision": "int4", "index_type": "ivf"},
-    "faiss int8 hnsw": {"precision": "int8", "index_type": "hnsw"},
-    "usearch int8 hnsw": {"engine": "usearch", "precision": "int8", "index_type": "hnsw"},
+    "int2-flat": {"precision": "int2"},
+    "int2-ivf": {"precision": "int2", "index_type": "ivf"},
+    "int4-ivf": {"precision": "int4", "index_type": "ivf"},
+    "int8-hnsw": {"precision": "int8", "index_type": "hnsw"},
+    "usearch-int8-hnsw": {"engine": "usearch", "precision": "int8", "index_type": "hnsw"},
 }
-FLAT = "faiss int2 flat"
+FLAT = "int2-flat"
 EFFORTS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
 CANDIDATES = (20, 30, 40, 60, 80)
 # Queries on which settings are looked for, and those that are timed.
@@ -125,7 +125,7 @@ def _data(wish: argparse.Namespace) -> tuple[Iterator[Floats], Floats]:
         parts = range(0, len(unit), made_up.CHUNK)
         batches = (unit[start : start + made_up.CHUNK] for start in parts)
         return batches, queries / np.linalg.norm(queries, axis=1, keepdims=True)
-    made = made_up.world(wish.dim)
+    made = made_up.world(wish.dim, wish.rows)
     return _made(made, wish.rows, wish.threads), made.queries(wish.rows, QUERIES)
 
 

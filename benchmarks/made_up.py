@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 CHUNK = 8192
-TOPICS, SUBJECTS, PER_SUBJECT, COMMON = 300, 40, 24, 6000
-OWN, SHARED, ASKED = 7, 5, 4
-TOGETHER, MEAN, DECAY, REST = 1.0, 0.3, 0.3, 0.5
+TOPICS, FAMILIES, PER_FAMILY, COMMON = 40, 300, 8, 6000
+# A subject is what a few texts are about: so many words of its topic.
+TEXTS_A_SUBJECT, OF_SUBJECT = 4, 12
+WORDS = FAMILIES * PER_FAMILY
+OWN, SHARED, ASKED = 7, 3, 4
+TOGETHER, MEAN, DECAY, REST = 0.7, 0.3, 0.35, 0.25
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class World:
 
     words: Floats
     mean: Floats
+    subjects: int
     seed: int
 
     def texts(self, start: int, count: int) -> Floats:
@@ -42,13 +46,13 @@ class World:
     def _words(self, start: int, count: int) -> tuple[NDArray[np.int64], Floats]:
         """Return the words of each text and how much each counts, those of its subject first."""
         random = np.random.default_rng([self.seed, start])
-        topic = (TOPICS * random.random(count) ** 2).astype(np.int64)  # some are frequent
-        subject = topic * SUBJECTS + (SUBJECTS * random.random(count) ** 1.5).astype(np.int64)
-        own = (PER_SUBJECT * random.random((count, OWN)) ** 1.3).astype(np.int64)
+        subject = (self.subjects * random.random(count) ** 1.5).astype(np.int64)
+        topic = (TOPICS * _mixed(subject) ** 2).astype(np.int64)  # some are frequent
+        own = (OF_SUBJECT * random.random((count, OWN)) ** 1.3).astype(np.int64)
+        word = (WORDS * _mixed(subject[:, None] * OF_SUBJECT + own + 1)).astype(np.int64)
         common = (COMMON * random.random((count, SHARED)) ** 2).astype(np.int64)
         weights = random.gamma(2.0, 0.5, (count, OWN + SHARED)).astype(np.float32)
-        first = TOPICS * SUBJECTS * PER_SUBJECT
-        return np.hstack([subject[:, None] * PER_SUBJECT + own, first + common]), weights
+        return np.hstack([topic[:, None] * WORDS + word, TOPICS * WORDS + common]), weights
 
     def _embedded(self, chosen: NDArray[np.int64], weights: Floats) -> Floats:
         vectors = np.zeros((len(chosen), self.words.shape[1]), np.float32)
@@ -60,8 +64,16 @@ class World:
         return vectors
 
 
-def world(dim: int, seed: int = 0) -> World:
-    """Return a world of `dim` dimensions; the same for the same seed."""
+def _mixed(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a number from 0 to 1 for each, the same for the same (splitmix64)."""
+    mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def world(dim: int, texts: int, seed: int = 0) -> World:
+    """Return a world of `dim` dimensions with subjects for so many texts; the same for a seed."""
     random = np.random.default_rng(seed)
     spectrum = np.arange(1, dim + 1, dtype=np.float32) ** np.float32(-DECAY)
     spectrum /= np.linalg.norm(spectrum)
@@ -70,14 +82,15 @@ def world(dim: int, seed: int = 0) -> World:
         found: Floats = random.standard_normal((count, dim), np.float32) * spectrum
         return found
 
-    words = np.repeat(directions(TOPICS), SUBJECTS * PER_SUBJECT, axis=0) * np.float32(REST)
-    words += np.repeat(directions(TOPICS * SUBJECTS), PER_SUBJECT, axis=0) * np.float32(TOGETHER)
+    words = np.repeat(directions(TOPICS), WORDS, axis=0) * np.float32(REST)
+    words += np.repeat(directions(TOPICS * FAMILIES), PER_FAMILY, axis=0) * np.float32(TOGETHER)
     words += directions(len(words))
     # The coordinates of real models are no axes of anything.
     turn, _ = np.linalg.qr(random.standard_normal((dim, dim)))
     every = np.vstack([words, directions(COMMON)]) @ turn.astype(np.float32)
     mean = random.standard_normal(dim).astype(np.float32)
-    return World(every, np.float32(MEAN) * mean / np.linalg.norm(mean), seed)
+    mean *= np.float32(MEAN) / np.linalg.norm(mean)
+    return World(every, mean, max(1, texts // TEXTS_A_SUBJECT), seed)
 
 
 def vectors(made: World, count: int, threads: int) -> Floats:

@@ -55,7 +55,7 @@ class Comparison:
 
     def arguments(self) -> dict[str, Any]:
         """Return them as `Collection.migrate` takes them; raises InputError."""
-        queries = None if self.queries is None else _vectors(self.queries)
+        queries = None if self.queries is None else read_vectors(self.queries)
         return {**vars(self), "queries": queries}
 
 
@@ -173,7 +173,8 @@ def shadow(
         )
 
 
-def _vectors(path: str) -> Any:
+def read_vectors(path: str) -> Any:
+    """Return the rows of a file of query vectors; raises InputError."""
     import numpy as np
 
     try:

@@ -29,7 +29,9 @@ def lower_bound(hits: Sequence[int], wanted: Sequence[int]) -> float:
         return 1.0
     share = found.sum() / total
     # Of the ratio of two sums. Queries that all do alike tell as much as one result each, at least.
-    spread = float(np.square(found - share * every).sum()) / max(queries - 1, 1) * queries / total**2
+    spread = (
+        float(np.square(found - share * every).sum()) / max(queries - 1, 1) * queries / total**2
+    )
     chance = share * (1 - share)
     n = min(total, chance / spread) if chance and spread else float(queries)
     centre = share + _Z**2 / (2 * n)

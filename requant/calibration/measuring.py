@@ -197,7 +197,7 @@ def _by_effort(
     factors = [factor for factor in _OVERSAMPLES if factor <= _ENOUGH]
     found = []
     for effort in [one for one in efforts if one >= (least.effort or 0)][:_TRIED]:
-        one = _first(factors, lambda factor, e=effort: trials.of(e, factor), reaches)  # type: ignore[misc]
+        one = _first(factors, lambda factor, e=effort: trials.of(e, factor), reaches)
         if one is None:
             continue  # by chance: a lesser effort was enough
         found.append(one)

@@ -134,7 +134,11 @@ def question(
     groups = _groups(group_by, group_size, k)
     return Question(
         Request(
-            queries, _reach(k, groups, mmr, fetch_k, rerank), oversample, effort, condition,
+            queries,
+            _reach(k, groups, mmr, fetch_k, rerank),
+            oversample,
+            effort,
+            condition,
             recall=recall,
         ),
         k,

@@ -1,8 +1,8 @@
 """Items, vectors and changes in SQLite or PostgreSQL, and what is noted of collections and indexes.
 
 Reads go through a `Reader` of one snapshot, writes through `Store.writing`; the record modules
-(`calibrations`, `catalog`, `identity`, `ledger`, `locations`, `migrations`) hold the statements of one table or two
-each.
+(`calibrations`, `catalog`, `identity`, `ledger`, `locations`, `migrations`) hold the statements of
+one table or two each.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ Each module holds the statements of its tables; what others need by name is hand
 from __future__ import annotations
 
 from requant.store.records import calibrations, catalog, identity, ledger, locations, migrations
+from requant.store.records.calibrations import Setting
 from requant.store.records.catalog import Origin
 from requant.store.records.identity import Identity
-from requant.store.records.calibrations import Setting
 from requant.store.records.ledger import Generation, IndexConfig, IndexRow
 from requant.store.records.migrations import MigrationRow, State
 
