@@ -262,13 +262,15 @@ def calibrate(
     vectors = None if queries is None else read_vectors(queries)
     with place.opened(database) as opened, waiting("calibrating"):
         found = opened.collection(collection).calibrate(target, queries=vectors, k=k, index=name)
-    effort = "" if found.effort is None else f"effort {found.effort} and "
+    tries = f"{found.oversample:g} candidates a result"
+    if found.effort is not None:
+        tries = f"effort {found.effort} and {tries}"
     print_answer(
         as_json,
         {"collection": collection, **asdict(found)},
         f"Index {found.index!r} finds {found.recall:.4f} of the {k} nearest (95 % sure of "
-        f"{found.lower:.4f}; {found.queries} {found.queries_from}) with {effort}{found.oversample:g} "
-        f"candidates a result, in {found.milliseconds:.2f} ms. Search with --recall {target:g}.",
+        f"{found.lower:.4f}; {found.queries} {found.queries_from}) with {tries}, "
+        f"in {found.milliseconds:.2f} ms. Search with --recall {target:g}.",
     )
 
 
