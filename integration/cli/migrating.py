@@ -83,7 +83,7 @@ def migrate(
 
     --json answers: name, state, items, k, queries, queries_from,
     recall_before, recall_after, checked, problems, ok. With --dry-run it is:
-    name, rows, carried, changed, dropped, bytes, seconds.
+    name, rows, carried, changed, dropped, bytes, seconds, advice.
     """
     wanted = index.arguments()
     with place.opened(database) as opened:
@@ -195,6 +195,8 @@ def _tell_plan(plan: MigrationPlan, as_json: bool) -> None:
     for heading, lines in told.items():
         for line in lines:
             print_lines(f"{heading}: {line}")
+    for line in plan.advice:
+        print_lines(f"advice: {line}")
     taken = "" if plan.seconds is None else f" and {plan.seconds:.1f} s"
     print_lines(f"about {size(plan.bytes)}{taken}; nothing was done.")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from requant.adapters import making, registry
 from requant.indexes import Workspace, check_config, fit_quantizer, on_disk, planned_spec, sample
+from requant.migration.advice import advice
 from requant.quantizers.arrays import Float32s
 from requant.store import CollectionRow, IndexConfig, ledger
 
@@ -21,7 +22,10 @@ _TRIAL_ROWS = 2_000
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """What a migration would do: `bytes` and `seconds` are reckoned from a trial of a few rows."""
+    """What a migration would do: `bytes` and `seconds` are reckoned from a trial of a few rows.
+
+    `advice` says where another index type pays at this size.
+    """
 
     name: str
     rows: int
@@ -30,6 +34,7 @@ class MigrationPlan:
     dropped: list[str]
     bytes: int
     seconds: float | None
+    advice: list[str]
 
 
 def plan_migration(
@@ -48,7 +53,8 @@ def plan_migration(
     changed, dropped = _differences(source, config)
     kept = "ids, documents, metadata and float32 vectors stay in the store"
     carried = [f"{count:,} items: {kept}"]
-    return MigrationPlan(name, count, carried, changed, dropped, size, seconds)
+    better = advice(config, registry.load(config.engine).capabilities, count)
+    return MigrationPlan(name, count, carried, changed, dropped, size, seconds, better)
 
 
 def _trial(
