@@ -323,6 +323,7 @@ class FollowingIndex:
             )
         with self._lock, self._location.write_lock(wait=True):
             loaded = self._build(reader, state, progress, overwrite=overwrite)
+            self._told = False  # its lists may come to be too few once more
             recorded = self.publish()
             if loaded is not None and not recorded:
                 loaded.unpublished = 1  # else nothing would tell that it is still to be done
