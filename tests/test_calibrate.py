@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from tests import inside
 from tests.databases import clustered
 
 DIM = 32
+SETTING = {
+    "target": 0.9, "k": 10, "effort": 8, "oversample": 3.0, "recall": 0.95, "lower": 0.92,
+    "queries": 300, "queries_from": "given", "items": 3000, "made": "x 1",
+}  # fmt: skip
 QUERIES = clustered(300, DIM, seed=1)
 
 
@@ -135,7 +140,15 @@ def test_another_index_than_was_calibrated_is_told_of_once(db: Database) -> None
 
 @pytest.mark.parametrize(
     "info",
-    ['{"settings": 1}', '{"settings": [{}]}', '{"settings": [{"target": "x"}]}', "[]", "{"],
+    [
+        json.dumps({"settings": [{**SETTING, "effort": -1}]}),
+        json.dumps({"settings": [{**SETTING, "oversample": float("nan")}]}),
+        json.dumps({"settings": [{**SETTING, "k": "10"}]}),
+        '{"settings": 1}',
+        '{"settings": [{}]}',
+        "[]",
+        "{",
+    ],
 )
 def test_nonsense_in_the_store_is_refused(db: Database, info: str) -> None:
     """A stranger may have written it."""

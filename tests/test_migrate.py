@@ -163,6 +163,9 @@ def test_a_plan_does_nothing(notes):
     assert plan.seconds > 0
     assert notes.stats() == before
     assert notes.migrations == []
+    notes.calibrate(0.5)
+    dropped = notes.plan_migration("new", engine="usearch").dropped
+    assert any("calibration of 'old' for recall 0.5" in text for text in dropped)
     assert notes.plan_migration("new", engine="qdrant", url="http://127.0.0.1:1").bytes == N * DIM
     with pytest.raises(InputError, match="name"):
         notes.plan_migration("../new")

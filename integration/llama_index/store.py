@@ -193,7 +193,7 @@ class RequantVectorStore(BasePydanticVectorStore):
 
         Args:
             query: in the mode default or mmr, or with `full_text=True` text_search or hybrid.
-            **kwargs: `oversample`, `effort`, `exact` and `index` of `Collection.search`; for mmr
+            **kwargs: `recall`, `oversample`, `effort`, `exact`, `index` of `Collection.search`; for mmr
                 `mmr_threshold` and `mmr_prefetch_factor` or `mmr_prefetch_k`, too.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from requant.adapters import registry
 from requant.errors import CorruptIndexError, EngineError, StoreError
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace
@@ -44,10 +45,10 @@ def begin(
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)
     mark = Watermark(first, state.seq)
     codes = quantizer.encode(rows)
+    learns = registry.load(row.config.engine).capabilities.learns_from_sample
     more = lists_rows(owner.dim, expected)
-    if row.config.index_type == "ivf" and more > len(rows):
-        spread_out = coded_sample(reader, owner, state, more, quantizer)
-        codes = max(spread_out, codes, key=len)
+    if learns and row.config.index_type == "ivf" and more > len(rows):
+        codes = max(coded_sample(reader, owner, state, more, quantizer), codes, key=len)
     name, backend = location.create(spec, codes, mark, overwrite)
     return Loaded(
         quantizer, backend, len(rows), mark, location, name, state.seq, seen=state.seen,

@@ -13,6 +13,8 @@ from requant.store.engine import Store
 from requant.store.records import checked
 from requant.store.records.ledger import IndexRow
 
+_MOST = 1_000_000
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -39,7 +41,9 @@ def note(store: Store, row: IndexRow, setting: Setting) -> None:
     t = store.tables.indexes
     at = t.c.id == row.id
     with store.writing(turn=row.collection) as connection:
-        found = connection.execute(sa.select(t.c.info).where(at)).first()
+        # A write that changes nothing: whoever calibrates beside waits, and reads what this leaves.
+        same = sa.update(t).where(at).values(name=t.c.name).returning(t.c.info)
+        found = connection.execute(same).first()
         if found is None:
             raise UnknownIndexError(f"index {row.name!r} was dropped while it was calibrated")
         others = [
@@ -68,15 +72,16 @@ def _setting(found: Any, what: str) -> Setting:
     if not isinstance(found, dict) or found.keys() != names:
         raise CorruptDataError(f"{what} is not what requant writes: {str(found)[:80]}")
     one = Setting(**found)
-    if one.effort is not None:
-        checked.whole(one.effort, what)
-    for number in (one.k, one.queries, one.items):
+    for number in (one.k, one.queries, one.items, one.effort or 0):
         checked.whole(number, what)
-    for share in (one.target, one.recall, one.lower, one.oversample):
-        if not isinstance(share, int | float) or isinstance(share, bool) or share < 0:
-            raise CorruptDataError(f"{what} is not what requant writes: {str(found)[:80]}")
-    if not (one.effort is None or one.effort > 0) or one.k < 1 or one.oversample < 1:
-        raise CorruptDataError(f"{what} is not what requant writes: {str(found)[:80]}")
     for text in (one.queries_from, one.made):
         checked.text(text, what)
+    numbers = (
+        (one.target, 0, 1), (one.recall, 0, 1), (one.lower, 0, 1), (one.oversample, 1, _MOST),
+        (one.k, 1, _MOST), (1 if one.effort is None else one.effort, 1, _MOST),
+    )  # fmt: skip
+    for value, least, most in numbers:
+        plain = isinstance(value, int | float) and not isinstance(value, bool)
+        if not plain or not least <= value <= most:
+            raise CorruptDataError(f"{what} is not what requant writes: {str(found)[:80]}")
     return one
