@@ -40,11 +40,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "usearch-int8-hnsw": {"engine": "usearch", "precision": "int8", "index_type": "hnsw"},
 }
 FLAT = "int2-flat"
-EFFORTS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
+EFFORTS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)
 CANDIDATES = (20, 30, 40, 60, 80)
 # Queries on which settings are looked for, and those that are timed.
-QUERIES, TIMED = 400, 50
-STEPS = 3  # efforts that are timed, from the least that is enough
+QUERIES, TIMED = 300, 50
+STEPS = 2  # efforts that are timed, from the least that is enough
 _TIE = 1e-6
 
 
