@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,7 +74,8 @@ class Best:
 def main() -> None:
     """Fill a database, build each index, look for its settings, time it, and tell."""
     wish = _arguments()
-    os.environ["OMP_NUM_THREADS"] = str(wish.threads)
+    os.environ["OMP_NUM_THREADS"] = str(wish.threads)  # usearch reads it
+    faiss.omp_set_num_threads(wish.threads)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=wish.folder) as folder:
         database = requant.open(Path(folder) / "lists.requant")
