@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from requant.batches import write_batches
+from requant.calibration import Calibrated, calibrate, check_wish
 from requant.embeddings import check_texts, embed
 from requant.errors import InputError, StoreError, UnsupportedError
 from requant.exchange import ExportReport, export_items
@@ -663,6 +664,8 @@ class Collection:
                 or, for `search_text`, a model with `predict`, such as sentence-transformers'
                 CrossEncoder, that is given pairs of the text and each document. Hits come in
                 the order of these scores, which they then have as `score`.
+            recall: how much of the k nearest is to be found, from 0 to 1 (1: exact): the effort
+                and the candidates that `calibrate` has found to be enough for it.
             oversample: candidates of the first pass for each result; default: by precision.
             effort: what a graph or IVF index may spend (efSearch, nprobe, expansion).
             exact: score every vector instead of asking an index.
@@ -1003,6 +1006,50 @@ class Collection:
         """What has been migrated, the newest first."""
         self._searcher.shadow.tell()
         return self._migrator.every()
+
+    def calibrate(
+        self,
+        target: float = 0.99,
+        *,
+        queries: ArrayLike | None = None,
+        k: int = 10,
+        index: str | None = None,
+    ) -> Calibrated:
+        """Measure how hard an index has to try to find `target` of the k nearest, and keep it.
+
+        `search(recall=target)` does as much from then on, in every process: how many lists it
+        reads, or how far it looks in a graph, and how many candidates are scored exactly. What is
+        chosen is the fastest here of what is enough: the lower bound of the recall reaches the
+        target, with a confidence of 95 %.
+
+        Args:
+            target: a recall, above 0 and below 1.
+            queries: `(q, d)` vectors as they will be asked, some hundreds of them. Without them
+                stored vectors stand for queries, which are easier to find: the target is then
+                missed by real queries (0.99 became 0.97 where texts were asked for by keywords).
+            k: how many results recall is counted over.
+            index: its name; default: the one in use.
+
+        Returns:
+            what was found, and what recall it was measured to have.
+
+        Raises:
+            UnsupportedError: the target is not reached.
+            InputError: there is no index, or nothing in it; UnknownIndexError.
+
+        >>> import numpy as np, requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=8)
+        >>> notes.upsert(range(2000), np.random.default_rng(0).normal(size=(2000, 8)))
+        2000
+        >>> notes.add_index("main", engine="faiss", precision="int8", index_type="ivf")
+        >>> notes.calibrate(0.9).lower >= 0.9
+        True
+        >>> len(notes.search(np.ones(8), recall=0.9))
+        10
+        """
+        asked = None if queries is None else as_vectors(queries, self.dim, "queries")
+        target, k = check_wish(target, k, asked)
+        return calibrate(self._workspace, self._row, self._indexes, index, target, asked, k)
 
     def use_index(self, name: str) -> None:
         """Make an index the one that searches use; raises UnknownIndexError."""

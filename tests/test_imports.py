@@ -43,7 +43,7 @@ FLOORS = [
     {"store"},
     {"indexes"},
     {"search", "verification", "backup"},
-    {"migration"},
+    {"calibration", "migration"},
     {"collection"},
     {"uncommitted"},
     {"database"},

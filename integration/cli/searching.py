@@ -103,6 +103,14 @@ class SearchOptions(ItemFilter):
     exact: Annotated[
         bool, typer.Option("--exact", help="Score every vector instead of asking an index.")
     ] = False
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            "--recall",
+            metavar="SHARE",
+            help="How much of the nearest to find; `requant index calibrate` measured how.",
+        ),
+    ] = None
     oversample: Annotated[
         float | None,
         typer.Option(

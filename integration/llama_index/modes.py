@@ -24,7 +24,7 @@ from requant.search import Hit, SearchOptions, check_unasked
 
 # As in LlamaIndex's other stores: how many for each result maximal marginal relevance chooses from.
 _PREFETCH, _AT_LEAST = 4.0, 20
-_SEARCH = ("oversample", "effort", "exact", "index")
+_SEARCH = ("recall", "oversample", "effort", "exact", "index")
 _MMR = ("mmr_threshold", "mmr_prefetch_factor", "mmr_prefetch_k")
 _Mode = Callable[[Any, VectorStoreQuery, Any, dict[str, Any]], VectorStoreQueryResult]
 

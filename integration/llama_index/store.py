@@ -190,8 +190,8 @@ class RequantVectorStore(BasePydanticVectorStore):
 
         Args:
             query: in the mode default or mmr, or with `full_text=True` text_search or hybrid.
-            **kwargs: `oversample`, `effort`, `exact` and `index` of `Collection.search`; for mmr
-                `mmr_threshold` and `mmr_prefetch_factor` or `mmr_prefetch_k`, too.
+            **kwargs: `recall`, `oversample`, `effort`, `exact`, `index` of `Collection.search`; for
+                mmr `mmr_threshold` and `mmr_prefetch_factor` or `mmr_prefetch_k`, too.
 
         Raises:
             ModeError: another mode; NoEmbeddingError, InputError, FilterError: it cannot be asked.

@@ -10,6 +10,7 @@ import numpy as np
 from requant.adapters.protocol import Backend, Keys, Sparing, Support
 from requant.indexes.location import Location
 from requant.indexes.nearby import Nearby
+from requant.quantizers import factory
 from requant.quantizers.protocol import Quantizer, Refining
 from requant.store import CollectionRow, CollectionState, Head, Reader, Seen, Watermark
 
@@ -45,6 +46,7 @@ class Loaded:
     index: str = ""  # what the user calls it
     built: int = 0  # its size when it was built, here
     judged: int = 0  # its size when its quantizer was last found good enough
+    told: bool = False  # whether it was said that it should be calibrated again
     nearby: Nearby = field(default_factory=Nearby)
     _changed: tuple[object, Keys] = field(default=(None, _NO_KEYS), init=False, repr=False)
 
@@ -65,6 +67,11 @@ class Loaded:
         row = self.backend.capabilities.find(spec.code.format, spec.index_type)
         assert row is not None
         return row
+
+    @cached_property
+    def made(self) -> str:
+        """What it is made of, in short: another quantizer, or lists, need another calibration."""
+        return f"{factory.fingerprint(self.quantizer)} {self.backend.spec.expected}"
 
     @cached_property
     def takes_key_sets(self) -> bool:

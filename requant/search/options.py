@@ -38,6 +38,7 @@ class SearchOptions(TypedDict, total=False):
     mmr: float | None
     fetch_k: int | None
     rerank: Reranker | None
+    recall: float | None
     oversample: float | None
     effort: int | None
     exact: bool
@@ -101,6 +102,7 @@ def question(
     mmr: float | None = None,
     fetch_k: int | None = None,
     rerank: Reranker | None = None,
+    recall: float | None = None,
     oversample: float | None = None,
     effort: int | None = None,
     exact: bool = False,
@@ -116,6 +118,11 @@ def question(
         _number("oversample", oversample, 1, MAX_K)
     if effort is not None:
         _whole("effort", effort, 1, MAX_EFFORT)
+    if recall is not None:
+        _number("recall", recall, 0, 1)
+        if oversample is not None or effort is not None:
+            raise InputError("recall= chooses oversample= and effort= by itself: leave them out")
+        exact, recall = exact or recall == 1, None if exact or recall == 1 else float(recall)
     ids, condition = None, None
     if where is not None:
         ids, where = named_ids(where)
@@ -136,7 +143,14 @@ def question(
         raise InputError('rerank= is given a model that reads documents: add "document" to fields=')
     groups = _groups(group_by, group_size, k)
     return Question(
-        Request(queries, _reach(k, groups, mmr, fetch_k, rerank), oversample, effort, condition),
+        Request(
+            queries,
+            _reach(k, groups, mmr, fetch_k, rerank),
+            oversample,
+            effort,
+            condition,
+            recall=recall,
+        ),
         k,
         exact,
         index,
@@ -159,7 +173,7 @@ def check_by_words(options: SearchOptions, *, vector: bool) -> None:
     """Refuse what a search by words cannot be asked; raises InputError."""
     if options.get("mmr") is not None:
         raise InputError("mmr= weighs scores of vectors: leave it out of a search by words")
-    for name in ("oversample", "effort", "exact", "index"):
+    for name in ("recall", "oversample", "effort", "exact", "index"):
         if not vector and options.get(name):
             raise InputError(f"{name}= is about an index of vectors, and no vector is searched for")
 

@@ -26,6 +26,7 @@ from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
 from requant.scores import exact_queries
+from requant.search.recall import as_calibrated
 from requant.search.request import Asked, Found, Request
 from requant.search.scanning import (
     BLOCK_BYTES,
@@ -94,6 +95,8 @@ class Search:
         self._owner = owner
         self._state = state
         self._loaded = loaded
+        if request.recall is not None and loaded is not None:
+            request = as_calibrated(request, reader, owner, loaded)
         self._request = request
         self._seen = seen
         self._operation = operation or Operation(None, "search", owner.name)

@@ -1,8 +1,8 @@
 """Items, vectors and changes in SQLite or PostgreSQL, and what is noted of collections and indexes.
 
 Reads go through a `Reader` of one snapshot, writes through `Store.writing`; the record modules
-(`catalog`, `identity`, `ledger`, `locations`, `migrations`) hold the statements of one table or two
-each.
+(`calibrations`, `catalog`, `identity`, `ledger`, `locations`, `migrations`) hold the statements of
+one table or two each.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ from requant.store.records import (
     IndexRow,
     MigrationRow,
     Origin,
+    Setting,
     State,
+    calibrations,
     catalog,
     identity,
     ledger,
@@ -133,6 +135,7 @@ __all__ = [
     "Reader",
     "Seen",
     "Selection",
+    "Setting",
     "State",
     "Store",
     "Tables",
@@ -142,6 +145,7 @@ __all__ = [
     "Watermark",
     "as_connection",
     "build_tables",
+    "calibrations",
     "catalog",
     "check_fields",
     "check_tokenizer",

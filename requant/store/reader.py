@@ -174,6 +174,11 @@ class Reader:
         row = self._cursor.execute(self._sql.index_number, (owner.id, name)).fetchone()
         return None if row is None else int(row[0])
 
+    def index_info(self, owner: CollectionRow, name: str) -> str | None:
+        """Return what else is noted of an index, as JSON; None for nothing."""
+        row = self._cursor.execute(self._sql.index_info, (owner.id, name)).fetchone()
+        return None if row is None else row[0]
+
     def head_of(self, index: int) -> Head | None:
         """Return the head of a live index, None if it has not been published."""
         row = self._cursor.execute(self._sql.head, (index,)).fetchone()

@@ -31,6 +31,7 @@ class HotSql:
     texts: Callable[[Sequence[str]], Any]
     state: str  # and, a row each, what has no number yet
     index_number: str
+    index_info: str
     head: str
     vectors: str
     state_page: str  # read a page: one that a snapshot has just read, or one that is hardly written
@@ -249,6 +250,7 @@ _SQLITE = HotSql(
         "FROM requant_collections WHERE id = ?"
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
+    index_info="SELECT info FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
     # CROSS JOIN keeps SQLite from turning the loop round.
     vectors=(
@@ -349,6 +351,7 @@ _POSTGRES = HotSql(
         "LEFT JOIN requant_writes AS w ON w.collection_id = c.id WHERE c.id = %s"
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
+    index_info="SELECT info FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
     vectors=(
         "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"

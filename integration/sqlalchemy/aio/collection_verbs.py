@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from typing_extensions import Unpack
 
+    from requant.calibration import Calibrated
     from requant.collection import Collection
     from requant.exchange import ExportReport
     from requant.indexes import IndexOptions, Progress
@@ -556,6 +557,24 @@ class CollectionVerbs(ABC):
         As `Collection.migrations`.
         """
         return await self._call("reads", None, lambda call: self._sync.migrations)
+
+    async def calibrate(
+        self,
+        target: float = 0.99,
+        *,
+        queries: ArrayLike | None = None,
+        k: int = 10,
+        index: str | None = None,
+    ) -> Calibrated:
+        """Measure how hard an index has to try to find `target` of the k nearest, and keep it.
+
+        As `Collection.calibrate`.
+        """
+        return await self._call(
+            "builds",
+            None,
+            lambda call: self._sync.calibrate(target, queries=queries, k=k, index=index),
+        )
 
     async def use_index(self, name: str) -> None:
         """Make an index the one that searches use; raises UnknownIndexError.

@@ -30,6 +30,7 @@ class AsyncSearchOptions(TypedDict, total=False):
     mmr: float | None
     fetch_k: int | None
     rerank: Reranker | None
+    recall: float | None
     oversample: float | None
     effort: int | None
     exact: bool
