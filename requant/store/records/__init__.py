@@ -5,7 +5,7 @@ Each module holds the statements of its tables; what others need by name is hand
 
 from __future__ import annotations
 
-from requant.store.records import catalog, identity, ledger, locations, migrations
+from requant.store.records import catalog, identity, ledger, locations, migrations, models
 from requant.store.records.catalog import Origin
 from requant.store.records.identity import Identity
 from requant.store.records.ledger import Generation, IndexConfig, IndexRow
@@ -24,4 +24,5 @@ __all__ = [
     "ledger",
     "locations",
     "migrations",
+    "models",
 ]
