@@ -62,9 +62,7 @@ class Follower:
     def left(self) -> int:
         """Return how many items are to be looked at."""
         with self._store.connected() as connection:
-            return moving.marks.count(
-                connection, self._store.tables, self._move.id, self._source.id
-            )
+            return self.count(connection)
 
     def follow(self, batch: int, progress: Callable[[int, int], object] | None) -> None:
         """Look at everything that is marked."""
@@ -98,13 +96,13 @@ class Follower:
 
     def count(self, connection: sa.Connection) -> int:
         """Return how many items a transaction sees marked."""
-        return moving.marks.count(connection, self._store.tables, self._move.id, self._source.id)
+        tables = self._store.tables
+        return moving.marks.count(connection, tables, self._move.id, self._source.id)
 
     def _share(self, reader: Reader, batch: int) -> Share:
         connection, _ = reader.source()
-        found = moving.marks.some(
-            connection, self._store.tables, self._move.id, self._source.id, batch
-        )
+        move, source, tables = self._move.id, self._source.id, self._store.tables
+        found = moving.marks.some(connection, tables, move, source, batch)
         share = Share([number for number, _ in found])
         ids = list(dict.fromkeys(text for _, text in found))
         if not ids:

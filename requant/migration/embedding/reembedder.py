@@ -81,12 +81,9 @@ class Reembedder:
         other = catalog.numbered(self._store, number)
         with self._store.connected() as connection:
             there = moving.marks.is_there(connection, self._store.tables, move.id)
-            left = (
-                moving.marks.count(connection, self._store.tables, move.id, move.source)
-                if there
-                else 0
-            )
-            if not there:  # restored: all is looked at, and little is embedded
+            if there:
+                left = moving.marks.count(connection, self._store.tables, move.id, move.source)
+            else:  # restored: all is looked at, and little is embedded
                 left = connection.execute(_count(self._store, move.source)).scalar_one()
         return ReembedInfo(other.name, models.look(self._store, other), left, move.switched)
 
