@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # What frameworks' own test suites need does not go together with everything else.
 FRAMEWORKS = $(VENV)-frameworks
+# The libraries that requant is measured beside.
+PEERS = $(VENV)-bench
 DATA ?=
 MINUTES ?= 2
 .DEFAULT_GOAL := help
@@ -40,8 +42,17 @@ lint: $(VENV)/.installed  ## ruff, mypy --strict, and pyright: every public type
 	PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=. pyright --verifytypes requant --ignoreexternal
 	PYTHONPATH=. $(BIN)/pyright --pythonpath $(BIN)/python requant/__init__.py requant/database.py requant/collection.py
 
-bench: $(VENV)/.installed  ## measure against the engines driven by hand; DATA=folder with the full WordNet files
-	$(BIN)/python -m benchmarks.spine $(if $(DATA),--data $(DATA))
+$(PEERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	# First, by number: what sentence-transformers would choose brings gigabytes of CUDA.
+	$(PEERS)/bin/pip install --quiet torch==2.13.0
+	$(PEERS)/bin/pip install --quiet --editable '.[bench]'
+	touch $@
+
+bench: $(PEERS)/.installed  ## beside engines driven by hand and other libraries; DATA=folder with the full WordNet files
+	$(PEERS)/bin/python -m benchmarks.spine $(if $(DATA),--data $(DATA))
+	$(PEERS)/bin/python -m benchmarks.peers $(if $(DATA),--data $(DATA)) --out $(PEERS)/peers.json
+	$(PEERS)/bin/python -m benchmarks.peers.drawing $(PEERS)/peers.json
 
 clean:  ## remove the environment and every build product
-	rm -rf $(VENV) $(FRAMEWORKS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FRAMEWORKS) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """kill -9 at any moment: the database opens, and its indexes hold exactly what is stored.
 
-100 kills here; tests/torture has a thousand more.
+50 kills here; tests/torture has a thousand.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LIVE = [("lancedb", "int8", "flat"), ("qdrant", "binary", "flat")]
 
 @pytest.mark.parametrize(
     ("run", "indexes"),
-    [*((run, FILES) for run in range(6)), *((run, LIVE) for run in range(4))],
+    [*((run, FILES) for run in range(3)), *((run, LIVE) for run in range(2))],
     ids=lambda value: value if isinstance(value, int) else value[0][0],
 )
 def test_killed_at_random_moments(tmp_path, run, indexes):

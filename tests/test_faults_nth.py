@@ -36,12 +36,12 @@ def task(what, index, format=""):
 @pytest.mark.parametrize("what", nth.WHATS)
 @pytest.mark.parametrize("index", [nth.FAISS, nth.USEARCH], ids=lambda index: index["engine"])
 def test_of_a_file_engine(files_child, what, index):
-    assert list(nth.strike(*files_child, task(what, index), samples=5))
+    assert list(nth.strike(*files_child, task(what, index), samples=4))
 
 
 @pytest.mark.parametrize("format", ["parquet", "faiss"])
 def test_of_an_export(files_child, format):
-    assert list(nth.strike(*files_child, task("export", nth.FAISS, format), samples=5))
+    assert list(nth.strike(*files_child, task("export", nth.FAISS, format), samples=4))
 
 
 @pytest.mark.parametrize("what", ["publish", "migrate"])
@@ -50,4 +50,4 @@ def test_of_an_export(files_child, format):
     [pytest.param(nth.LANCEDB, id="lancedb"), pytest.param(nth.QDRANT, id="qdrant")],
 )
 def test_of_a_live_engine(live_child, what, index):
-    assert list(nth.strike(*live_child, task(what, index), samples=5))
+    assert list(nth.strike(*live_child, task(what, index), samples=2))

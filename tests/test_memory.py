@@ -67,8 +67,6 @@ print(json.dumps(peaks))
     ("dim", "rows", "metric", "precision"),
     [
         (4096, 4096, "cosine", "int8"),
-        (4096, 4096, "l2", "float32"),
-        (65_536, 320, "cosine", "binary"),
         (65_536, 320, "cosine", "float32"),
     ],
 )

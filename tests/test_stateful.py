@@ -17,7 +17,7 @@ def test_a_history_may_write_nothing(seed, n):
 
 class TestFaiss(StatefulConformance):
     engine = "faiss"
-    examples = 12
+    examples = 6
     indexes = (
         {"precision": "int8"},
         {"precision": "float32"},
@@ -29,7 +29,7 @@ class TestFaiss(StatefulConformance):
 
 class TestUsearch(StatefulConformance):
     engine = "usearch"
-    examples = 12
+    examples = 6
     indexes = (
         {"precision": "int8"},
         {"precision": "binary"},
@@ -41,17 +41,17 @@ class TestUsearch(StatefulConformance):
 class TestQdrant(StatefulConformance):
     engine = "qdrant"
     handles = 1  # one process opens a folder, once
-    examples = 10
+    examples = 5
 
 
 class TestLancedb(StatefulConformance):
     engine = "lancedb"
-    examples = 8
+    examples = 4
 
 
 class TestPostgresql(StatefulConformance):
     engine = "faiss"
-    examples = 5
+    examples = 4
 
     @pytest.fixture(autouse=True)
     def _server(self, empty_postgres):

@@ -21,7 +21,7 @@ DIM = 384
 ROWS = 2_000
 LIMIT = 64 << 20
 # They write more than that.
-WRITES = 700
+WRITES = 300
 
 
 def log_of(path: Path) -> int:
