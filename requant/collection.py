@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 import numpy as np
@@ -40,6 +40,7 @@ from requant.migration import (
     MigrationPlan,
     MigrationReport,
     Migrator,
+    Missing,
     Reembedder,
     ReembedInfo,
     ReembedPlan,
@@ -916,7 +917,7 @@ class Collection:
         k: int = 10,
         old_model: Any = None,
         tolerance: float = 0.02,
-        missing: Literal["refuse", "drop"] = "refuse",
+        missing: Missing = "refuse",
         switch: bool = True,
         progress: Progress | None = None,
     ) -> ReembedReport:

@@ -9,7 +9,7 @@ from requant.integration.errors import PackageMissingError
 
 
 def load(name: str) -> Any:
-    """Return the SentenceTransformer of a name, or `name@revision`; code of its own never runs."""
+    """Return the SentenceTransformer of a name, or `name@revision`."""
     try:
         package = import_module("sentence_transformers")
     except ImportError as error:
@@ -18,4 +18,5 @@ def load(name: str) -> Any:
             "register the name with requant.register_model)"
         ) from error
     plain, _, revision = name.partition("@")
-    return package.SentenceTransformer(plain, revision=revision or None, trust_remote_code=False)
+    chosen = {"revision": revision} if revision else {}
+    return package.SentenceTransformer(plain, **chosen)

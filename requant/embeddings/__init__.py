@@ -11,6 +11,7 @@ from requant.embeddings.models import (
     ModelInfo,
     check_alike,
     check_same,
+    checked_model,
     encode_prompt,
     named,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "check_model",
     "check_same",
     "check_texts",
+    "checked_model",
     "column_ranges",
     "embed",
     "encode_prompt",

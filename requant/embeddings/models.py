@@ -13,11 +13,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from requant.errors import InputError, OtherModelError
+from requant.errors import CorruptDataError, InputError, OtherModelError
 
 _LONGEST = 200
 # Of a provider or a hub, never a path: a database that names one is not to lead anywhere else.
 _PLAIN = re.compile(r"[^\W_][\w.+:\-]*(/[^\W_][\w.+:\-]*)*")
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "name": (str,),
+    "revision": (str, type(None)),
+    "dim": (int,),
+    "prompt": (str, type(None)),
+    "normalised": (bool, type(None)),
+}
 # What objects say of themselves, the surest first; LangChain's have `model_name` or `model`.
 _TELLING = ("model_name", "model_id", "model")
 
@@ -141,6 +148,19 @@ def check_alike(stored: ModelInfo, given: ModelInfo, collection: str, metric: st
             f"these have not, which {metric} does not compare: give encode= the same, or say that "
             "it does not matter with set_model"
         )
+
+
+def checked_model(found: Mapping[str, Any], dim: int, what: str = "a model") -> ModelInfo:
+    """Return a model as it was stored, by whomever; what a later version adds is left alone.
+
+    Raises CorruptDataError, which calls it `what`.
+    """
+    for name, kinds in _KINDS.items():
+        if not isinstance(found, Mapping) or type(found.get(name)) not in kinds:
+            raise CorruptDataError(f"{what} has no {name!r} that it could have")
+    if found["dim"] != dim:
+        raise CorruptDataError(f"{what} has {found['dim']} dimensions, and its vectors {dim}")
+    return ModelInfo(**{name: found[name] for name in _KINDS})
 
 
 def _shown(name: str, revision: str | None) -> str:

@@ -10,6 +10,7 @@ from requant.migration.attaching import attach, attached_config
 from requant.migration.embedding import (
     Asked,
     Embedder,
+    Missing,
     Reembedder,
     ReembedInfo,
     ReembedPlan,
@@ -29,6 +30,7 @@ __all__ = [
     "MigrationPlan",
     "MigrationReport",
     "Migrator",
+    "Missing",
     "ReembedInfo",
     "ReembedPlan",
     "ReembedReport",

@@ -9,11 +9,12 @@ from requant.migration.embedding.comparison import Asked
 from requant.migration.embedding.embedder import Embedder, described, remember
 from requant.migration.embedding.estimate import ReembedPlan
 from requant.migration.embedding.reembedder import Reembedder, Wanted
-from requant.migration.embedding.report import ReembedInfo, ReembedReport
+from requant.migration.embedding.report import Missing, ReembedInfo, ReembedReport
 
 __all__ = [
     "Asked",
     "Embedder",
+    "Missing",
     "ReembedInfo",
     "ReembedPlan",
     "ReembedReport",

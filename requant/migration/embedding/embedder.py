@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -115,6 +116,8 @@ class Embedder:
 
 def described(given: Any, dim: int, options: Options = None) -> ModelInfo:
     """Return what a model is to be remembered by; raises InputError if it has no name."""
+    if isinstance(given, ModelInfo):
+        return replace(given, dim=dim)
     if isinstance(given, str):
         name, _, revision = given.partition("@")
         model = Model(name, None, revision or None)

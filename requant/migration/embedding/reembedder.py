@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -26,7 +26,7 @@ from requant.migration.embedding.estimate import (
     some_documents,
 )
 from requant.migration.embedding.follower import Follower
-from requant.migration.embedding.report import ReembedInfo, ReembedReport
+from requant.migration.embedding.report import Missing, ReembedInfo, ReembedReport
 from requant.store import (
     CollectionRow,
     ContentsWriter,
@@ -54,7 +54,7 @@ class Wanted:
     asked: Asked = field(default_factory=Asked)
     old_model: Any = None
     tolerance: float = 0.02
-    missing: Literal["refuse", "drop"] = "refuse"
+    missing: Missing = "refuse"
     switch: bool = True
     progress: Callable[[int, int], None] | None = None
 

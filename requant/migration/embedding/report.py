@@ -7,6 +7,9 @@ from typing import Literal
 
 from requant.embeddings import ModelInfo
 
+# What becomes of items that have a vector, and no document to make another from.
+Missing = Literal["refuse", "drop"]
+
 
 @dataclass(frozen=True)
 class ReembedReport:

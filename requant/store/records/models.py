@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import sqlalchemy as sa
 
-from requant.embeddings import Model, ModelInfo, check_alike, check_same
-from requant.errors import CorruptDataError, UnknownCollectionError
+from requant.embeddings import Model, ModelInfo, check_alike, check_same, checked_model
+from requant.errors import UnknownCollectionError
 from requant.store.connections import plain_cursor
 from requant.store.engine import Store, insert_into
 from requant.store.reader import Reader
 from requant.store.records import checked
 from requant.store.schema import CollectionRow, Tables
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "name": (str,),
-    "revision": (str, type(None)),
-    "dim": (int,),
-    "prompt": (str, type(None)),
-    "normalised": (bool, type(None)),
-}
 
 
 def note_of(collection: int) -> str:
@@ -91,20 +82,5 @@ def read_note(text: str | None, owner: CollectionRow) -> ModelInfo | None:
     """Return what a note says, None without one; raises CorruptDataError."""
     if text is None:
         return None
-    return info_of(checked.mapping(text, f"the model of collection {owner.name!r}"), owner)
-
-
-def info_of(found: dict[str, Any], owner: CollectionRow) -> ModelInfo:
-    """Return a model as it was stored; what later versions add is left alone."""
-    for name, kinds in _KINDS.items():
-        if type(found.get(name)) not in kinds:
-            raise CorruptDataError(
-                f"the model of collection {owner.name!r} has a {name!r} of type "
-                f"{type(found.get(name)).__name__}"
-            )
-    if found["dim"] != owner.dim:
-        raise CorruptDataError(
-            f"the model of collection {owner.name!r} has {found['dim']} dimensions, and the "
-            f"collection {owner.dim}"
-        )
-    return ModelInfo(**{name: found[name] for name in _KINDS})
+    what = f"the model of collection {owner.name!r}"
+    return checked_model(checked.mapping(text, what), owner.dim, what)
