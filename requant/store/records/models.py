@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -59,7 +60,8 @@ def settle(
     check_same(stored, model, owner.name, writing=True)
     check_alike(stored, info, owner.name, owner.metric)
     if stored.normalised is None:
-        put(connection, store.tables, owner.id, info)
+        known = replace(stored, normalised=info.normalised)
+        put(connection, store.tables, owner.id, known)
 
 
 def take_turn(connection: sa.Connection, store: Store, owner: CollectionRow) -> None:
