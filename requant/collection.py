@@ -271,7 +271,9 @@ class Collection:
         given: Any = rows.documents
         vectors, embedded = self._embedder.documents(given, known, encode, progress)
         rows = replace(rows, vectors=vectors)
-        return self._writer.write(rows, connection, on_conflict, embedded)
+        added = self._writer.write(rows, connection, on_conflict, embedded)
+        self._embedder.used(known)
+        return added
 
     def upsert_many(
         self,
@@ -772,7 +774,9 @@ class Collection:
         known = self._embedder.known(model)
         query = as_vector(self._embedder.query(text, known, encode), self.dim)
         asked = self._searcher.question(query, k, options, text=text)
-        return self._searcher.hits(asked._replace(model=known))
+        found = self._searcher.hits(asked._replace(model=known))
+        self._embedder.used(known)
+        return found
 
     def search_documents(
         self, text: str, k: int = 10, **options: Unpack[SearchOptions]
@@ -844,7 +848,9 @@ class Collection:
             known = self._embedder.known(model)
             query = self._embedder.query(text, known, encode)
         asked = self._searcher.by_words(text, k, options, as_vector(query, self.dim), weights)
-        return self._searcher.hits(asked._replace(model=known))
+        found = self._searcher.hits(asked._replace(model=known))
+        self._embedder.used(known)
+        return found
 
     def more_like(
         self, ids: Id | Iterable[Id], k: int = 10, **options: Unpack[SearchOptions]
@@ -967,7 +973,7 @@ class Collection:
         report, row = Reembedder(self._workspace, self._row).run(model, wanted)
         if row is not None:
             self._become(row)
-            self._embedder.known(model)
+            self._embedder.used(self._embedder.known(model))
         return report
 
     @property
@@ -994,7 +1000,7 @@ class Collection:
         row = Reembedder(self._workspace, self._row).rollback(model, encode, batch, progress)
         self._become(row)
         if model is not None:
-            self._embedder.known(model)
+            self._embedder.used(self._embedder.known(model))
         found = self._embedder.look()
         return None if found is None else found.name
 

@@ -18,7 +18,9 @@ def hashed(dim, seed):
     """A function from texts to vectors that differ from text to text, and from model to model."""
 
     def encode(texts):
-        rows = [np.random.default_rng([seed, *text.encode()]).standard_normal(dim) for text in texts]
+        rows = [
+            np.random.default_rng([seed, *text.encode()]).standard_normal(dim) for text in texts
+        ]
         return np.array(rows, np.float32).reshape(len(texts), dim)
 
     return encode

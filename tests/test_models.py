@@ -286,7 +286,9 @@ def test_the_command_line_asks_the_collections_model(tmp_path):
         notes = db.create_collection("notes", 16, model="acme-cli/m", full_text=True)
         notes.upsert_texts(range(3), TEXTS)
         db.create_collection("bare", 16)
-    assert run("search", path, "notes", "--text", "two", "-k", 1, "--json").json["hits"][0]["id"] == 1
+    assert (
+        run("search", path, "notes", "--text", "two", "-k", 1, "--json").json["hits"][0]["id"] == 1
+    )
     found = run("search", path, "notes", "--hybrid", "three", "--json").json["hits"][0]
     assert (found["id"], found["ranks"]) == (2, {"text": 1, "vector": 1})
     assert "--text needs --model" in refused("search", path, "bare", "--text", "x")

@@ -130,6 +130,7 @@ def test_writers_beside_it_lose_nothing(any_db):
             try:
                 mine.upsert([n % 80], documents=[text])
                 acknowledged[n % 80] = text
+                stop.wait(0.01)
             except UnknownCollectionError:  # the switch
                 mine = any_db.collection("notes")
                 if mine.dim != 24:
@@ -139,7 +140,7 @@ def test_writers_beside_it_lose_nothing(any_db):
     # Items whose vectors nobody gave: the document is what is embedded.
     writer = threading.Thread(target=write)
     writer.start()
-    slow = requant.Model("acme/new", lambda texts: (stop.wait(0.01), NEW.encoder(texts))[1], "r2")
+    slow = requant.Model("acme/new", lambda texts: (stop.wait(0.005), NEW.encoder(texts))[1], "r2")
     report = notes.reembed(slow, batch=8)
     stop.set()
     writer.join()
@@ -217,7 +218,9 @@ def test_items_without_a_document(db):
 def test_compared_by_queries(db):
     notes = filled(db, 40)
     texts = definitions(40)
-    report = notes.reembed(NEW, switch=False, queries=texts[:5], relevant=[[n] for n in range(5)], k=3)
+    report = notes.reembed(
+        NEW, switch=False, queries=texts[:5], relevant=[[n] for n in range(5)], k=3
+    )
     assert "could not be asked" in report.notes[0]  # nobody knows the old one by its name here
     assert (report.overlap, report.relevance_before, report.relevance_after) == (None, None, 1.0)
     asked = {"queries": texts[:5], "relevant": [[n] for n in range(5)], "k": 3, "old_model": OLD}

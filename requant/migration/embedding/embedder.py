@@ -52,16 +52,18 @@ class Embedder:
         if given is None and self._last is not None:
             return self._last
         if given is not None:
-            self._last = check_model(resolve(given))
-            return self._last
+            return check_model(resolve(given))
         stored = self.look()
         if stored is None:
             raise InputError(
                 "pass model=: a SentenceTransformer, anything with encode(texts), a function from "
                 "texts to vectors, or the name of a model"
             )
-        self._last = load_stored(stored)
-        return self._last
+        return load_stored(stored)
+
+    def used(self, model: Model | None) -> None:
+        """Take a model that was no other than the collection's for the last one."""
+        self._last = model if model is not None else self._last
 
     def documents(
         self,

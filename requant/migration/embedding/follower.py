@@ -65,21 +65,23 @@ class Follower:
             return self.count(connection)
 
     def follow(self, batch: int, progress: Callable[[int, int], object] | None) -> None:
-        """Look at everything that is marked."""
-        done = 0
+        """Look at everything that is marked when this begins."""
+        done, store = 0, self._store
+        with store.connected() as connection:
+            last = moving.marks.last(connection, store.tables, self._move.id)
         while True:
-            with self._store.reading() as reader:
+            with store.reading() as reader:
                 reader.state_of(self._source)
-                share = self._share(reader, batch)
+                share = self._share(reader, batch, last)
             if not share.numbers:
                 return
             vectors = self._embed(share)
             try:
-                with self._store.writing(turn=self._target.id) as connection:
+                with store.writing(turn=self._target.id) as connection:
                     self._write(connection, share, vectors)
             except _OvertakenError:
                 continue
-            self._store.number(self._target.id)
+            store.number(self._target.id)
             self.embedded += len(share.to_embed)
             done += len(share.numbers)
             if progress is not None:
@@ -87,8 +89,9 @@ class Follower:
 
     def follow_within(self, connection: sa.Connection, batch: int) -> None:
         """Look at everything that is marked, in a transaction that lets nobody else write."""
+        last = moving.marks.last(connection, self._store.tables, self._move.id)
         while True:
-            share = self._share(self._store.reader_of(connection), batch)
+            share = self._share(self._store.reader_of(connection), batch, last)
             if not share.numbers:
                 return
             self._write(connection, share, self._embed(share))
@@ -99,10 +102,10 @@ class Follower:
         tables = self._store.tables
         return moving.marks.count(connection, tables, self._move.id, self._source.id)
 
-    def _share(self, reader: Reader, batch: int) -> Share:
+    def _share(self, reader: Reader, batch: int, last: int) -> Share:
         connection, _ = reader.source()
         move, source, tables = self._move.id, self._source.id, self._store.tables
-        found = moving.marks.some(connection, tables, move, source, batch)
+        found = moving.marks.some(connection, tables, move, source, batch, last)
         share = Share([number for number, _ in found])
         ids = list(dict.fromkeys(text for _, text in found))
         if not ids:

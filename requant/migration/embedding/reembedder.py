@@ -6,6 +6,7 @@ it takes its name; so an index, a search or a write knows one model only.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -41,7 +42,8 @@ from requant.store import (
 
 # So many items may be embedded while others wait, at the switch.
 _FEW = 16
-_TRIES = 50
+# So often what is left may not become less before the switch is given up.
+_ROUNDS = 5
 _MOST = 100_000
 
 
@@ -147,7 +149,7 @@ class Reembedder:
             move = moving.find(connection, self._store.tables, self._owner.id)
             there = move is None or moving.marks.is_there(connection, self._store.tables, move.id)
         if move is not None and not there and not self._store.read_only:
-            with self._alone(move) as connection:
+            with self._turn() as connection:
                 moving.remake(connection, self._store.tables, move)
         return move
 
@@ -170,7 +172,7 @@ class Reembedder:
         dim = embed(model, texts, "document", None, options=wanted.encode).shape[1]
         name, tokenizer = f"{owner.name}.reembed", None if words is None else words.tokenizer
         plain = [one.name for one in fields if one.kind is None]
-        with self._alone(None) as connection:
+        with self._turn() as connection:
             found = moving.find(connection, store.tables, owner.id)
             if found is not None:  # somebody else was faster
                 return found
@@ -271,29 +273,41 @@ class Reembedder:
     ) -> CollectionRow:
         """Follow to the end while nobody writes, and give the name to the follower."""
         store, owner = self._store, self._owner
-        for _ in range(_TRIES):
+        least, rounds = sys.maxsize, 0
+        while rounds < _ROUNDS:
             with self._alone(move) as connection:
                 if moving.find(connection, store.tables, owner.id) != move:
                     raise StoreError(f"somebody else has moved collection {owner.name!r} meanwhile")
-                few = follower.count(connection) <= _FEW
-                if few:
+                left = follower.count(connection)
+                if left <= _FEW:
                     follower.follow_within(connection, batch)
                     moving.switch(connection, store, move, (owner.name, target.name), away)
-            if few:
+            if left <= _FEW:
                 return CollectionRow(target.id, owner.name, target.dim, target.metric)
+            rounds = rounds + 1 if left >= least else 0
+            least = min(left, least)
             follower.follow(batch, None)
         raise StoreError(
-            f"more is written to collection {owner.name!r} all the time than is embedded: switch "
-            "when less is written"
+            f"more is written to collection {owner.name!r} all the time than is embedded: call it "
+            "again when less is written; what has been embedded stays"
         )
 
     @contextmanager
-    def _alone(self, move: Move | None) -> Iterator[sa.Connection]:
-        """Yield a transaction in which nobody else writes to the collection, or to both."""
-        store, both = self._store, move or Move(0, self._owner.id, self._owner.id)
-        with store.writing(turn=self._owner.id) as connection:
-            moving.alone(connection, store, both)
-            models.take_turn(connection, store, self._owner)
+    def _alone(self, move: Move) -> Iterator[sa.Connection]:
+        """Yield a transaction in which nobody else writes to either collection."""
+        with self._store.writing(turn=self._owner.id) as connection:
+            moving.alone(connection, self._store, move)
+            models.take_turn(connection, self._store, self._owner)
+            yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[sa.Connection]:
+        """Yield a transaction that makes triggers, for which PostgreSQL locks the table of items.
+
+        Nobody is kept waiting at the gate then: one who waits there may have that table locked.
+        """
+        with self._store.writing(turn=self._owner.id) as connection:
+            models.take_turn(connection, self._store, self._owner)
             yield connection
 
     def _old(self, given: Any) -> Model:

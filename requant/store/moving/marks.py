@@ -97,14 +97,20 @@ def mark_all(connection: sa.Connection, tables: Tables, move: int, source: int, 
 
 
 def some(
-    connection: sa.Connection, tables: Tables, move: int, source: int, limit: int
+    connection: sa.Connection, tables: Tables, move: int, source: int, limit: int, last: int
 ) -> list[tuple[int, str]]:
-    """Return the next marks, (number, id of the item), in order."""
+    """Return the next marks up to the number `last`, (number, id of the item), in order."""
     found = connection.exec_driver_sql(
         f"SELECT id, ext_id FROM {_table(tables, move)} WHERE collection_id = {source:d} "
-        f"ORDER BY id LIMIT {limit:d}"
+        f"AND id <= {last:d} ORDER BY id LIMIT {limit:d}"
     )
     return [(number, text) for number, text in found]
+
+
+def last(connection: sa.Connection, tables: Tables, move: int) -> int:
+    """Return the number of the latest mark, 0 without any."""
+    found = connection.exec_driver_sql(f"SELECT max(id) FROM {_table(tables, move)}")
+    return int(found.scalar() or 0)
 
 
 def count(connection: sa.Connection, tables: Tables, move: int, source: int) -> int:

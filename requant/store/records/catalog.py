@@ -19,6 +19,7 @@ from requant.store.engine import Store, insert_into
 from requant.store.fields import drop_fields, load, note_fields
 from requant.store.history import drop_keys, make_keys
 from requant.store.moving import drop_moves
+from requant.store.moving import find as find_move
 from requant.store.records import checked, models
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 from requant.store.text import drop_text, note_text
@@ -186,6 +187,13 @@ def drop(store: Store, row: CollectionRow) -> None:
     first, end = key_range(row.id)
     of_collection = t.indexes.c.collection_id == row.id
     indexes = sa.delete(t.indexes).where(of_collection).returning(t.indexes.c.id)
+    # Before, as nobody may wait at the gate while triggers are removed; see `Reembedder`.
+    with store.connected() as connection:
+        moves = find_move(connection, t, row.id) is not None
+    if moves:
+        with store.writing(turn=row.id) as connection:
+            models.take_turn(connection, store, row)
+            drop_moves(connection, t, row.id)
     with store.writing(turn=row.id) as connection:
         if store.sql.name == "postgresql":
             gate.alone(connection, t, row.id)
@@ -198,7 +206,6 @@ def drop(store: Store, row: CollectionRow) -> None:
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
         forget_origins(connection, store, row)
         models.put(connection, t, row.id, None)
-        drop_moves(connection, t, row.id)
         drop_fields(connection, t, row.id)
         drop_text(connection, t, row.id)
         for table in (t.vectors, t.items):
