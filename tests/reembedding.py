@@ -1,4 +1,4 @@
-"""Collections that move from a cheap model to another one, or to the real one; in processes, too."""
+"""Collections that move from a cheap model to another, or to the real one; in processes, too."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ def test_every_command_of_the_issue_is_there():
         "requant export", "requant backup", "requant restore", "requant get", "requant count",
         "requant distinct", "requant update", "requant delete", "requant drop", "requant fields",
         "requant fields list", "requant fields add", "requant fields remove",
-        "requant reembed", "requant text", "requant text add", "requant text remove", "requant upgrade",
+        "requant text", "requant text add", "requant text remove", "requant upgrade",
+        "requant reembed",
     }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""Moving to another model: beside the old one, with everything that is written meanwhile, and back."""
+"""Moving to another model: beside the old one, with all that is written meanwhile, and back."""
 
 from __future__ import annotations
 
+import json
 import threading
 import tracemalloc
 
@@ -211,19 +212,18 @@ def test_items_without_a_document(db):
     assert "missing='drop'" in report.problems[0]
     assert notes.dim == 16
     assert notes.reembed(NEW, missing="drop").state == "switched"
-    assert notes.get(["lost"], vectors=True)[0][3:] == (None, {"kept": True}, None)
+    assert notes.get(["lost"], vectors=True)[0][2:] == (None, {"kept": True}, None)
     assert notes.search_text("a text without a vector", k=1)[0].id == "gains"
 
 
 def test_compared_by_queries(db):
     notes = filled(db, 40)
     texts = definitions(40)
-    report = notes.reembed(
-        NEW, switch=False, queries=texts[:5], relevant=[[n] for n in range(5)], k=3
-    )
+    asked = {"queries": texts[:5], "relevant": [[n] for n in range(5)], "k": 3}
+    report = notes.reembed(NEW, switch=False, **asked)
     assert "could not be asked" in report.notes[0]  # nobody knows the old one by its name here
     assert (report.overlap, report.relevance_before, report.relevance_after) == (None, None, 1.0)
-    asked = {"queries": texts[:5], "relevant": [[n] for n in range(5)], "k": 3, "old_model": OLD}
+    asked["old_model"] = OLD
     report = notes.reembed(NEW, switch=False, **asked)
     assert 1 / 3 <= report.overlap < 1
     assert report.relevance_before == report.relevance_after == 1.0
@@ -300,7 +300,7 @@ def test_memory_is_that_of_a_batch(db):
         notes = db.create_collection(name, 4)
         notes.upsert(range(n), np.ones((n, 4)), [f"text {i}" * 20 for i in range(n)])
         tracemalloc.start()
-        notes.reembed(model, batch=64, switch=False)
+        notes.reembed(model, batch=64, queries=[], switch=False)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # All vectors of the larger one alone would be 3 MB.
@@ -335,7 +335,7 @@ def test_by_the_command_line(tmp_path):
     assert (plan["to_embed"], plan["dim"]) == (20, 24)
     assert "20 of 20 items to embed" in run(*command, "--dry-run").out
     queries = tmp_path / "queries.jsonl"
-    queries.write_text('{"text": "%s", "relevant": [3]}\n' % definitions(4)[3], "utf-8")
+    queries.write_text(json.dumps({"text": definitions(4)[3], "relevant": [3]}), "utf-8")
     ready = run(*command, "--no-switch", "--queries", queries, "--json").json
     assert (ready["state"], ready["relevance_before"], ready["relevance_after"]) == ("ready", 1, 1)
     told = run(*command).out

