@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from requant.integration.sqlalchemy import aio
 from tests.cli import refused, run
 from tests.reembedding import NEW, OLD, content, definitions, filled, hashed, is_all_by
 
+ROOT = Path(__file__).parents[1]
 THIRD = requant.Model("acme/third", hashed(8, 9))
 
 
@@ -347,3 +350,12 @@ def test_by_the_command_line(tmp_path):
     assert "give --model NAME" in refused("reembed", path, "notes")
     queries.write_text("nonsense", "utf-8")
     assert "--queries" in refused(*command, "--queries", queries)
+
+
+def test_the_example_runs(capsys):
+    runpy.run_path(str(ROOT / "examples" / "models" / "move.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    assert "refused: the texts of collection 'notes' were embedded by model 'counting" in out
+    assert "switched: 512 dimensions" in out
+    assert "Written meanwhile" in out
+    assert "back to counting/letters: 64 dimensions" in out
