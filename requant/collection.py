@@ -770,7 +770,6 @@ class Collection:
         >>> notes.search_text("word", k=1)[0].document
         'one'
         """
-        check_texts([text])
         known = self._embedder.known(model)
         query = as_vector(self._embedder.query(text, known, encode), self.dim)
         asked = self._searcher.question(query, k, options, text=text)
@@ -844,7 +843,6 @@ class Collection:
         """
         known, query = None, vector
         if query is None:
-            check_texts([text])
             known = self._embedder.known(model)
             query = self._embedder.query(text, known, encode)
         asked = self._searcher.by_words(text, k, options, as_vector(query, self.dim), weights)

@@ -27,6 +27,8 @@ from requant.store import CollectionRow, Store, models
 _MANY = 64
 _TOLERANCE = 1e-3
 
+_NOTHING = ModelInfo("", None, 0)  # of a model without a name
+
 Options = Mapping[str, Any] | None
 Embedded = tuple[Model, ModelInfo]
 
@@ -39,6 +41,7 @@ class Embedder:
         self._store = store
         self._owner = owner
         self._last = last
+        self._given: tuple[Any, Model] | None = None
 
     def look(self) -> ModelInfo | None:
         """Return what is remembered."""
@@ -52,7 +55,10 @@ class Embedder:
         if given is None and self._last is not None:
             return self._last
         if given is not None:
-            return check_model(resolve(given))
+            known = self._given
+            if known is None or known[0] is not given:  # mostly it is the same all the time
+                self._given = known = given, check_model(resolve(given))
+            return known[1]
         stored = self.look()
         if stored is None:
             raise InputError(
@@ -89,7 +95,7 @@ class Embedder:
         with self._store.writing(turn=self._owner.id) as connection:
             models.take_turn(connection, self._store, self._owner)
             models.put(connection, self._store.tables, self._owner.id, info)
-        self._last = None
+        self._last = self._given = None
         return info
 
     def described(self, given: Any, options: Options) -> ModelInfo:
@@ -147,7 +153,7 @@ def remember(
 def info_of(model: Model, vectors: Float32s, options: Options) -> ModelInfo:
     """Return what is to be remembered of a model that has embedded something."""
     if model.name is None:
-        return ModelInfo("", None, vectors.shape[1])  # nothing will be
+        return _NOTHING
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     whole = bool((np.abs(lengths - 1) < _TOLERANCE).all())
     return ModelInfo(model.name, model.revision, vectors.shape[1], encode_prompt(options), whole)
