@@ -40,6 +40,7 @@ def test_every_command_of_the_issue_is_there():
         "requant distinct", "requant update", "requant delete", "requant drop", "requant fields",
         "requant fields list", "requant fields add", "requant fields remove",
         "requant text", "requant text add", "requant text remove", "requant upgrade",
+        "requant reembed",
     }  # fmt: skip
 
 

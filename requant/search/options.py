@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict, cast
 import numpy as np
 import sqlalchemy as sa
 
+from requant.embeddings import Model
 from requant.errors import InputError
 from requant.filters import Filter, check_select, field_path, named_ids, parse
 from requant.inputs import check_ids
@@ -67,6 +68,7 @@ class Question(NamedTuple):
     words: TextQuery | None = None  # by which documents are found
     fields: frozenset[str] = FIELDS  # of an item, which hits are given beside its id
     weights: Weights | None = None  # of words and of nearness, where it is by both
+    model: Model | None = None  # that has embedded the query, and has to be the collection's
 
     @property
     def most(self) -> int:

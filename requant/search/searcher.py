@@ -12,6 +12,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from requant.embeddings import check_same
 from requant.errors import CorruptIndexError, EngineError, InputError
 from requant.filters import Columns, Filter, read_where, select_kinds, select_values
 from requant.indexes import IndexSet, Loaded, Memory, Room
@@ -34,6 +35,7 @@ from requant.store import (
     id_of,
     key_range,
     ledger,
+    models,
     read_query,
     settled,
 )
@@ -128,6 +130,11 @@ class Searcher:
         """Answer one query with its items."""
 
         def join(reader: Reader, answer: Answer) -> tuple[Answer, list[Hit]]:
+            if question.model is not None:
+                # In the snapshot that was searched: somebody may just have named another.
+                stored = models.seen_by(reader, self._owner)
+                if stored is not None:
+                    check_same(stored, question.model, self._owner.name, writing=False)
             found = answer.chosen[0]
             items = reader.raw_items(found[0].tolist(), question.fields)
             vectors = answer.vectors[0] if answer.vectors else answer.rows

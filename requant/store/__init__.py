@@ -7,6 +7,7 @@ one table or two each.
 
 from __future__ import annotations
 
+from requant.store import moving
 from requant.store.connections import (
     BUSY,
     Lent,
@@ -55,6 +56,7 @@ from requant.store.history import (
     sqlite_deletes,
 )
 from requant.store.history import make_missing_keys as draw_keys
+from requant.store.moving import Move, is_of_move
 from requant.store.read_only import open_read_only
 from requant.store.reader import Reader
 from requant.store.records import (
@@ -72,6 +74,7 @@ from requant.store.records import (
     ledger,
     locations,
     migrations,
+    models,
 )
 from requant.store.schema import (
     PREFIX,
@@ -127,6 +130,7 @@ __all__ = [
     "Matching",
     "Memory",
     "MigrationRow",
+    "Move",
     "Numbering",
     "Origin",
     "Page",
@@ -160,6 +164,7 @@ __all__ = [
     "hot_sql",
     "id_of",
     "identity",
+    "is_of_move",
     "is_of_text",
     "items_among",
     "key_range",
@@ -168,6 +173,8 @@ __all__ = [
     "make_text_again",
     "matching_text",
     "migrations",
+    "models",
+    "moving",
     "open_read_only",
     "open_store",
     "packed",

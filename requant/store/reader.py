@@ -146,15 +146,25 @@ class Reader:
 
     def state_of(self, owner: CollectionRow) -> CollectionState:
         """Return the state of a collection; raises UnknownCollectionError if it is gone."""
-        state = self.state_at(owner.id)
+        state = self.state_at(owner.id, owner.name)
         if state is None:
-            raise UnknownCollectionError(f"collection {owner.name!r} has been dropped")
+            raise UnknownCollectionError.gone(owner.name)
         return state
 
-    def state_at(self, collection: int) -> CollectionState | None:
-        """Return the state of a collection by its number, None if it is gone."""
+    def state_at(self, collection: int, name: str | None = None) -> CollectionState | None:
+        """Return the state of a collection by its number, None if it is gone, or of another name.
+
+        Its name is given away when it moves to another model.
+        """
         rows = self._cursor.execute(self._sql.state, (collection,)).fetchall()
-        return state_of_rows(rows) if rows else None
+        if not rows or (name is not None and rows[0][6] != name):
+            return None
+        return state_of_rows(rows)
+
+    def note(self, name: str) -> str | None:
+        """Return what is noted in `meta` under a name, None if nothing is."""
+        row = self._cursor.execute(self._sql.note, (name,)).fetchone()
+        return None if row is None else str(row[0])
 
     def knows(self, collection: int, state: CollectionState, seen: Seen) -> bool | None:
         """Whether the write `seen` is still one of those that have led to `state`, a later one.
@@ -427,6 +437,11 @@ class Reader:
     def one_of(self, keys: Keys) -> sa.ColumnElement[bool]:
         """Return the condition that an item has one of `keys`, which travel as one parameter."""
         return one_of(self._items.c.key, keys, self._sql)
+
+    def keys_named(self, owner: CollectionRow, ids: Sequence[str]) -> dict[str, int]:
+        """Return `keys_of` a collection; none where it is gone, or its name is another's."""
+        parameters = (json_texts(ids), owner.id, owner.id, owner.name)
+        return dict(self._cursor.execute(self._sql.existing_named, parameters).fetchall())
 
     def keys_of(self, collection: int, ids: Sequence[str]) -> dict[str, int]:
         """Return the keys of those ids that are stored."""

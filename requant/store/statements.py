@@ -47,6 +47,8 @@ class HotSql:
     ids: str
     items_with_vectors: str
     existing: str
+    existing_named: str  # the same of a collection that has a name still
+    note: str
     vectors_named: str
     aliases: str
     insert_item: str
@@ -135,18 +137,18 @@ _BESIDE: dict[str, Any] = {
     "join": (
         "SELECT CASE WHEN fields_at = seq THEN fields END, own_keys, "
         "<gate> FROM requant_collections "
-        "WHERE id = %s FOR KEY SHARE"
+        "WHERE id = %s AND name = %s FOR KEY SHARE"
     ),
     "join_alone": (
         "SELECT CASE WHEN fields_at = seq THEN fields END, own_keys FROM requant_collections "
-        "WHERE id = %s FOR UPDATE"
+        "WHERE id = %s AND name = %s FOR UPDATE"
     ),
     # All of a write that adds one item: what `join` does, the item if it is new, and its note,
     # whose keys stand as `requant.store.history.fresh` reads them.
     "write_one": (
         "WITH here AS (SELECT id, CASE WHEN fields_at = seq THEN fields END AS fields, own_keys, "
         "<gate> FROM requant_collections "
-        "WHERE id = %s FOR KEY SHARE), item AS ("
+        "WHERE id = %s AND name = %s FOR KEY SHARE), item AS ("
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
         "SELECT (here.id << 40) + "
         "nextval(CASE WHEN here.own_keys THEN %s::text "
@@ -207,7 +209,7 @@ _TURNS = {
         "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END, "
         # Fields that another requant has not kept in step stay as they are.
         "fields_at = CASE WHEN fields_at = seq THEN seq + 1 END "
-        "WHERE id = ? RETURNING seq, next_key - ? AS first, logging, run, "
+        "WHERE id = ? AND name = ? RETURNING seq, next_key - ? AS first, logging, run, "
         "CASE WHEN fields_at = seq THEN fields END AS fields"
     ),
     "next_key": "UPDATE requant_collections SET next_key = ? WHERE id = ?",
@@ -246,8 +248,8 @@ _SQLITE = HotSql(
     keys=str,
     texts=json_texts,
     state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END "
-        "FROM requant_collections WHERE id = ?"
+        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
+        "name FROM requant_collections WHERE id = ?"
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
     index_info="SELECT info FROM requant_indexes WHERE collection_id = ? AND name = ?",
@@ -302,6 +304,12 @@ _SQLITE = HotSql(
         "SELECT i.ext_id, i.key FROM json_each(?) AS j CROSS JOIN requant_items AS i "
         "ON i.collection_id = ? AND i.ext_id = j.value"
     ),
+    existing_named=(
+        "SELECT i.ext_id, i.key FROM json_each(?) AS j CROSS JOIN requant_items AS i "
+        "ON i.collection_id = ? AND i.ext_id = j.value "
+        "WHERE EXISTS (SELECT 1 FROM requant_collections WHERE id = ? AND name = ?)"
+    ),
+    note="SELECT value FROM requant_meta WHERE name = ?",
     vectors_named=(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_items AS i "
         "ON i.collection_id = ? AND i.ext_id = j.value "
@@ -346,7 +354,7 @@ _POSTGRES = HotSql(
     # In one statement, as others may commit between two; rows are planned faster than aggregates.
     state=(
         "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
-        "CASE WHEN c.fields_at = c.seq THEN c.fields END, "
+        "CASE WHEN c.fields_at = c.seq THEN c.fields END, c.name, "
         "w.token, w.fields, w.added, w.changed, w.touched FROM requant_collections AS c "
         "LEFT JOIN requant_writes AS w ON w.collection_id = c.id WHERE c.id = %s"
     ),
@@ -396,6 +404,14 @@ _POSTGRES = HotSql(
         "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
         "AND stored.ext_id = given.ext_id LIMIT 1) AS i"
     ),
+    existing_named=(
+        "SELECT i.ext_id, i.key "
+        "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
+        "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
+        "AND stored.ext_id = given.ext_id LIMIT 1) AS i "
+        "WHERE EXISTS (SELECT 1 FROM requant_collections WHERE id = %s AND name = %s)"
+    ),
+    note="SELECT value FROM requant_meta WHERE name = %s",
     vectors_named=(
         "SELECT v.key, v.vec "
         "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("

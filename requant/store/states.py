@@ -39,11 +39,14 @@ class CollectionState(NamedTuple):
 
 
 def state_of_rows(rows: Sequence[Sequence[Any]]) -> CollectionState:
-    """Return the state that `HotSql.state` tells of: a row, or one for each fresh write."""
+    """Return the state that `HotSql.state` tells of: a row, or one for each fresh write.
+
+    After the state comes the name of the collection, which is looked at before.
+    """
     state = CollectionState(*rows[0][:6])
-    if rows[0][6:7] in ((), (None,)):
+    if rows[0][7:8] in ((), (None,)):
         return state
-    tokens, fields, *columns = zip(*(row[6:] for row in rows), strict=True)
+    tokens, fields, *columns = zip(*(row[7:] for row in rows), strict=True)
     fresh = fresh_of(tokens, *map(b"".join, columns))
     # Fields are in step unless somebody has left a write who did not know of them.
     in_step = all(one == state.fields for one in fields)

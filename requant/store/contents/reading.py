@@ -233,7 +233,7 @@ class Contents:
                 self._store.number(self._owner.id)
 
     def _named(self, reader: Reader, ids: Sequence[str], part: Part, vectors: bool) -> list[Item]:
-        keys = reader.keys_of(self._owner.id, ids)
+        keys = reader.keys_named(self._owner, ids)
         items = self._by_key(reader, list(keys.values()), part.condition, vectors)
         if not items:
             reader.state_of(self._owner)  # which raises if the collection itself is gone

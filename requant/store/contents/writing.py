@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import sqlalchemy as sa
 
+from requant.embeddings import Model, ModelInfo
 from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
 from requant.metrics import Operation
@@ -17,7 +18,7 @@ from requant.store.contents.items import ItemWriter, already_stored
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import Beside, ChangeLog, InTurn, Turns
-from requant.store.records import catalog
+from requant.store.records import catalog, models
 from requant.store.schema import CollectionRow, key_range
 from requant.store.setup import pooled
 from requant.store.text import index_text, unindex_text
@@ -42,14 +43,24 @@ class ContentsWriter:
         self._notes = 0  # that were left since some were numbered
 
     def write(
-        self, rows: Rows, connection: Lent | None, on_conflict: OnConflict = "replace"
+        self,
+        rows: Rows,
+        connection: Lent | None,
+        on_conflict: OnConflict = "replace",
+        embedded: tuple[Model, ModelInfo] | None = None,
     ) -> int:
-        """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
+        """Store a batch and return how many of its ids are new; raises DuplicateIdError.
+
+        What has `embedded` its texts is remembered, or has to be what is remembered.
+        """
         # One item is one statement where writers stand beside one another.
         join = len(rows) != 1
         with self._writing(connection, "upsert", len(rows), join=join) as (writer, operation):
             operation.count("rows_written", len(rows))
-            return writer.upsert(rows, on_conflict)
+            added = writer.upsert(rows, on_conflict)
+            if embedded is not None:
+                models.settle(writer.connection, self._store, self._owner, *embedded)
+            return added
 
     def update(
         self,

@@ -5,7 +5,15 @@ Each module holds the statements of its tables; what others need by name is hand
 
 from __future__ import annotations
 
-from requant.store.records import calibrations, catalog, identity, ledger, locations, migrations
+from requant.store.records import (
+    calibrations,
+    catalog,
+    identity,
+    ledger,
+    locations,
+    migrations,
+    models,
+)
 from requant.store.records.calibrations import Setting
 from requant.store.records.catalog import Origin
 from requant.store.records.identity import Identity
@@ -27,4 +35,5 @@ __all__ = [
     "ledger",
     "locations",
     "migrations",
+    "models",
 ]
