@@ -124,9 +124,9 @@ def encoding(bench: Bench) -> None:
         "int8": quantizers.fit("int8", sample),
         "int8, sentence-transformers": quantizers.MinMaxQuantizer.fit(sample),
         "signs (ubinary)": quantizers.BinaryQuantizer.signs(vectors.shape[1]),
-        "binary, 2 bits, rotated": quantizers.fit("binary", sample),
-        "int2": quantizers.fit("int2", sample),
-        "int4": quantizers.fit("int4", sample),
+        "binary, 2 bits, rotated": quantizers.fit("binary", sample, true_to_length=True),
+        "int2": quantizers.fit("int2", sample, true_to_length=True),
+        "int4": quantizers.fit("int4", sample, true_to_length=True),
     }
     rows = []
     for name, quantizer in cases.items():

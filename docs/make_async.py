@@ -16,14 +16,15 @@ AIO = ROOT / "integration" / "sqlalchemy" / "aio"
 # Who waits behind whom, see `threads`: what is not named here is a build.
 READS = {
     "collection", "collections", "count", "distinct", "extent", "fields", "get", "ids", "indexes",
-    "full_text", "metrics", "migrations", "more_like", "observe", "origins", "plan_migration",
-    "published", "search", "search_documents", "search_hybrid", "search_many", "search_text",
+    "full_text", "metrics", "migrations", "model", "more_like", "observe", "origins",
+    "plan_migration", "published", "reembedding",
+    "search", "search_documents", "search_hybrid", "search_many", "search_text",
     "stats", "vectors",
 }  # fmt: skip
 WRITES = {
     "add", "clear", "create_collection", "delete", "drop_collection", "drop_index", "keep_up",
-    "note_origin", "rollback", "shadow", "unindex_field", "unindex_text", "update", "upsert",
-    "use_index",
+    "note_origin", "rollback", "set_model", "shadow", "unindex_field", "unindex_text", "update",
+    "upsert", "use_index",
 }  # fmt: skip
 # Written by hand, as they do no I/O or are no plain call; or for requant's own rooms alone.
 BY_HAND = {"name", "dim", "metric", "closed", "iter", "read_only", "engine"}

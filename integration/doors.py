@@ -198,4 +198,4 @@ def _check(index: Mapping[str, Any]) -> None:
         raise InputError(f"{unknown[0]!r} is no option of an index; it has {sorted(known)}")
     config = index_config(**{key: value for key, value in index.items() if key != "overwrite"})
     registry.load(config.engine)
-    fit_quantizer(config, np.eye(2, 8, dtype=np.float32))
+    fit_quantizer(config, np.eye(2, 8, dtype=np.float32), "cosine")

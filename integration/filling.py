@@ -26,16 +26,17 @@ def filling(door: Door, dim: int, source: str, kind: str) -> Iterator[Collection
     Raises ExistsError: there is something in it; StoreError: of another filling.
     """
     found = door.found()
-    if found is not None and len(found):
-        raise ExistsError(
-            f"collection {door.name!r} is there already and holds {len(found):,} items: open it "
-            "as it is, or choose another collection_name"
-        )
     target = found
     if target is None:
         target = door.database.create_collection(door.name, dim, door.metric)
+    if not target.note_origin(source, kind, _UNFINISHED, into_empty=True):
+        refuse_unfinished(target)
+        raise ExistsError(
+            f"collection {door.name!r} is there already and holds {len(target):,} items: open it "
+            "as it is, or choose another collection_name"
+        )
+    # From here on nobody else fills it: all that is in it may be taken away again.
     try:
-        target.note_origin(source, kind, _UNFINISHED)
         yield target
     except BaseException:
         if found is None:

@@ -6,6 +6,7 @@ from requant.quantizers.dialects import MinMaxQuantizer
 from requant.quantizers.factory import PRECISIONS, fingerprint, fit, from_bytes, to_bytes
 from requant.quantizers.floats import FloatQuantizer
 from requant.quantizers.levels import LevelQuantizer
+from requant.quantizers.points import PointQuantizer
 from requant.quantizers.protocol import Quantizer
 from requant.quantizers.scalar import ScalarQuantizer
 
@@ -16,6 +17,7 @@ __all__ = [
     "FloatQuantizer",
     "LevelQuantizer",
     "MinMaxQuantizer",
+    "PointQuantizer",
     "Quantizer",
     "ScalarQuantizer",
     "fingerprint",

@@ -11,6 +11,8 @@ from requant.quantizers.arrays import Float32s
 from requant.quantizers.errors import CorruptDataError, InputError
 from requant.quantizers.rotation import Rotation
 
+_FAR = np.float32(1e6)
+
 
 @dataclass(frozen=True, eq=False)
 class Affine:
@@ -37,6 +39,15 @@ class Affine:
         """Return `rows (n, d)` centred and rotated, in `scratch` or a new array."""
         np.subtract(rows, self.centre, out=scratch)
         return self.rotation.apply(scratch) if self.rotation else scratch
+
+    def scaled(self, rows: Float32s, scratch: Float32s, sigma: float) -> Float32s:
+        """Return `rows (n, d)` centred, rotated and in units of `sigma`, in `scratch` or anew.
+
+        What is far outside the sample is clipped, so that squares stay finite.
+        """
+        values = self.forward(rows, scratch)
+        values *= np.float32(1 / sigma)
+        return np.clip(values, -_FAR, _FAR, out=values)
 
     def direction(self, rows: Float32s) -> Float32s:
         """Return `rows (n, d)` rotated only: the centre adds a constant to every product."""

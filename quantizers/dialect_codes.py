@@ -10,18 +10,22 @@ Sources: `sentence_transformers/util/quantization.py` of 6.2.0, `quantization.py
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from requant.quantizers.arrays import Codes, check_finite
+from requant.quantizers.threads import in_parts
 
 Release = Literal["5", "6"]
 Scalar = Literal["int8", "uint8"]
 
 # 1 MB of float32, measured: smaller chunks pay for their calls, larger ones leave the cache.
 _FLOATS = 1 << 18
+# Numbers that a thread encodes, at least: some milliseconds.
+_PART = 1 << 22
 # Constants are repeated to this length: ufuncs pay for every row that they broadcast over.
 _TILE = 6144
 
@@ -59,23 +63,41 @@ def min_max_codes(
     starts, steps = bounds(ranges, release)
     work = np.result_type(values.dtype, starts.dtype, np.float16)
     out = np.empty((n, dim), np.uint8)
-    tile = max(1, min(_TILE, _FLOATS) // dim)
-    many = max(1, _FLOATS // (dim * tile)) * tile
-    scratch = np.empty(min(n, many) * dim, work)
-    wide = np.tile(starts, tile).astype(work), np.tile(steps, tile).astype(work)
-    narrow = starts.astype(work), steps.astype(work)
     encode = _clipped if release == "6" else _wrapped
     if own and release == "6" and values.dtype == ranges.dtype == np.float32:
         with np.errstate(over="ignore", invalid="ignore"):
             # Not so where a range overflows, or is too small for a step of its own.
             encode = _inside if ((ranges[1] - starts) / steps < 256).all() else _clipped
+    ends = starts.astype(work), steps.astype(work)
+
+    def part(some: slice) -> None:
+        _encode(values[some], out[some], ends, format, encode, some.start)
+
+    in_parts(n, max(1, _PART // dim), part)
+    return out.view(np.int8) if format == "int8" else out
+
+
+def _encode(
+    values: NDArray[Any],
+    out: Codes,
+    ends: tuple[NDArray[Any], NDArray[Any]],
+    format: Scalar,
+    encode: Callable[..., None],
+    first_row: int,
+) -> None:
+    """Encode rows, of which the first is `first_row` of all, with these starts and steps."""
+    n, dim = values.shape
+    tile = max(1, min(_TILE, _FLOATS) // dim)
+    many = max(1, _FLOATS // (dim * tile)) * tile
+    scratch = np.empty(min(n, many) * dim, ends[0].dtype)
+    wide = np.tile(ends[0], tile), np.tile(ends[1], tile)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for first in range(0, n, many):
             chunk, codes = values[first : first + many], out[first : first + many]
             whole = len(chunk) // tile * tile
             for part, constants, width in (
                 (slice(whole), wide, tile * dim),
-                (slice(whole, None), narrow, dim),
+                (slice(whole, None), ends, dim),
             ):
                 rows = np.ascontiguousarray(chunk[part])
                 if len(rows):
@@ -83,9 +105,8 @@ def min_max_codes(
                     room = scratch[: rows.size].reshape(shape)
                     np.subtract(rows.reshape(shape), constants[0], out=room)
                     np.divide(room, constants[1], out=room)
-                    place = first + (part.start or 0)
+                    place = first_row + first + (part.start or 0)
                     encode(room, rows, codes[part].reshape(shape), format, place)
-    return out.view(np.int8) if format == "int8" else out
 
 
 def sign_codes(values: NDArray[Any]) -> Codes:

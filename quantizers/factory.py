@@ -16,11 +16,14 @@ from requant.quantizers.dialects import MinMaxQuantizer
 from requant.quantizers.errors import CorruptDataError, InputError
 from requant.quantizers.floats import FloatQuantizer
 from requant.quantizers.levels import LevelQuantizer
+from requant.quantizers.points import PointQuantizer
 from requant.quantizers.protocol import Quantizer
 from requant.quantizers.scalar import ScalarQuantizer
 from requant.quantizers.serial import State, dumps, loads
 
-Precision = Literal["float32", "float16", "int8", "uint8", "int4", "int2", "binary", "native"]
+Precision = Literal[
+    "float32", "float16", "int8", "uint8", "int4", "int2", "int1", "binary", "native"
+]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _DIALECTS: dict[str, Release] = {"sentence-transformers": "6", "sentence-transformers-5": "5"}
@@ -32,6 +35,7 @@ _KINDS: dict[str, Callable[[State], Quantizer]] = {
     "float": FloatQuantizer.from_state,
     "scalar": ScalarQuantizer.from_state,
     "levels": LevelQuantizer.from_state,
+    "points": PointQuantizer.from_state,
     "binary": BinaryQuantizer.from_state,
     "min-max": MinMaxQuantizer.from_state,
 }
@@ -40,7 +44,8 @@ _KINDS: dict[str, Callable[[State], Quantizer]] = {
 def fit(precision: Precision, sample: ArrayLike, **options: Any) -> Quantizer:
     """Fit the quantizer of a precision on `sample (n, d)`.
 
-    Options: `rotate` (int8, uint8, binary), `bits` and `centre` (binary), `seed`, and
+    Options: `rotate` (int8, uint8, binary), `bits` and `centre` (binary), `true_to_length` (int4,
+    int2, int1, binary: for vectors of length 1, as metric cosine compares them), `seed`, and
     `dialect="sentence-transformers"` (int8, uint8, binary; "sentence-transformers-5" for the
     codes of its releases up to 5.1).
 
@@ -102,6 +107,8 @@ def _native(precision: Precision, sample: ArrayLike, **options: Any) -> Quantize
         return ScalarQuantizer.fit(vectors, precision, **options)
     if precision in ("int4", "int2"):
         return LevelQuantizer.fit(vectors, precision, **options)
+    if precision == "int1":
+        return PointQuantizer.fit(vectors, **options)
     return BinaryQuantizer.fit(vectors, **options)
 
 

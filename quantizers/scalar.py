@@ -79,7 +79,7 @@ class ScalarQuantizer:
     @property
     def oversample(self) -> float:
         """1.1 was measured on WordNet."""
-        return 2.0
+        return 1.5
 
     def encode(self, vectors: ArrayLike) -> Codes:
         """Return `(n, d)` int8 or uint8 codes of `vectors (n, d)`."""

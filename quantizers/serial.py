@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from requant.quantizers.errors import CorruptDataError
 
-VERSION = 1
+# What is written says the least version that reads it: 2 has codes that are true to length, and
+# int1.
+VERSION = 2
 _MAGIC = b"RQNT"
 _HEAD = struct.Struct("<4sHI")
 _DTYPES = frozenset({"<f4", "<f8", "|i1", "|u1"})
@@ -27,11 +29,15 @@ _DTYPES = frozenset({"<f4", "<f8", "|i1", "|u1"})
 
 @dataclass(frozen=True)
 class State:
-    """The content of a quantizer: its kind, plain JSON fields and arrays."""
+    """The content of a quantizer: its kind, plain JSON fields and arrays; `version` of the format.
+
+    What an earlier requant would read wrongly has a version that it refuses.
+    """
 
     kind: str
     fields: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
+    version: int = 1
 
 
 def dumps(state: State) -> bytes:
@@ -46,7 +52,7 @@ def dumps(state: State) -> bytes:
         "arrays": [[name, a.dtype.str, list(a.shape)] for name, a in arrays.items()],
     }
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    head = _HEAD.pack(_MAGIC, VERSION, len(text))
+    head = _HEAD.pack(_MAGIC, state.version, len(text))
     body = b"".join([head, text, *(a.tobytes() for a in arrays.values())])
     return body + hashlib.sha256(body).digest()
 
@@ -77,7 +83,7 @@ def loads(data: bytes) -> State:
         raise CorruptDataError(f"the quantizer's header is none: {error!r}") from error
     if not isinstance(kind, str) or not isinstance(fields, dict):
         raise CorruptDataError("the quantizer's header is none: its kind or fields are missing")
-    return State(kind, fields, arrays)
+    return State(kind, fields, arrays, version)
 
 
 def _arrays(told: list[Any], body: memoryview) -> dict[str, NDArray[Any]]:

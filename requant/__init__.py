@@ -28,7 +28,9 @@ from requant.errors import (
     IndexWarning,
     InputError,
     LocationTakenError,
+    ModelError,
     NonFiniteError,
+    OtherModelError,
     PackageMissingError,
     ReadOnlyError,
     RequantError,
@@ -52,7 +54,14 @@ if TYPE_CHECKING:
     from requant.backup import Backup
     from requant.collection import Collection
     from requant.database import Database
-    from requant.embeddings import Calibration, pairwise_similarity, similarity
+    from requant.embeddings import (
+        Calibration,
+        Model,
+        ModelInfo,
+        pairwise_similarity,
+        register_model,
+        similarity,
+    )
     from requant.exchange import ExportReport, ImportReport, import_items
     from requant.search import Batch, Hit
     from requant.store import Extent, FieldInfo, Item, Tables, ValueCount
@@ -75,9 +84,12 @@ _LAZY = {
     "Hit": "requant.search",
     "ImportReport": "requant.exchange",
     "Item": "requant.store",
+    "Model": "requant.embeddings",
+    "ModelInfo": "requant.embeddings",
     "import_items": "requant.exchange",
     "ValueCount": "requant.store",
     "pairwise_similarity": "requant.embeddings",
+    "register_model": "requant.embeddings",
     "similarity": "requant.embeddings",
 }
 
@@ -106,7 +118,11 @@ __all__ = [
     "InputError",
     "Item",
     "LocationTakenError",
+    "Model",
+    "ModelError",
+    "ModelInfo",
     "NonFiniteError",
+    "OtherModelError",
     "PackageMissingError",
     "ReadOnlyError",
     "RequantError",
@@ -123,6 +139,7 @@ __all__ = [
     "import_items",
     "open",
     "pairwise_similarity",
+    "register_model",
     "restore",
     "similarity",
 ]

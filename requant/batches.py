@@ -27,8 +27,7 @@ def write_batches(
 
     Raises what `write` or the iterator does, with `stored`: how many rows there were before.
     """
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise InputError(f"batch must be a whole number from 1, not {size!r}")
+    _check_size(size)
     if isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable):
         raise InputError(f"rows must be an iterable of dicts, not {type(rows).__name__}")
     total, done, new = length_hint(rows), 0, 0
@@ -44,14 +43,50 @@ def write_batches(
     return new
 
 
+def write_slices(
+    total: int,
+    size: int,
+    write: Callable[[slice], int],
+    progress: Callable[[int, int], object] | None,
+) -> int:
+    """Hand slices of `total` rows to `write`, and return the sum of its answers.
+
+    Raises what `write` does, with `stored`: how many rows there were before.
+    """
+    _check_size(size)
+    new = 0
+    for start in range(0, total, int(size)):
+        part = slice(start, min(start + int(size), total))
+        try:
+            new += write(part)
+        except BaseException as error:
+            found = error if not isinstance(error, RequantError) else _refused(error, part)
+            vars(found)["stored"] = start
+            if found is error:
+                raise
+            raise found from error
+        if progress is not None:
+            progress(part.stop, total)
+    return new
+
+
+def _refused(error: RequantError, part: slice) -> RequantError:
+    return type(error)(
+        f"the batch of rows {part.start} to {part.stop - 1} was refused, {part.start} rows before "
+        f"it are stored; within it, {error}"
+    )
+
+
+def _check_size(size: object) -> None:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise InputError(f"batch must be a whole number from 1, not {size!r}")
+
+
 def _written(write: Callable[[dict[str, list[Any]]], int], batch: list[Any], done: int) -> int:
     try:
         return write(_columns(batch))
     except RequantError as error:
-        raise type(error)(
-            f"the batch of rows {done} to {done + len(batch) - 1} was refused, {done} rows before "
-            f"it are stored; within it, {error}"
-        ) from error
+        raise _refused(error, slice(done, done + len(batch))) from error
 
 
 def _batches(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -17,8 +17,9 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import ArrayLike
 
-from requant.batches import write_batches
-from requant.embeddings import check_texts, embed
+from requant.batches import write_batches, write_slices
+from requant.calibration import Calibrated, calibrate, check_wish
+from requant.embeddings import ModelInfo, check_texts
 from requant.errors import InputError, StoreError, UnsupportedError
 from requant.exchange import ExportReport, export_items
 from requant.filters import field_path
@@ -34,10 +35,18 @@ from requant.inputs import (
     check_rows,
 )
 from requant.migration import (
+    Asked,
+    Embedder,
     MigrationInfo,
     MigrationPlan,
     MigrationReport,
     Migrator,
+    Missing,
+    Reembedder,
+    ReembedInfo,
+    ReembedPlan,
+    ReembedReport,
+    Wanted,
     attach,
     attached_config,
     plan_migration,
@@ -92,16 +101,19 @@ class Collection:
 
     def __init__(self, workspace: Workspace, row: CollectionRow) -> None:
         """Stand for the collection `row`."""
+        self._closed = False
+        self._stand_for(workspace, row)
+
+    def _stand_for(self, workspace: Workspace, row: CollectionRow) -> None:
         self._workspace = workspace
         self._store = workspace.store
         self._row = row
         self._contents = Contents(workspace.store, row)
         self._indexes = IndexSet(workspace, row)
         self._writer = ContentsWriter(workspace.store, row, self._indexes.publish_if_due)
-        self._searcher = Searcher(workspace.store, row, self._indexes)
+        self._searcher = Searcher(workspace.store, row, self._indexes, workspace.room)
         self._migrator = Migrator(workspace, row, self._indexes)
-        self._model: Any = None  # the last one that embedded texts
-        self._closed = False
+        self._embedder = Embedder(workspace.store, row)
 
     @property
     def name(self) -> str:
@@ -215,6 +227,7 @@ class Collection:
         encode: Mapping[str, Any] | None = None,
         on_conflict: OnConflict = "replace",
         duplicates: Duplicates = "error",
+        batch: int | None = None,
         progress: Progress | None = None,
         connection: Lent | None = None,
     ) -> int:
@@ -223,29 +236,45 @@ class Collection:
         Args:
             ids: one for each text.
             texts: documents; all are embedded before the first is stored.
-            model: a SentenceTransformer, anything with `encode(texts)`, or a function from texts
-                to vectors; default: the model of the last call on this object.
+            model: a SentenceTransformer, LangChain's `Embeddings`, anything with
+                `encode(texts)`, a function from texts to vectors, or the name of a model, see
+                docs/models.md; default: the model of the last call on this object, else the one
+                that the collection remembers. One with a name is remembered at the first call.
             metadata: a JSON-like dict or None for each text.
             encode: options of the model's `encode`: `prompt_name`, `prompt`, `batch_size`...
             on_conflict: as in `upsert`; what is to be skipped is not embedded.
             duplicates: as in `upsert`.
+            batch: embed and store so many texts at a time, each batch in a transaction of its
+                own, so that what an error interrupts can go on: `error.stored` texts are stored.
+                None: all or none.
             progress: called with (done, total); default: a bar where stderr is a terminal.
             connection: as in `upsert`.
 
         Raises:
+            OtherModelError: the collection's texts were embedded by another model.
             InputError: no model, or one that gives codes; else as `upsert`.
+            ModelError: it failed again and again.
         """
+        if batch is not None:
+            return self._upsert_texts_by(
+                batch, ids, texts, model, metadata, progress,
+                encode=encode, on_conflict=on_conflict, duplicates=duplicates,
+                connection=connection,
+            )  # fmt: skip
         check_choice("on_conflict", on_conflict, OnConflict)
         check_texts(texts)
         # Before an hour of embedding; vectors are of no use for what is refused or skipped.
         rows = check_rows(ids, None, texts, metadata, self.dim, duplicates)
         rows = self._writer.to_be_written(rows, connection, on_conflict)
-        model = self._known_model(model)
+        known = self._embedder.known(model)
         if not len(rows):
             return 0
         given: Any = rows.documents
-        vectors = embed(model, given, "document", self.dim, options=encode, progress=progress)
-        return self._writer.write(replace(rows, vectors=vectors), connection, on_conflict)
+        vectors, embedded = self._embedder.documents(given, known, encode, progress)
+        rows = replace(rows, vectors=vectors)
+        added = self._writer.write(rows, connection, on_conflict, embedded)
+        self._embedder.used(known)
+        return added
 
     def upsert_many(
         self,
@@ -647,6 +676,8 @@ class Collection:
             min_score: leave out what has a lower score (for l2 minus the squared distance, so
                 `-0.25` stands for a distance of 0.5), rounded to float32 as scores are.
             vectors: give each hit its vector, `(d,) float32` as it is stored.
+            fields: what to read of each hit beside its id and score, of "document" and "metadata";
+                default: both. `("id",)` reads neither, and they are None.
             group_by: a field of the metadata, named as in filters; k groups come back, each the
                 items with one value of it, one group after the other, the one with the best item
                 first. Items without the field, or with null, are in no group.
@@ -661,6 +692,8 @@ class Collection:
                 or, for `search_text`, a model with `predict`, such as sentence-transformers'
                 CrossEncoder, that is given pairs of the text and each document. Hits come in
                 the order of these scores, which they then have as `score`.
+            recall: how much of the k nearest is to be found, from 0 to 1 (1: exact): the effort
+                and the candidates that `calibrate` has found to be enough for it.
             oversample: candidates of the first pass for each result; default: by precision.
             effort: what a graph or IVF index may spend (efSearch, nprobe, expansion).
             exact: score every vector instead of asking an index.
@@ -688,6 +721,8 @@ class Collection:
         ['a', 'c']
         >>> notes.search([1, 0], among=["b", "c"], min_score=0.9, vectors=True)[0].vector.tolist()
         [0.8999999761581421, 0.10000000149011612]
+        >>> notes.search([1, 0], k=1, fields=("id",))[0]
+        Hit(id='a', score=1.0, document=None, metadata=None, vector=None, ranks=None)
         """
         query = as_vector(vector, self.dim)
         return self._searcher.hits(self._searcher.question(query, k, options))
@@ -732,6 +767,7 @@ class Collection:
 
         `model` and `encode` are as in `upsert_texts`; a model that has `encode_query` is asked by
         that, so that its prompt for queries is used. A function for `rerank` is given the text.
+        Raises OtherModelError if the collection's texts were embedded by another model.
 
         >>> import requant
         >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
@@ -741,10 +777,12 @@ class Collection:
         >>> notes.search_text("word", k=1)[0].document
         'one'
         """
-        model = self._known_model(model)
-        query = embed(model, [text], "query", self.dim, options=encode)[0]
-        asked = self._searcher.question(as_vector(query, self.dim), k, options, text=text)
-        return self._searcher.hits(asked)
+        known = self._embedder.known(model)
+        query = as_vector(self._embedder.query(text, known, encode), self.dim)
+        asked = self._searcher.question(query, k, options, text=text)
+        found = self._searcher.hits(asked._replace(model=known))
+        self._embedder.used(known)
+        return found
 
     def search_documents(
         self, text: str, k: int = 10, **options: Unpack[SearchOptions]
@@ -810,12 +848,14 @@ class Collection:
         >>> notes.search_hybrid("cat", [0, 1], k=1)[0].ranks
         Ranks(text=1, vector=2)
         """
-        if vector is None:
-            query = embed(self._known_model(model), [text], "query", self.dim, options=encode)[0]
-        else:
-            query = vector
+        known, query = None, vector
+        if query is None:
+            known = self._embedder.known(model)
+            query = self._embedder.query(text, known, encode)
         asked = self._searcher.by_words(text, k, options, as_vector(query, self.dim), weights)
-        return self._searcher.hits(asked)
+        found = self._searcher.hits(asked._replace(model=known))
+        self._embedder.used(known)
+        return found
 
     def more_like(
         self, ids: Id | Iterable[Id], k: int = 10, **options: Unpack[SearchOptions]
@@ -846,6 +886,129 @@ class Collection:
         nothing = np.zeros((1, self.dim), np.float32)  # until the items are read, in the snapshot
         return self._searcher.hits(self._searcher.question(nothing, k, options, like=texts))
 
+    # Models
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """The model that embeds its texts, None if none is remembered."""
+        return self._embedder.look()
+
+    def set_model(self, model: Any, *, encode: Mapping[str, Any] | None = None) -> None:
+        """Say which model has embedded the collection's vectors, whatever is remembered.
+
+        Nothing is embedded and nothing is checked: to move to another one, `reembed`.
+
+        Args:
+            model: as in `upsert_texts`, with a name; one that is given by name is not loaded. None
+                forgets what is remembered.
+            encode: the options that documents are embedded with, of which the prompt is remembered.
+
+        Raises InputError if the model has no name.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> notes.set_model("acme/v3")
+        >>> notes.model.name
+        'acme/v3'
+        """
+        self._embedder.set(model, encode)
+
+    def plan_reembed(self, model: Any, *, encode: Mapping[str, Any] | None = None) -> ReembedPlan:
+        """Tell what `reembed` would have to embed, how long and how large; embeds a few to see."""
+        return Reembedder(self._workspace, self._row).plan(model, encode)
+
+    def reembed(
+        self,
+        model: Any,
+        *,
+        encode: Mapping[str, Any] | None = None,
+        batch: int = 256,
+        queries: Sequence[str] | None = None,
+        relevant: Sequence[Iterable[Id]] | None = None,
+        k: int = 10,
+        old_model: Any = None,
+        tolerance: float = 0.02,
+        missing: Missing = "refuse",
+        switch: bool = True,
+        progress: Progress | None = None,
+    ) -> ReembedReport:
+        """Embed the documents by another model, beside the one in use, and let that one be used.
+
+        Reads and writes go on meanwhile. The new vectors stand in a collection of their own,
+        `NAME.reembed`, which has the same items, fields and indexes, follows what is written here,
+        and can be searched; at the switch it takes the name, in one transaction, and this object
+        stands for it. What the collection was is then `NAME.before`, for `rollback_reembed`, until
+        `drop_collection` removes it. Other objects of this collection, here or in other processes,
+        raise UnknownCollectionError from then on: ask the database for it again.
+
+        After an interruption the same call goes on where it stopped. If anything is wrong, the
+        report says what, and nothing is switched.
+
+        Args:
+            model: as in `upsert_texts`, with a name; its vectors may have other dimensions.
+            encode: options of its `encode` for documents.
+            batch: items embedded and stored at once.
+            queries: texts to compare both models by; default: stored documents, by their vectors.
+            relevant: for each of `queries` the ids that it should find.
+            k: how many results are compared.
+            old_model: the model in use, for `queries`; default: the one that is remembered.
+            tolerance: how much less of the relevant items may be found.
+            missing: "refuse" the switch if items have a vector and no document to make another
+                from, or "drop" these vectors.
+            switch: False only embeds and compares; the same call with True switches.
+            progress: called with (done, total) items.
+
+        Raises:
+            ExistsError: it is being moved, or was moved, to yet another model.
+            InputError: the model has no name, or it is the one in use; ModelError: it failed.
+
+        >>> import requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=2)
+        >>> old = requant.Model("v1", lambda texts: [[len(text), 1] for text in texts])
+        >>> notes.upsert_texts(["a", "b"], ["one", "three"], old)
+        2
+        >>> new = requant.Model("v2", lambda texts: [[len(text), 1, 0] for text in texts])
+        >>> notes.reembed(new).state, notes.dim, notes.model.name
+        ('switched', 3, 'v2')
+        >>> notes.rollback_reembed()
+        'v1'
+        """
+        asked = Asked(queries, relevant, k)
+        wanted = Wanted(encode, batch, asked, old_model, tolerance, missing, switch, progress)
+        report, row = Reembedder(self._workspace, self._row).run(model, wanted)
+        if row is not None:
+            self._become(row)
+            self._embedder.used(self._embedder.known(model))
+        return report
+
+    @property
+    def reembedding(self) -> ReembedInfo | None:
+        """The move to another model that stands, before and after the switch; None without one."""
+        return Reembedder(self._workspace, self._row).info()
+
+    def rollback_reembed(
+        self,
+        model: Any = None,
+        *,
+        encode: Mapping[str, Any] | None = None,
+        batch: int = 256,
+        progress: Progress | None = None,
+    ) -> str | None:
+        """Go back to the model that was in use before `reembed`, and return its name.
+
+        What was written since the switch is embedded by it first, so that nothing is lost: `model`
+        is that one, needed only where no name is remembered by which it can be loaded. The new
+        vectors are `NAME.reembed` again.
+
+        Raises UnknownCollectionError if the collection was not moved, or `NAME.before` is gone.
+        """
+        row = Reembedder(self._workspace, self._row).rollback(model, encode, batch, progress)
+        self._become(row)
+        if model is not None:
+            self._embedder.used(self._embedder.known(model))
+        found = self._embedder.look()
+        return None if found is None else found.name
+
     # Indexes
 
     @property
@@ -867,8 +1030,8 @@ class Collection:
         Args:
             name: for `use_index`, `drop_index` and `search(index=...)`.
             engine: "faiss", "usearch", "qdrant", "lancedb", "turbovec" or another backend.
-            precision: float32, float16, int8, uint8, int4, int2 or binary; or native, the engine's
-                own compression of float32.
+            precision: float32, float16, int8, uint8, int4, int2, int1, binary; or native, the
+                engine's own compression of float32.
             index_type: flat (exact over the codes), hnsw or ivf.
             bits: bits a dimension of binary codes, 1 to 4 (default 2).
             rotate: rotate before quantizing (binary: on by default; int8, uint8: off).
@@ -1000,6 +1163,50 @@ class Collection:
         self._searcher.shadow.tell()
         return self._migrator.every()
 
+    def calibrate(
+        self,
+        target: float = 0.99,
+        *,
+        queries: ArrayLike | None = None,
+        k: int = 10,
+        index: str | None = None,
+    ) -> Calibrated:
+        """Measure how hard an index has to try to find `target` of the k nearest, and keep it.
+
+        `search(recall=target)` does as much from then on, in every process: how many lists it
+        reads, or how far it looks in a graph, and how many candidates are scored exactly. What is
+        chosen is the fastest here of what is enough: the lower bound of the recall reaches the
+        target, with a confidence of 95 %.
+
+        Args:
+            target: a recall, above 0 and below 1.
+            queries: `(q, d)` vectors as they will be asked, some hundreds of them. Without them
+                stored vectors stand for queries, which are easier to find: the target is then
+                missed by real queries (0.99 became 0.97 where texts were asked for by keywords).
+            k: how many results recall is counted over.
+            index: its name; default: the one in use.
+
+        Returns:
+            what was found, and what recall it was measured to have.
+
+        Raises:
+            UnsupportedError: the target is not reached.
+            InputError: there is no index, or nothing in it; UnknownIndexError.
+
+        >>> import numpy as np, requant
+        >>> notes = requant.open(":memory:").create_collection("notes", dim=8)
+        >>> notes.upsert(range(2000), np.random.default_rng(0).normal(size=(2000, 8)))
+        2000
+        >>> notes.add_index("main", engine="faiss", precision="int8", index_type="ivf")
+        >>> notes.calibrate(0.9).lower >= 0.9
+        True
+        >>> len(notes.search(np.ones(8), recall=0.9))
+        10
+        """
+        asked = None if queries is None else as_vectors(queries, self.dim, "queries")
+        target, k = check_wish(target, k, asked)
+        return calibrate(self._workspace, self._row, self._indexes, index, target, asked, k)
+
     def use_index(self, name: str) -> None:
         """Make an index the one that searches use; raises UnknownIndexError."""
         self._indexes.use(name)
@@ -1100,9 +1307,16 @@ class Collection:
         """Where vectors came from, in the order of the imports; see `note_origin`."""
         return catalog.origins(self._store, self._row)
 
-    def note_origin(self, source: str, kind: str, fidelity: str) -> None:
-        """Remember where vectors came from; `stats().origins` tells it. See `Origin`."""
-        catalog.note_origin(self._store, self._row, Origin(source, kind, fidelity))
+    def note_origin(
+        self, source: str, kind: str, fidelity: str, *, into_empty: bool = False
+    ) -> bool:
+        """Remember where vectors came from; `stats().origins` tells it. See `Origin`.
+
+        With `into_empty` only where no item is stored and no source of the same fidelity noted: of
+        several processes that ask at the same time, one is let. Returns whether it was noted.
+        """
+        origin = Origin(source, kind, fidelity)
+        return catalog.note_origin(self._store, self._row, origin, into_empty=into_empty)
 
     def verify(self, *, deep: bool = False) -> Report:
         """Compare every index with the store: the keys it holds, and every code.
@@ -1125,7 +1339,7 @@ class Collection:
         searcher, indexes = self._searcher, self._indexes
         gone: Any = _Closed(self.name)
         self._workspace = self._store = self._contents = self._writer = gone
-        self._indexes = self._searcher = self._migrator = gone
+        self._indexes = self._searcher = self._migrator = self._embedder = gone
         searcher.shadow.tell()
         indexes.close()
 
@@ -1199,14 +1413,41 @@ class Collection:
         if not self._closed:
             self._indexes.let_go()
 
-    def _known_model(self, model: Any) -> Any:
-        if model is None and self._model is None:
-            raise InputError(
-                "pass model=: a SentenceTransformer, anything with encode(texts), or a function "
-                "from texts to vectors"
+    def _upsert_texts_by(
+        self,
+        batch: int,
+        ids: Iterable[Id],
+        texts: Sequence[str],
+        model: Any,
+        metadata: Sequence[Mapping[str, Any] | None] | None,
+        progress: Progress | None,
+        **how: Any,
+    ) -> int:
+        """Embed and store texts a batch at a time; see `upsert_texts`."""
+        check_texts(texts)
+        every = list(ids)
+        # All rows are looked at before the first is embedded.
+        check_rows(every, None, texts, metadata, self.dim, how["duplicates"])
+
+        def write(part: slice) -> int:
+            more = None if metadata is None else metadata[part]
+            quiet = None if progress is None else _nobody
+            return self.upsert_texts(
+                every[part], texts[part], model, metadata=more, progress=quiet, **how
             )
-        self._model = self._model if model is None else model
-        return self._model
+
+        return write_slices(len(texts), batch, write, progress)
+
+    def _become(self, row: CollectionRow) -> None:
+        """Stand for the collection that has the name from now on."""
+        searcher, indexes = self._searcher, self._indexes
+        self._stand_for(self._workspace, row)
+        searcher.shadow.tell()
+        indexes.let_go()
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Tell nobody: whoever embeds a batch at a time is told after each."""
 
 
 class _Closed:

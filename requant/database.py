@@ -22,6 +22,7 @@ from requant.indexes import Progress, Secrets, Workspace, folder_for, sweep
 from requant.inputs import check_name, check_secrets
 from requant.keep_up import KeepUp
 from requant.metrics import Metrics, Observer, warn
+from requant.migration import described, remember
 from requant.scores import Metric
 from requant.store import (
     CollectionRow,
@@ -83,6 +84,7 @@ class Database:
         exist_ok: bool = False,
         index_fields: Iterable[str] = (),
         full_text: bool | str = False,
+        model: Any = None,
         connection: Lent | None = None,
     ) -> Collection:
         """Add a collection of vectors of `dim` dimensions.
@@ -97,6 +99,8 @@ class Database:
                 see `Collection.index_field`.
             full_text: index the words of documents, for `Collection.search_documents`: True, or a
                 tokenizer as in `Collection.index_text`.
+            model: what will embed its texts, as in `Collection.upsert_texts`, and with a name; by a
+                name it is not loaded yet. With `exist_ok` it has to be the one that is remembered.
             connection: as in `Collection.upsert`: the collection comes to stay with its
                 transaction. Until then only calls with that connection find it.
 
@@ -111,8 +115,11 @@ class Database:
             raise InputError(f"unknown metric {metric!r}: choose one of {get_args(Metric)}")
         fields = check_fields(index_fields)
         tokenizer = None if full_text is False else check_tokenizer(full_text)
+        info = None if model is None else described(model, int(dim))
         try:
-            row = catalog.create(self._store, name, int(dim), metric, fields, connection, tokenizer)
+            row = catalog.create(
+                self._store, name, int(dim), metric, fields, connection, tokenizer, info
+            )
         except ExistsError:
             row = catalog.find(self._store, name, connection)
             if not exist_ok or (row.dim, row.metric) != (dim, metric):
@@ -120,6 +127,9 @@ class Database:
                     f"collection {name!r} already exists, with {row.dim} dimensions and metric "
                     f"{row.metric!r}"
                 ) from None
+            if info is not None:
+                with self._store.writing(connection) as given:
+                    remember(given, self._store, row, info)
             known = self._with_fields(row, fields, connection)
             if tokenizer is not None:
                 self._index_text(known, row, tokenizer, connection)

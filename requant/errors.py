@@ -4,13 +4,15 @@
 RequantError
 ├── InputError(ValueError)
 │   ├── DimensionError, NonFiniteError, UnknownEngineError, FilterError
-│   └── DuplicateIdError              an id twice in one batch, or one that is already stored
+│   ├── DuplicateIdError              an id twice in one batch, or one that is already stored
+│   └── OtherModelError               a text embedded by another model than the collection's
 ├── UnknownIdError(KeyError)          an id that is not stored
 ├── UnknownCollectionError(KeyError)  no collection of that name
 ├── UnknownIndexError(KeyError)       no index of that name
 ├── UnknownFieldError(KeyError)       no indexed field of that name
 ├── ExistsError                       a collection, index or field of that name is already there
 ├── UnsupportedError, EngineMissingError(ImportError), ForkedError
+├── ModelError                        an embedding model failed again and again
 ├── PackageMissingError(ImportError)  an optional package is not installed; the text says which
 ├── EngineError                       an engine refused or failed, a server cannot be reached
 │   └── UntrustedHostError            the database alone names a folder, or a host to tell a secret
@@ -23,6 +25,8 @@ IndexWarning(UserWarning)             an index was damaged and made again, or ca
 FilterWarning(UserWarning)            a filter was slow: which field to index
 ```
 """
+
+from __future__ import annotations
 
 from requant.adapters.errors import (
     CorruptIndexError,
@@ -55,7 +59,9 @@ __all__ = [
     "IndexWarning",
     "InputError",
     "LocationTakenError",
+    "ModelError",
     "NonFiniteError",
+    "OtherModelError",
     "PackageMissingError",
     "ReadOnlyError",
     "RequantError",
@@ -75,6 +81,14 @@ class DuplicateIdError(InputError):
     """An id occurs twice in one batch, or `add` met one that is already stored."""
 
 
+class OtherModelError(InputError):
+    """A text is embedded by another model than the one that the collection remembers."""
+
+
+class ModelError(RequantError):
+    """An embedding model failed again and again; its own error is the cause."""
+
+
 class FilterError(InputError):
     """A `where` filter that cannot be understood."""
 
@@ -91,6 +105,14 @@ class UnknownIdError(_NameError):
 
 class UnknownCollectionError(_NameError):
     """No collection of that name."""
+
+    @classmethod
+    def gone(cls, name: str) -> UnknownCollectionError:
+        """Return the error of who stands for a collection that has not this name any more."""
+        return cls(
+            f"collection {name!r} has been dropped, or moved to another embedding model: ask the "
+            "database for it again"
+        )
 
 
 class UnknownIndexError(_NameError):

@@ -22,6 +22,14 @@ def vectors(n: int, dim: int = 8, seed: int = 0) -> np.ndarray:
     return (rng.standard_normal((n, dim)) * rng.uniform(0.5, 2, (n, 1))).astype(np.float32)
 
 
+def clustered(n: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Return `(n, dim) float32` rows around 200 places, which are the same whatever the seed."""
+    places = np.random.default_rng(99).standard_normal((200, dim))
+    rng = np.random.default_rng(seed)
+    near = places[rng.integers(200, size=n)] + 0.6 * rng.standard_normal((n, dim))
+    return near.astype(np.float32)
+
+
 def metadata(n: int) -> list[dict[str, Any]]:
     """Return metadata by which any share of `n` items can be chosen."""
     return [{"n": i, "word": MADE_UP_WORDS[i % 5], "even": i % 2 == 0} for i in range(n)]

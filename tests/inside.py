@@ -6,7 +6,8 @@ to that. What stands here is what a user must not rely on and a test has to look
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Backend
 from requant.collection import Collection
 from requant.database import Database
-from requant.indexes import index_config, sample
+from requant.indexes import index_config, memory, sample
 from requant.indexes.following.newest import Newest
 from requant.indexes.loaded import Loaded as Loaded
 from requant.indexes.location import notes
@@ -35,6 +36,7 @@ from requant.integration.locations import _shared
 from requant.metrics import Meter
 from requant.scores import normalise as normalise
 from requant.search import Search
+from requant.search.scanning import candidates, threads
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -47,6 +49,7 @@ from requant.store import (
 from requant.store.contents import loading
 from requant.store.history import Beside, Turns
 from requant.store.records import pruning
+from requant.store.snapshots import Reading
 
 # For `monkeypatch.setattr`, so that little data is enough to come to what usually much comes to.
 FEW = "requant.search.search.FEW"
@@ -61,6 +64,7 @@ FIELD_BATCH = "requant.store.fields.building._BATCH"
 MATCHING = "requant.store.reader.Reader.matching"
 MANY_ITEMS = "requant.indexes.index_set._MANY"
 SETTLED_PATIENCE = "requant.store.contents.one_state._PATIENCE"
+OFTEN_LENT = "requant.store.contents.writing._OFTEN_LENT"
 FRESH_WRITES = "requant.store.history.fresh._WRITES"
 FURTHER_SECONDS = "requant.indexes.following.index._FURTHER_SECONDS"
 SHARE_SECONDS = "requant.indexes.following.share.SECONDS"
@@ -554,3 +558,30 @@ def door_of(store: Any) -> Door:
 def shared_databases() -> int:
     """How many databases stores of this process share now."""
     return len(_shared)
+
+
+def let_threads_share(monkeypatch: Any, cores: int) -> None:
+    """Let searches that take long be shared by so many threads, whatever the machine has."""
+    monkeypatch.setattr(threads, "_SPARE", deque([None] * (cores - 1)))
+    monkeypatch.setattr(candidates, "cores", lambda: cores)
+
+
+def let_memory_be(monkeypatch: Any, most: int) -> None:
+    """Let the collections of a database keep so many bytes of vectors."""
+    monkeypatch.setattr(memory, "MOST_BYTES", most)
+
+
+def kept_in_memory(collections: list[Collection]) -> list[bool]:
+    """Tell of which collections the vectors are kept."""
+    return [one._searcher._memory._nearby._at_hand is not None for one in collections]
+
+
+def before_snapshots_beside(monkeypatch: Any, act: Callable[[], object]) -> None:
+    """Have this done whenever a search is about to begin a snapshot for another thread."""
+    begin = Reading._another
+
+    def acted(reading: Reading) -> Reading:
+        act()
+        return begin(reading)
+
+    monkeypatch.setattr(Reading, "_another", acted)

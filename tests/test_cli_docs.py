@@ -34,11 +34,13 @@ def test_every_command_of_the_issue_is_there():
         "requant", "requant import", "requant search", "requant stats", "requant verify",
         "requant engines", "requant demo", "requant index", "requant index add",
         "requant index list", "requant index use", "requant index drop", "requant index rebuild",
-        "requant index attach", "requant migrate", "requant rollback", "requant shadow",
+        "requant index attach", "requant index calibrate",
+            "requant migrate", "requant rollback", "requant shadow",
         "requant export", "requant backup", "requant restore", "requant get", "requant count",
         "requant distinct", "requant update", "requant delete", "requant drop", "requant fields",
         "requant fields list", "requant fields add", "requant fields remove",
         "requant text", "requant text add", "requant text remove", "requant upgrade",
+        "requant reembed",
     }  # fmt: skip
 
 
@@ -76,6 +78,7 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         "index list": (db, "notes"),
         "index use": (db, "notes", "main"),
         "index rebuild": (db, "notes"),
+        "index calibrate": (db, "notes", "--target", "0.5"),
         "search": (db, "notes", "--vector", source, "--row", "0"),
         "stats": (db,),
         "verify": (db,),
@@ -116,6 +119,7 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         ("migrate", index_config, set()),
         ("index attach", Collection.attach_index, {"name", "location"}),
         ("migrate", Collection.migrate, {"name", "progress", "index"}),
+        ("index calibrate", Collection.calibrate, {"index"}),
         ("verify", Collection.verify, set()),
         ("backup", Database.backup, {"path", "progress"}),
         ("restore", requant.restore, {"file", "target", "tables"}),

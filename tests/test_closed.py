@@ -61,6 +61,7 @@ COLLECTION = {
     "rollback": lambda notes: notes.rollback(),
     "shadow": lambda notes: notes.shadow("main", 0.5),
     "migrations": lambda notes: notes.migrations,
+    "calibrate": lambda notes: notes.calibrate(0.9),
     "use_index": lambda notes: notes.use_index("main"),
     "drop_index": lambda notes: notes.drop_index("main"),
     "rebuild": lambda notes: notes.rebuild(),

@@ -27,6 +27,7 @@ INDEXES = [
     ("faiss", "uint8", "flat"),
     ("faiss", "int4", "flat"),
     ("faiss", "int2", "flat"),
+    ("faiss", "int1", "flat"),
     ("faiss", "binary", "flat"),
     ("faiss", "float32", "hnsw"),
     ("faiss", "int8", "hnsw"),

@@ -69,7 +69,8 @@ def test_engines_agree_on_the_same_codes(answer):
     recall = {(row["engine"], row["precision"]): row["recall"] for row in found["table"]}
     for precision in ("int8", "binary"):
         for engine in ("usearch", "qdrant", "lancedb"):
-            assert abs(recall["faiss", precision] - recall[engine, precision]) < 0.003
+            # Where an engine hands back codes of bits, a third of the candidates is fetched.
+            assert abs(recall["faiss", precision] - recall[engine, precision]) < 0.004
 
 
 def test_the_kept_database_is_a_database(answer):

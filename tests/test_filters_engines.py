@@ -17,7 +17,7 @@ from tests.test_filters_property import documents, filters
 N, DIM, K = 400, 16, 7
 # Items that share their metadata: a filter that one of them meets lets 1, 2, ... or 270 pass.
 GROUPS = np.repeat(np.arange(7), [1, 2, 7, 20, 40, 60, 270])
-PRECISIONS = ["float32", "float16", "int8", "uint8", "int4", "int2", "binary", "native"]
+PRECISIONS = ["float32", "float16", "int8", "uint8", "int4", "int2", "int1", "binary", "native"]
 
 
 def can(engine: str, precision: str) -> bool:

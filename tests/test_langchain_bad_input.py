@@ -186,6 +186,8 @@ def test_more_that_cannot_be(there):
             store.get_by_ids(None)
         with pytest.raises(NonFiniteError):
             store.similarity_search_by_vector([float("nan"), 0])
+        with pytest.raises(InputError, match="vector"):
+            store.similarity_search_by_vector(None)
         with pytest.raises(InputError):
             store.delete(["a"], filter={"n": 1})
         with pytest.raises(InputError, match="wrap one in a list"):

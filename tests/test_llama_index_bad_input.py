@@ -224,3 +224,17 @@ def test_relationships_that_are_no_json_are_refused():
     source = RelatedNodeInfo(node_id="doc", metadata={"tags": {"a"}})
     with pytest.raises(InputError, match="set"):
         store.add([node(relationships={NodeRelationship.SOURCE: source})])
+
+
+@pytest.mark.parametrize("given", [None, "text", node(), {"a": node()}, 7])
+def test_what_is_no_list_of_nodes(given):
+    store = RequantVectorStore()
+    with pytest.raises(InputError, match=f"nodes is a list .* not {type(given).__name__}"):
+        store.add(given)
+    assert store.collection is None
+
+
+@pytest.mark.parametrize("given", [None, [1.0, 0.0], "text"])
+def test_what_is_no_query(given):
+    with pytest.raises(InputError, match="query is a VectorStoreQuery"):
+        RequantVectorStore().query(given)

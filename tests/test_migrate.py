@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import requant
+from requant.adapters import registry
 from requant.errors import EngineError, ExistsError, InputError, UnknownIndexError
+from requant.migration.advice import advice
+from requant.store import IndexConfig
 from requant.testing import FailingBackend
 from requant.testing.forking import in_a_child
 from tests import inside
@@ -160,9 +163,28 @@ def test_a_plan_does_nothing(notes):
     assert plan.seconds > 0
     assert notes.stats() == before
     assert notes.migrations == []
+    notes.calibrate(0.5)
+    dropped = notes.plan_migration("new", engine="usearch").dropped
+    assert any("calibration of 'old' for recall 0.5" in text for text in dropped)
     assert notes.plan_migration("new", engine="qdrant", url="http://127.0.0.1:1").bytes == N * DIM
     with pytest.raises(InputError, match="name"):
         notes.plan_migration("../new")
+
+
+@pytest.mark.parametrize(
+    ("items", "config", "said"),
+    [
+        (250_000, IndexConfig("faiss", "int2"), ["a graph would take", "lists would", "calibrate"]),
+        (2_000_000, IndexConfig("usearch", "int8"), ["a graph would take", "calibrate"]),
+        (250_000, IndexConfig("faiss", "int8", "hnsw"), ["calibrate"]),
+        (5_000, IndexConfig("faiss", "int2", "ivf"), ["a flat index is hardly slower than lists"]),
+        (5_000, IndexConfig("faiss", "int2"), []),
+    ],
+)
+def test_a_plan_says_where_another_index_type_pays(items, config, said):
+    told = advice(config, registry.load(config.engine).capabilities, items)
+    assert len(told) == len(said)
+    assert all(part in text for part, text in zip(said, told, strict=True))
 
 
 def test_a_shadow_is_compared(notes, path):

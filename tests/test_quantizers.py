@@ -134,7 +134,7 @@ def test_dead_dimensions_leave_the_others_alone(kind, dead):
     if quantizer.spec.format in ("int8", "uint8", "float32", "float16", "int4"):
         decoded = quantizer.decode(codes)
         apart = np.linalg.norm(decoded - x, axis=1) / np.linalg.norm(x, axis=1)
-        assert apart.max() < 0.25
+        assert apart.max() < 0.3
 
 
 @every_kind

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from requant import quantizers
 from requant.errors import CorruptDataError, DimensionError, InputError, NonFiniteError
 from requant.quantizers import BinaryQuantizer, CodeSpec
-from requant.quantizers.serial import State, dumps
+from requant.quantizers.serial import State, dumps, loads
 from tests.quantizer_kinds import KINDS, fit, gaussian
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -179,18 +181,29 @@ def test_whole_bytes_without_a_meaning(case):
         quantizers.from_bytes(dumps(NOT_STATES[case]))
 
 
-def test_bytes_of_a_newer_version_say_so(monkeypatch):
-    monkeypatch.setattr("requant.quantizers.serial.VERSION", 2)
-    data = quantizers.to_bytes(fit("int8", gaussian(20, 2)))
-    monkeypatch.undo()
-    with pytest.raises(CorruptDataError, match=r"format 2, this requant reads up to 1"):
+def test_bytes_of_a_newer_version_say_so():
+    data = dumps(replace(fit("int8", gaussian(20, 2)).state(), version=3))
+    with pytest.raises(CorruptDataError, match=r"format 3, this requant reads up to 2"):
         quantizers.from_bytes(data)
+
+
+def test_what_an_earlier_requant_would_read_wrongly_has_a_version_that_it_refuses():
+    versions = {
+        kind: loads(quantizers.to_bytes(fit(kind, gaussian(20, 8)))).version for kind in KINDS
+    }
+    new = {kind for kind, version in versions.items() if version == 2}
+    assert new == {"int1", "int1-true", "int2-true", "int4-true", "binary-true"}
+    assert set(versions.values()) == {1, 2}
 
 
 def test_code_specs_that_no_quantizer_makes():
     for arguments in [("int3", 4), ("int8", 0), ("int2", 4), ("int8", 4, (1.0, 2.0))]:
         with pytest.raises(InputError):
             CodeSpec(*arguments)
+    with pytest.raises(InputError, match="multiple of 4"):
+        CodeSpec("int1", 6, tuple(range(64)))
+    with pytest.raises(InputError, match="differ"):
+        CodeSpec("int1", 8, (*range(60), *range(4)))
     with pytest.raises(InputError, match="ascend"):
         CodeSpec("int2", 4, (0.0, 1.0, 1.0, 2.0))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -83,6 +84,27 @@ def test_every_answer_is_found(unpacked):
         assert kept(db, engines) == before
         numbers = db.collection("numbers")
         assert (numbers.metric, [item.id for item in numbers.iter()]) == ("l2", [1, 2, 3])
+
+
+def test_old_codes_keep_their_rule_until_they_are_made_anew(unpacked, tmp_path):
+    shutil.copytree(unpacked, tmp_path / "copy", symlinks=True)
+    with requant.open(tmp_path / "copy" / "notes.requant") as db:
+        notes = db.collection("notes")
+        query = MAKE["vectors"]()[20]
+        kept = {}
+        for name in {"int2", "binary"} & {index.name for index in notes.indexes}:
+            notes.search(query, k=3, index=name, oversample=20)
+            loaded = inside.loaded_of(notes, name)
+            assert not loaded.quantizer.true_to_length
+            kept[name] = loaded.backend.spec.metric
+            notes.rebuild(name)
+            loaded = inside.loaded_of(notes, name)
+            assert loaded.quantizer.true_to_length
+            found = notes.search(query, k=3, index=name, oversample=20)
+            assert found[0].id == "id 20"
+            assert loaded.backend.spec.metric == {"int2": "l2", "binary": "hamming"}[name]
+        assert kept.get("int2", "ip") == "ip"
+        assert notes.verify().ok
 
 
 def test_indexed_fields_are_answered_from_as_they_are(unpacked):

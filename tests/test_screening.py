@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from requant.indexes import Batch
-from requant.scores import ExactRows, rounded
-from requant.search.scan import nearest
+from requant.scores import ExactRows, Queries, rounded
+from requant.search.scanning import nearest
 from tests import inside
 
 ScreenedRows = inside.ScreenedRows
@@ -104,8 +104,8 @@ def test_few_of_them_are_scored_exactly():
     rows = rng.standard_normal((8000, 64)).astype(np.float32)
     for metric in METRICS:
         screened = ScreenedRows(rows, metric)
-        (at, scores), *_ = screened.leading(rows[:1], 10, None, [-np.inf])
+        (at, scores), *_ = screened.leading(Queries(rows[:1]), 10, None, [-np.inf])
         assert 10 <= len(at) == len(scores) < 20
         worth = float(np.sort(scores)[-3])
-        (at, scores), *_ = screened.leading(rows[:1], 10, None, [worth])
+        (at, scores), *_ = screened.leading(Queries(rows[:1]), 10, None, [worth])
         assert 3 <= len(at) < 6

@@ -12,7 +12,9 @@ from tests import inside
 from tests.databases import vectors
 
 DIM = 64
-PRECISIONS = ["float32", "float16", "int8", "uint8", "int4", "int2", "binary", "native"]
+PRECISIONS = [
+    "float32", "float16", "int8", "uint8", "int4", "int2", "int1", "binary", "native"
+]  # fmt: skip
 KINDS = [
     (engine, precision, kind)
     for engine in ("faiss", "usearch", "qdrant", "lancedb", "turbovec")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from requant import DimensionError, DuplicateIdError, InputError
+from requant import DimensionError, DuplicateIdError, InputError, PackageMissingError
 from tests.st_model import LETTERS, Model
 
 IDS = ["a", "b", "c"]
@@ -89,7 +89,7 @@ def test_bad_rows_are_refused_before_the_model_works(notes):
     ("model", "error", "text"),
     [
         (None, InputError, "pass model="),
-        ("all-MiniLM-L6-v2", InputError, "SentenceTransformer"),
+        ("all-MiniLM-L6-v2", PackageMissingError, "needs sentence-transformers"),
         (42, InputError, "no model"),
         (lambda texts: np.ones((len(texts), 3)), DimensionError, "3 dimensions"),
         (lambda texts: np.ones((1, 27)), InputError, "for 3 texts"),

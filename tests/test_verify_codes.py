@@ -8,7 +8,9 @@ import pytest
 from requant import quantizers
 from requant.verification.checks import codes_stand_for
 
-KINDS = [("int8", {"rotate": True}), ("int4", {}), ("int2", {}), ("binary", {"bits": 1})]
+TRUE = {"true_to_length": True}
+KINDS = [("int8", {"rotate": True}), ("int4", {}), ("int2", {}), ("binary", {"bits": 1}),
+         ("int4", TRUE), ("int2", TRUE), ("int1", TRUE), ("binary", TRUE)]  # fmt: skip
 
 
 @pytest.fixture

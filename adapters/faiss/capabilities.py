@@ -40,6 +40,7 @@ CAPABILITIES = Capabilities(
         *(row for format, metrics in _NUMBERS.items() for row in _number_rows(format, metrics)),
         *_level_rows("int4"),
         *_level_rows("int2"),
+        *_level_rows("int1"),
         Support("binary", "flat", ("hamming",), exact=True, key_sets=True, codes=True),
         Support("binary", "hnsw", ("hamming",), key_sets=True, codes=True, deletes="tombstones"),
         Support("binary", "ivf", ("hamming",)),
@@ -65,7 +66,7 @@ CAPABILITIES = Capabilities(
         "M": "hnsw: links of a node on each level, twice as many on the lowest (16)",
         "efConstruction": "hnsw: candidates looked at while a node is linked (100)",
         "efSearch": "hnsw: candidates looked at by a search without effort (128)",
-        "nlist": "ivf: number of lists (4 * sqrt(items), at most one per 39 rows of the sample)",
+        "nlist": "ivf: number of lists (2 * sqrt(items), at most one per 39 rows of the sample)",
         "nprobe": "ivf: lists read by a search without effort (4 * sqrt(nlist))",
     },
 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.quantizers.arrays import Codes, Float32s
-from requant.quantizers.codes import CodeSpec, Format, level_values
+from requant.quantizers.codes import POINT_DIMS, CodeSpec, Format, level_values
 
 Bytes = NDArray[np.uint8]
 
@@ -92,10 +92,11 @@ class BitCodec:
 
 @dataclass(frozen=True)
 class LevelCodec:
-    """int4, int2: a nibble stands for the levels of `per_nibble` dimensions, padded to `dims`.
+    """int4, int2, int1: a nibble stands for the values of `per_nibble` dimensions, up to `dims`.
 
-    Our packing puts the level of dimension 2m in bits 0-1 of nibble m and that of 2m + 1 in bits
-    2-3, so a packed row *is* the row of product-quantizer codes.
+    A nibble of int1 is a point of four dimensions, all of which are there. Our packing of int2 puts
+    the level of dimension 2m in bits 0-1 of nibble m and that of 2m + 1 in bits 2-3, so a packed
+    row *is* the row of product-quantizer codes.
     """
 
     spec: CodeSpec
@@ -131,6 +132,8 @@ class LevelCodec:
     def centroids(self) -> Float32s:
         """Return the value of each nibble, `(nibbles, 16, per_nibble) float32`."""
         levels = np.asarray(self.spec.levels, np.float32)
+        if self.spec.format == "int1":
+            return np.repeat(levels.reshape(1, 16, POINT_DIMS), self.nibbles, axis=0)
         nibble = np.arange(16)
         shifts = np.arange(self.per_nibble) * self.spec.bits
         grid = levels[nibble[:, None] >> shifts & (len(levels) - 1)]
@@ -165,5 +168,6 @@ _CODECS: dict[Format, Callable[[CodeSpec], Codec]] = {
     "uint8": _number,
     "int4": lambda spec: LevelCodec(spec, nibbles=spec.dim, per_nibble=1),
     "int2": lambda spec: LevelCodec(spec, nibbles=-(-spec.dim // 2), per_nibble=2),
+    "int1": lambda spec: LevelCodec(spec, spec.dim // POINT_DIMS, per_nibble=POINT_DIMS),
     "binary": lambda spec: BitCodec(spec.width * 8, spec.width),
 }

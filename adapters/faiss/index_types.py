@@ -88,7 +88,7 @@ class ScalarTypes:
 
 @dataclass(frozen=True)
 class LevelTypes:
-    """int4 and int2 as fast-scan product quantizers whose centroids are the levels."""
+    """int4, int2 and int1 as fast-scan product quantizers whose centroids are levels or points."""
 
     codec: LevelCodec
     metric: int
@@ -102,7 +102,9 @@ class LevelTypes:
 
     def hnsw(self, links: int) -> Any:
         """Refuse: FAISS has no graph over these codes."""
-        raise UnsupportedError("faiss has no graph over int4 and int2 codes: choose flat or ivf")
+        raise UnsupportedError(
+            "faiss has no graph over int4, int2 and int1 codes: choose flat or ivf"
+        )
 
     def ivf(self, nlist: int, sample: NDArray[Any]) -> Any:
         """Return an IndexIVFPQFastScan that keeps codes, not residuals."""

@@ -162,7 +162,7 @@ def lists_wanted(spec: IndexSpec, rows: int) -> int:
     """Return how many lists an index of `spec` gets that learns them from a sample of `rows`."""
     items = max(spec.expected, rows)
     most = max(1, rows // SAMPLE_PER_LIST)
-    wish = whole_number(spec, "nlist", max(1, min(int(4 * math.sqrt(items)), most)))
+    wish = whole_number(spec, "nlist", max(1, min(int(2 * math.sqrt(items)), most)))
     # No more lists than rows to learn them from; a larger sample comes with a larger index.
     return min(wish, max(rows, 1))
 

@@ -28,7 +28,7 @@ from tests.postgres import find_binaries, running_server
 AMONG_ROWS, AMONG_DIM, AUTHORS = 100_000, 384, 1000
 ROWS, DIM = 20_000, 384
 ROUNDS, BLOCK = 40, 25
-WITHIN = ("", ", in a transaction")
+WITHIN = ("", ", in a transaction", ", right after a write")
 
 METADATA = sa.MetaData()
 ARTICLES = sa.Table(
@@ -74,13 +74,21 @@ def databases() -> Iterator[dict[str, Callable[[], Database]]]:
         }
 
 
-def in_turn(calls: Mapping[str, Callable[[int], object]]) -> dict[str, tuple[float, float]]:
-    """Return the milliseconds that a call of each takes: the median, and the best quarter."""
+def in_turn(
+    calls: Mapping[str, Callable[[int], object]],
+    before: Mapping[str, Callable[[int], object]] | None = None,
+) -> dict[str, tuple[float, float]]:
+    """Return the milliseconds that a call of each takes: the median, and the best quarter.
+
+    What is done `before` each call is not counted.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(ROUNDS + 1):
         for name, call in calls.items():
             block = []
             for n in range(turn * BLOCK, (turn + 1) * BLOCK):
+                if before is not None:
+                    before[name](n)
                 begun = time.perf_counter()
                 call(n)
                 block.append(time.perf_counter() - begun)
@@ -147,6 +155,15 @@ def round_trips(opened: Mapping[str, Callable[[], Database]]) -> None:
                     for name in notes
                 }
             )
+
+            def write(name: str, n: int) -> object:
+                return notes[name].upsert([n % ROWS], queries[n % BLOCK : n % BLOCK + 1])
+
+            one.rollback()
+            other.rollback()
+            after = {name + WITHIN[2]: partial(search, name, False) for name in notes}
+            writes = {name + WITHIN[2]: partial(write, name) for name in notes}
+            times |= in_turn(after, writes)
         for within in WITHIN:
             both = times["SQLite" + within], times["PostgreSQL" + within]
             more = [server - lite for lite, server in zip(*both, strict=True)]

@@ -20,6 +20,7 @@ from requant.integration.cli import (
     inspecting,
     migrating,
     reading,
+    reembedding,
     searching,
     upgrading,
     words,
@@ -78,6 +79,7 @@ app.add_typer(indexing.app, name="index")
 app.command("migrate")(migrating.migrate)
 app.command("rollback")(migrating.rollback)
 app.command("shadow")(migrating.shadow)
+app.command("reembed")(reembedding.reembed)
 app.command("stats")(inspecting.stats)
 app.command("verify")(inspecting.verify)
 app.command("backup")(backing_up.backup)

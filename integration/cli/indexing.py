@@ -1,4 +1,4 @@
-"""`requant index`: add, list, use, drop and rebuild indexes."""
+"""`requant index`: add, list, use, drop, rebuild and calibrate indexes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from requant.errors import InputError
 from requant.integration.cli.bundles import takes_bundles
 from requant.integration.cli.group import new_app, stoppable
+from requant.integration.cli.migrating import read_vectors
 from requant.integration.cli.options import (
     HERE,
     READ_HERE,
@@ -35,7 +36,7 @@ from requant.integration.cli.output import (
     readable,
     size,
 )
-from requant.integration.cli.progress import progress
+from requant.integration.cli.progress import progress, waiting
 
 if TYPE_CHECKING:
     from requant.collection import Collection
@@ -222,6 +223,55 @@ def rebuild(
         with stoppable(f"{what} is what it was"), progress(f"rebuilding {what}") as advance:
             target.rebuild(name, progress=advance)
         _tell(target, name, "Rebuilt", as_json)
+
+
+@app.command("calibrate")
+@takes_bundles
+def calibrate(
+    database: Database,
+    collection: CollectionName,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The index; by default the one in use."),
+    ] = None,
+    target: Annotated[
+        float,
+        typer.Option("--target", metavar="SHARE", help="How much of the nearest is to be found."),
+    ] = 0.99,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            "--queries",
+            metavar="FILE",
+            help="Query vectors (.npy) as they will be asked; by default stored vectors.",
+        ),
+    ] = None,
+    k: Annotated[
+        int, typer.Option("-k", metavar="K", help="How many results recall is counted over.")
+    ] = 10,
+    place: Place = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how hard an index has to try for a recall; `--recall` uses it.
+
+    Stored vectors are easier to find than what people ask for: give --queries.
+
+    --json answers: collection, index, target, k, effort, oversample, recall,
+    lower, queries, queries_from, items, milliseconds.
+    """
+    vectors = None if queries is None else read_vectors(queries)
+    with place.opened(database) as opened, waiting("calibrating"):
+        found = opened.collection(collection).calibrate(target, queries=vectors, k=k, index=name)
+    tries = f"{found.oversample:g} candidates a result"
+    if found.effort is not None:
+        tries = f"effort {found.effort} and {tries}"
+    print_answer(
+        as_json,
+        {"collection": collection, **asdict(found)},
+        f"Index {found.index!r} finds {found.recall:.4f} of the {k} nearest (95 % sure of "
+        f"{found.lower:.4f}; {found.queries} {found.queries_from}) with {tries}, "
+        f"in {found.milliseconds:.2f} ms. Search with --recall {target:g}.",
+    )
 
 
 def index_json(info: IndexInfo) -> dict[str, Any]:

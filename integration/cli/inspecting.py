@@ -46,7 +46,7 @@ def stats(
     --json answers: database, collections (name, dim, metric, items,
     vector_bytes, origins (source, kind, fidelity), indexes (as
     `requant index list`), fields (name, kind, ready), text (tokenizer,
-    ready) or null).
+    ready) or null, model (name, revision, dim, prompt, normalised) or null).
     """
     from requant.integration.databases import chosen, shown
 
@@ -65,6 +65,9 @@ def stats(
         for origin in each.origins:
             told = _LOSS.get(origin.fidelity, "the float32 vectors as they were")
             print_lines(f"  from {origin.source} ({origin.kind}): {told}")
+        if each.model:
+            prompt = f", prompt {each.model.prompt!r}" if each.model.prompt else ""
+            print_lines(f"  texts by {each.model.shown}{prompt}")
         if each.text:
             whole = "" if each.text.ready else " (not ready)"
             print_lines(f"  full text: {each.text.tokenizer}{whole}")
@@ -125,6 +128,7 @@ def _stats_json(stats: Stats) -> dict[str, Any]:
         "indexes": [index_json(info) for info in stats.indexes],
         "fields": [asdict(field) for field in stats.fields],
         "text": None if stats.text is None else asdict(stats.text),
+        "model": None if stats.model is None else asdict(stats.model),
     }
 
 

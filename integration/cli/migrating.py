@@ -55,7 +55,7 @@ class Comparison:
 
     def arguments(self) -> dict[str, Any]:
         """Return them as `Collection.migrate` takes them; raises InputError."""
-        queries = None if self.queries is None else _vectors(self.queries)
+        queries = None if self.queries is None else read_vectors(self.queries)
         return {**vars(self), "queries": queries}
 
 
@@ -83,7 +83,7 @@ def migrate(
 
     --json answers: name, state, items, k, queries, queries_from,
     recall_before, recall_after, checked, problems, ok. With --dry-run it is:
-    name, rows, carried, changed, dropped, bytes, seconds.
+    name, rows, carried, changed, dropped, bytes, seconds, advice.
     """
     wanted = index.arguments()
     with place.opened(database) as opened:
@@ -173,7 +173,8 @@ def shadow(
         )
 
 
-def _vectors(path: str) -> Any:
+def read_vectors(path: str) -> Any:
+    """Return the rows of a file of query vectors; raises InputError."""
     import numpy as np
 
     try:
@@ -194,6 +195,8 @@ def _tell_plan(plan: MigrationPlan, as_json: bool) -> None:
     for heading, lines in told.items():
         for line in lines:
             print_lines(f"{heading}: {line}")
+    for line in plan.advice:
+        print_lines(f"advice: {line}")
     taken = "" if plan.seconds is None else f" and {plan.seconds:.1f} s"
     print_lines(f"about {size(plan.bytes)}{taken}; nothing was done.")
 

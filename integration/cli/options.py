@@ -165,7 +165,7 @@ class IndexOptions:
         typer.Option(
             "--precision",
             metavar="PRECISION",
-            help="float32, float16, int8, uint8, int4, int2, binary or native.",
+            help="float32, float16, int8, uint8, int4, int2, int1, binary or native.",
         ),
     ] = "int8"
     index_type: Annotated[

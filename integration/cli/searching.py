@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +51,9 @@ class QueryOptions:
     text: Annotated[
         str | None,
         typer.Option(
-            "--text", metavar="TEXT", help="The query as text; --model turns it into a vector."
+            "--text",
+            metavar="TEXT",
+            help="The query as text; the collection's model turns it into a vector.",
         ),
     ] = None
     words: Annotated[
@@ -68,7 +69,7 @@ class QueryOptions:
         typer.Option(
             "--hybrid",
             metavar="TEXT",
-            help="By words and by meaning: the same text both ways, with --model or --vector.",
+            help="By words and by meaning: the same text both ways, or with --vector.",
         ),
     ] = None
     model: Annotated[
@@ -76,7 +77,7 @@ class QueryOptions:
         typer.Option(
             "--model",
             metavar="NAME",
-            help="The sentence-transformers model that made the collection's vectors.",
+            help="The model that made the vectors; by default the one that is remembered.",
         ),
     ] = None
 
@@ -103,6 +104,14 @@ class SearchOptions(ItemFilter):
     exact: Annotated[
         bool, typer.Option("--exact", help="Score every vector instead of asking an index.")
     ] = False
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            "--recall",
+            metavar="SHARE",
+            help="How much of the nearest to find; `requant index calibrate` measured how.",
+        ),
+    ] = None
     oversample: Annotated[
         float | None,
         typer.Option(
@@ -147,22 +156,14 @@ def search(
     """
     if sum(one is not None for one in (query.text, query.words, query.hybrid)) > 1:
         raise InputError("give one of --text, --words and --hybrid")
-    vector = None
-    if query.words is None:
-        text = query.hybrid if query.vector is None and query.text is None else query.text
-        vector = _query(query.vector, query.row, text, query.model)
-    elif query.vector is not None or query.model is not None:
+    if query.words is not None and (query.vector is not None or query.model is not None):
         raise InputError("--words takes neither --vector nor --model: --hybrid does")
+    vector = _vector(query)
     arguments = options.arguments()
     with place.opened(database) as opened:
         target = opened.collection(collection)
         with waiting("searching"):
-            if query.words is not None:
-                found = target.search_documents(query.words, **arguments)
-            elif query.hybrid is not None:
-                found = target.search_hybrid(query.hybrid, vector, **arguments)
-            else:
-                found = target.search(vector, **arguments)
+            found = _found(target, query, vector, arguments)
     if as_json:
         print_json({"collection": collection, "k": options.k, "hits": [*map(hit_json, found)]})
     else:
@@ -204,23 +205,36 @@ def print_hits(found: list[Hit]) -> None:
     )
 
 
-def _query(vector: str | None, row: int | None, text: str | None, model: str | None) -> Any:
-    if (vector is None) == (text is None):
+def _found(target: Any, query: QueryOptions, vector: Any, arguments: dict[str, Any]) -> Any:
+    if query.words is not None:
+        return target.search_documents(query.words, **arguments)
+    if vector is None and query.model is None and target.model is None:
+        what = "--text" if query.text is not None else "--hybrid"
         raise InputError(
-            "give the query either as --vector or as --text with --model, as --words, or as "
-            "--hybrid with --vector or --model"
+            f"{what} needs --model: collection {target.name!r} remembers none (--hybrid takes "
+            "--vector instead, too)"
         )
-    if text is not None:
-        if not model:
-            raise InputError(
-                "--text needs --model: the model that made the collection's vectors (--hybrid "
-                "takes --vector instead, too)"
-            )
-        return _embedded(text, model)
-    assert vector is not None
-    if vector.lstrip().startswith("["):
-        return _listed(vector)
-    return _read(Path(vector), row)
+    if query.hybrid is not None:
+        return target.search_hybrid(query.hybrid, vector, model=query.model, **arguments)
+    if query.text is not None:
+        return target.search_text(query.text, model=query.model, **arguments)
+    return target.search(vector, **arguments)
+
+
+def _vector(query: QueryOptions) -> Any:
+    """Return the vector that is searched for, None where it is made of a text or there is none."""
+    texts = [one for one in (query.text, query.words, query.hybrid) if one is not None]
+    both = query.vector is not None and query.text is not None
+    if both or (query.vector is None and not texts):
+        raise InputError(
+            "give the query either as --vector or as --text, as --words, or as --hybrid with or "
+            "without --vector"
+        )
+    if query.vector is None:
+        return None
+    if query.vector.lstrip().startswith("["):
+        return _listed(query.vector)
+    return _read(Path(query.vector), query.row)
 
 
 def _listed(text: str) -> Any:
@@ -249,19 +263,3 @@ def _read(path: Path, row: int | None) -> Any:
     if not 0 <= row < len(array):
         raise InputError(f"{path} has no row {row}: it has {len(array)}, from 0")
     return array[row]
-
-
-def _embedded(text: str, model: str) -> Any:
-    from requant.integration.errors import PackageMissingError
-
-    try:
-        package = import_module("sentence_transformers")
-    except ImportError as error:
-        raise PackageMissingError(
-            "--text needs sentence-transformers: pip install 'requant[text]'"
-        ) from error
-    with waiting(f"loading {model}"):
-        encoder = package.SentenceTransformer(model)
-        # Models that prompt queries otherwise than documents have a method of their own for it.
-        encode = getattr(encoder, "encode_query", encoder.encode)
-        return encode([text], show_progress_bar=False)[0]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from requant.embeddings import checked_model
 from requant.integration.errors import SourceError
 from requant.quantizers import factory
 from requant.quantizers.errors import CorruptDataError
@@ -44,7 +45,8 @@ class Manifest:
     vector, None where there is none; `normalised`, whether both are 1 (within a thousandth).
     `where` is the filter that chose the rows. Each of `indexes` tells what there was: name,
     engine, precision, index_type, options, params, active, and of its quantizer the kind, the
-    fingerprint, the ranges if it has any, and the bytes in base64.
+    fingerprint, the ranges if it has any, and the bytes in base64. `model` is what embeds the
+    texts: name, revision, dim, prompt, normalised.
     """
 
     collection: str
@@ -58,6 +60,7 @@ class Manifest:
     indexes: list[dict[str, Any]]
     files: list[FileEntry]
     dtype: str = "float32"
+    model: dict[str, Any] | None = None
 
     def quantizers(self) -> dict[str, Quantizer]:
         """Return the quantizers of the indexes by name: they make the same codes again."""
@@ -125,7 +128,10 @@ def is_removable(folder: Path) -> bool:
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
+    content = {"model": None, **content}  # an older one tells of none
     fields = {name: content[name] for name in Manifest.__dataclass_fields__}
+    if content["model"] is not None:
+        fields["model"] = checked_model(content["model"], content["dim"]).as_json()
     fields["files"] = [FileEntry(**entry) for entry in content["files"]]
     if content["lengths"] is not None:
         fields["lengths"] = tuple(content["lengths"])

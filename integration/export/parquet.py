@@ -56,7 +56,7 @@ class _Measured:
 def _manifest(
     job: Job, files: ParquetFiles, measured: _Measured, found: list[dict[str, Any]]
 ) -> Manifest:
-    lengths = measured.lengths
+    lengths, model = measured.lengths, job.collection.model
     return Manifest(
         collection=job.collection.name,
         dim=job.collection.dim,
@@ -68,4 +68,5 @@ def _manifest(
         where=dict(job.where) if job.where else None,
         indexes=found,
         files=files.entries,
+        model=None if model is None else model.as_json(),
     )

@@ -39,6 +39,7 @@ class ExportSource:
         self.manifest = told
         self.metric: Any = told.metric
         self.dim: int = told.dim
+        self.model: dict[str, Any] | None = told.model
         self.rows: int | None = told.rows
         self.notes: Sequence[str] = _notes(told)
         self._folder = folder

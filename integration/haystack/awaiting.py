@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from haystack.dataclasses import Document
 from haystack.document_stores.types import DuplicatePolicy
@@ -12,45 +11,22 @@ from requant.integration.haystack.hybrid import by_words_and_nearness
 from requant.integration.haystack.kept import Documents
 from requant.integration.haystack.statistics import count_unique, ends, field_types, unique
 from requant.integration.sqlalchemy.aio.caller import Caller
-from requant.integration.sqlalchemy.aio.threads import Lane
-
-T = TypeVar("T")
-
-
-class Waiting:
-    """Runs what a store does in threads of its own, which end with it.
-
-    A call that is cancelled before it has begun is not done. Of one that writes, CancelledError is
-    raised when it has ended: whole, since a thread cannot be stopped in its midst.
-    """
-
-    def __init__(self, name: str) -> None:
-        """Start no thread yet; errors call the store `name`."""
-        self._caller = Caller(name)
-
-    async def run(self, lane: Lane, work: Callable[[], T]) -> T:
-        """Return what `work()` returns in a thread."""
-        return await self._caller.call(lane, None, lambda _: work())
-
-    def shut(self) -> None:
-        """Let nobody in any more."""
-        self._caller.threads.shut()
 
 
 class AwaitedStore:
     """The methods of a document store that are awaited, by what the others do."""
 
     _kept: Documents
-    _waiting: Waiting
+    _caller: Caller
     return_embedding: bool
 
     async def count_documents_async(self) -> int:
         """Return how many documents there are."""
-        return await self._waiting.run("reads", self._kept.count)
+        return await self._caller.run("reads", self._kept.count)
 
     async def filter_documents_async(self, filters: dict[str, Any] | None = None) -> list[Document]:
         """Return the documents that a filter lets through, as `filter_documents`."""
-        return await self._waiting.run(
+        return await self._caller.run(
             "reads", lambda: self._kept.matching(filters, self.return_embedding)
         )
 
@@ -58,43 +34,43 @@ class AwaitedStore:
         self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE
     ) -> int:
         """Store a batch whole, or raise, as `write_documents`."""
-        return await self._waiting.run("writes", lambda: self._kept.write(documents, policy))
+        return await self._caller.run("writes", lambda: self._kept.write(documents, policy))
 
     async def delete_documents_async(self, document_ids: list[str]) -> None:
         """Remove documents, as `delete_documents`."""
-        await self._waiting.run("writes", lambda: self._kept.delete(document_ids))
+        await self._caller.run("writes", lambda: self._kept.delete(document_ids))
 
     async def delete_all_documents_async(self, recreate_index: bool = False) -> None:
         """Remove all documents, as `delete_all_documents`."""
-        await self._waiting.run("writes", lambda: self._kept.clear(recreate_index))
+        await self._caller.run("writes", lambda: self._kept.clear(recreate_index))
 
     async def delete_by_filter_async(self, filters: dict[str, Any]) -> int:
         """Remove what a filter lets through, as `delete_by_filter`."""
-        return await self._waiting.run("writes", lambda: self._kept.delete_by(filters))
+        return await self._caller.run("writes", lambda: self._kept.delete_by(filters))
 
     async def update_by_filter_async(self, filters: dict[str, Any], meta: dict[str, Any]) -> int:
         """Set metadata of what a filter lets through, as `update_by_filter`."""
-        return await self._waiting.run("writes", lambda: self._kept.update_by(filters, meta))
+        return await self._caller.run("writes", lambda: self._kept.update_by(filters, meta))
 
     async def count_documents_by_filter_async(self, filters: dict[str, Any]) -> int:
         """Return how many documents a filter lets through."""
-        return await self._waiting.run("reads", lambda: self._kept.count_by(filters))
+        return await self._caller.run("reads", lambda: self._kept.count_by(filters))
 
     async def count_unique_metadata_by_filter_async(
         self, filters: dict[str, Any], metadata_fields: list[str]
     ) -> dict[str, int]:
         """Return how many values fields have, as `count_unique_metadata_by_filter`."""
-        return await self._waiting.run(
+        return await self._caller.run(
             "reads", lambda: count_unique(self._kept, filters, metadata_fields)
         )
 
     async def get_metadata_fields_info_async(self) -> dict[str, dict[str, str]]:
         """Return which fields there are, as `get_metadata_fields_info`."""
-        return await self._waiting.run("reads", lambda: field_types(self._kept))
+        return await self._caller.run("reads", lambda: field_types(self._kept))
 
     async def get_metadata_field_min_max_async(self, metadata_field: str) -> dict[str, Any]:
         """Return the ends of a field, as `get_metadata_field_min_max`."""
-        return await self._waiting.run("reads", lambda: ends(self._kept, metadata_field))
+        return await self._caller.run("reads", lambda: ends(self._kept, metadata_field))
 
     async def get_metadata_field_unique_values_async(
         self,
@@ -105,7 +81,7 @@ class AwaitedStore:
         filters: dict[str, Any] | None = None,
     ) -> tuple[list[Any], int]:
         """Return values of a field, as `get_metadata_field_unique_values`."""
-        return await self._waiting.run(
+        return await self._caller.run(
             "reads",
             lambda: unique(self._kept, metadata_field, search_term, from_, size, filters),
         )
@@ -120,7 +96,7 @@ class AwaitedStore:
     ) -> list[Document]:
         """Return the nearest documents, as `embedding_retrieval`."""
         given = self.return_embedding if return_embedding is None else return_embedding
-        return await self._waiting.run(
+        return await self._caller.run(
             "reads",
             lambda: self._kept.nearest(query_embedding, filters, top_k, scale_score, given),
         )
@@ -135,7 +111,7 @@ class AwaitedStore:
     ) -> list[Document]:
         """Return documents by words and nearness, as `hybrid_retrieval`."""
         given = self.return_embedding if return_embedding is None else return_embedding
-        return await self._waiting.run(
+        return await self._caller.run(
             "reads",
             lambda: by_words_and_nearness(
                 self._kept, query, query_embedding, filters, top_k, given

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haystack.dataclasses import Document
 
-from requant.errors import UnsupportedError
-from requant.integration.haystack.errors import DocumentError, telling
-from requant.integration.haystack.kept import Documents, Filters, asked, positive, retrieved
+from requant.collection import Collection
+from requant.integration.haystack.errors import DocumentError
+from requant.integration.haystack.kept import (
+    Documents,
+    Filters,
+    asks,
+    narrowed,
+    positive,
+    query_of,
+    retrieved,
+)
+from requant.search import Hit
 
 
 def by_words_and_nearness(
@@ -22,19 +29,21 @@ def by_words_and_nearness(
     """Return the documents that fit a query and its embedding, best first."""
     if not isinstance(query, str):
         raise DocumentError(f"query is a text, not {type(query).__name__}")
-    vector = asked(embedding, kept.dim)
-    found: Any = kept.door.found()
-    if found is None or not positive(top_k):
+    vector = query_of(embedding, kept.dim)
+    asks(filters)
+    if not positive(top_k):
         return []
-    with telling():
-        if not hasattr(found, "search_hybrid"):
-            raise UnsupportedError("this release of requant has no full text: use embeddings alone")
+
+    def work(found: Collection) -> list[Hit]:
         if not found.full_text:
             found.index_text()
-        where = kept.narrowed(found, filters)
+        where = narrowed(found, filters)
         hits = found.search_hybrid(query, vector, k=top_k, where=where)
-    if embeddings and hits:
-        vectors = found.get([hit.id for hit in hits], vectors=True)
-        by_id = {item.id: item.vector for item in vectors}
-        hits = [hit._replace(vector=by_id.get(hit.id)) for hit in hits]
-    return retrieved(hits, found.metric, scale=False)
+        if not embeddings or not hits:
+            return hits
+        vectors = {
+            item.id: item.vector for item in found.get([hit.id for hit in hits], vectors=True)
+        }
+        return [hit._replace(vector=vectors.get(hit.id)) for hit in hits]
+
+    return retrieved(kept.asked(work, list), kept.door.metric, scale=False)

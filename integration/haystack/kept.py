@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from haystack.dataclasses import Document
@@ -12,6 +13,7 @@ from haystack.document_stores.types import DuplicatePolicy
 
 from requant.collection import Collection
 from requant.database import MAX_DIM
+from requant.inputs import OnConflict
 from requant.integration.doors import Door
 from requant.integration.haystack.documents import BESIDE, checked, columns, document
 from requant.integration.haystack.errors import DocumentError, TakenIdError, telling
@@ -21,6 +23,7 @@ from requant.integration.haystack.scaling import scaled
 from requant.search import Hit
 from requant.store import Item
 
+T = TypeVar("T")
 Filters = Mapping[str, Any]
 _NOBODY: dict[str, Any] = {"$id": {"$in": []}}
 
@@ -34,14 +37,19 @@ class Documents:
             raise DocumentError(f"embedding_dim is a whole number from 1 to {MAX_DIM}, not {dim!r}")
         self.door = door
         self.dim = dim
-        self._check(door.found())
+        found = door.found()
+        if found is not None:
+            self._checked(found)
 
     @property
     def collection(self) -> Collection:
         """The collection, which is made if it is not there."""
-        made = self.door.made(self.dim)
-        self._check(made)
-        return made
+        return self._checked(self.door.made(self.dim))
+
+    def asked(self, work: Callable[[Collection], T], nothing: Callable[[], T]) -> T:
+        """Return `work(collection)`, or `nothing()` where there is none; see `Door.asked`."""
+        with telling():
+            return self.door.asked(lambda found: work(self._checked(found)), nothing)
 
     # Writing
 
@@ -53,57 +61,59 @@ class Documents:
         if not listed:
             return 0
         if policy is DuplicatePolicy.OVERWRITE:
-            rows = columns(list({one.id: one for one in listed}.values()), self.dim)
-            with telling():
-                self.collection.upsert(*rows)
+            self._write(list({one.id: one for one in listed}.values()), "replace")
             return len(listed)
-        skips = policy is DuplicatePolicy.SKIP
-        rows = columns(_first(listed) if skips else _unique(listed), self.dim)
+        if policy is DuplicatePolicy.SKIP:
+            return self._write(_first(listed), "skip")
+        return self._write(_unique(listed), "error")
+
+    def _write(self, documents: list[Document], on_conflict: OnConflict) -> int:
+        rows = columns(documents, self.dim)
         with telling():
-            return self.collection.upsert(*rows, on_conflict="skip" if skips else "error")
+            return self.door.written(
+                self.dim,
+                lambda found: self._checked(found).upsert(*rows, on_conflict=on_conflict),
+            )
 
     def delete(self, ids: Iterable[str]) -> None:
         """Remove documents; unknown ids are no error."""
-        found = self.door.found()
-        with telling():
-            if isinstance(ids, str) or not hasattr(ids, "__iter__"):
-                raise DocumentError(f"document_ids is a list of ids, not {type(ids).__name__}")
-            if found is not None:
-                found.delete(list(ids))
+        if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+            raise DocumentError(f"document_ids is a list of ids, not {type(ids).__name__}")
+        listed = list(ids)
+        self.asked(lambda found: found.delete(listed), int)
 
     def clear(self, rebuild: bool) -> None:
         """Remove all documents; indexes stay, and are empty, if need be made anew."""
-        found = self.door.found()
-        if found is None:
-            return
-        found.clear()
-        for index in found.indexes if rebuild else ():
-            found.rebuild(index.name)
+
+        def work(found: Collection) -> None:
+            found.clear()
+            for index in found.indexes if rebuild else ():
+                found.rebuild(index.name)
+
+        self.asked(work, lambda: None)
 
     def delete_by(self, filters: Filters) -> int:
         """Remove what a filter lets through, and return how many documents that were."""
         read(filters)
-        found = self.door.found()
-        if found is None:
-            return 0
-        with telling():
-            condition = self._condition(found, filters)
+
+        def work(found: Collection) -> int:
+            condition = _condition(found, filters)
             if condition.exact:
                 return found.delete(where=condition.most)
             with self._turn(found) as connection:
                 ids = [item.id for item in _met(found, condition, connection)]
                 return found.delete(ids, connection=connection)
 
+        return self.asked(work, int)
+
     def update_by(self, filters: Filters, meta: Mapping[str, Any]) -> int:
         """Set fields of the metadata of what a filter lets through, and return how many."""
         if not isinstance(meta, Mapping) or BESIDE in meta:
             raise DocumentError(f"meta is a dict of fields and values, without {BESIDE!r}")
         read(filters)
-        found = self.door.found()
-        if found is None:
-            return 0
-        with telling():
-            condition = self._condition(found, filters)
+
+        def work(found: Collection) -> int:
+            condition = _condition(found, filters)
             if condition.exact and meta and not any(map(_merges, meta.values())):
                 return found.update(where=condition.most, metadata=meta)
             with self._turn(found) as connection:
@@ -114,26 +124,26 @@ class Documents:
                     found.upsert(ids, metadata=changed, connection=connection)
                 return len(items)
 
+        return self.asked(work, int)
+
     # Reading
 
     def count(self) -> int:
         """Return how many documents there are."""
-        found = self.door.found()
-        return 0 if found is None else len(found)
+        return self.asked(len, int)
 
     def count_by(self, filters: Filters | None) -> int:
         """Return how many documents a filter lets through; all without one."""
-        if not filters:
+        if not asks(filters):
             return self.count()
-        read(filters)
-        found = self.door.found()
-        if found is None:
-            return 0
-        with telling():
-            condition = self._condition(found, filters)
+
+        def work(found: Collection) -> int:
+            condition = _condition(found, filters or {})
             if condition.exact:
                 return found.count(condition.most)
             return sum(1 for _ in _met(found, condition))
+
+        return self.asked(work, int)
 
     def matching(self, filters: Filters | None, embeddings: bool) -> list[Document]:
         """Return what a filter lets through, in the order of insertion."""
@@ -145,16 +155,16 @@ class Documents:
 
     def items(self, filters: Filters | None, *, vectors: bool = False) -> Iterator[Item]:
         """Yield what a filter lets through, from one snapshot."""
+        restricted = asks(filters)
+
+        def work(found: Collection) -> Iterator[Item]:
+            if not restricted:
+                return _begun(found.iter(vectors=vectors))
+            return _begun(_met(found, _condition(found, filters or {}), vectors=vectors))
+
+        items = self.asked(work, lambda: iter(()))
         with telling():
-            condition = read(filters) if filters else None
-            found = self.door.found()
-            if found is None:
-                return
-            if condition is None:
-                yield from found.iter(vectors=vectors)
-            else:
-                condition = self._condition(found, filters or {})
-                yield from _met(found, condition, vectors=vectors)
+            yield from items
 
     def nearest(
         self,
@@ -165,36 +175,17 @@ class Documents:
         embeddings: bool,
     ) -> list[Document]:
         """Return the nearest documents, best first."""
-        query = asked(embedding, self.dim)
-        condition = None if filters is None or filters == {} else read(filters)
-        found = self.door.found()
-        if found is None or not positive(top_k):
+        query = query_of(embedding, self.dim)
+        restricted = asks(filters)
+        if not positive(top_k):
             return []
-        with telling():
-            if condition is None:
-                hits = found.search(query, top_k, vectors=embeddings)
-            else:
-                condition = self._condition(found, filters or {})
-                hits = _searched(found, condition, query, top_k, embeddings)
-        return retrieved(hits, found.metric, scale)
 
-    def narrowed(self, found: Collection, filters: Filters | None) -> dict[str, Any] | None:
-        """Return a filter of requant's that says the same, by ids where no other does."""
-        if not filters:
-            return None
-        condition = self._condition(found, filters)
-        if condition.exact:
-            return condition.most
-        return {"$id": {"$in": [item.id for item in _met(found, condition)]}}
+        def work(found: Collection) -> list[Hit]:
+            if not restricted:
+                return found.search(query, top_k, vectors=embeddings)
+            return _searched(found, _condition(found, filters or {}), query, top_k, embeddings)
 
-    def _condition(self, found: Collection, filters: Filters) -> Condition:
-        condition = read(filters)
-        if not condition.exact:
-            instants = {
-                field.name for field in found.fields if field.ready and field.kind == "datetime"
-            }
-            return read(filters, instants) if instants else condition
-        return condition
+        return retrieved(self.asked(work, list), self.door.metric, scale)
 
     @contextmanager
     def _turn(self, found: Collection) -> Iterator[sa.Connection]:
@@ -203,15 +194,44 @@ class Documents:
             found.delete(where=_NOBODY, connection=connection)  # takes the turn of all who write
             yield connection
 
-    def _check(self, found: Collection | None) -> None:
-        if found is not None and found.dim != self.dim:
+    def _checked(self, found: Collection) -> Collection:
+        if found.dim != self.dim:
             raise DocumentError(
                 f"collection {found.name!r} has {found.dim} dimensions, embedding_dim={self.dim}: "
                 f"give embedding_dim={found.dim}, or another collection_name"
             )
+        return found
 
 
-def asked(embedding: Any, dim: int) -> Any:
+def asks(filters: Filters | None) -> bool:
+    """Whether a filter asks for anything; raises FilterError where it cannot be understood."""
+    if filters is None or filters == {}:
+        return False
+    read(filters)
+    return True
+
+
+def narrowed(found: Collection, filters: Filters | None) -> dict[str, Any] | None:
+    """Return a filter of requant's that says the same, by ids where no other does."""
+    if not filters:
+        return None
+    condition = _condition(found, filters)
+    if condition.exact:
+        return condition.most
+    return {"$id": {"$in": [item.id for item in _met(found, condition)]}}
+
+
+def _condition(found: Collection, filters: Filters) -> Condition:
+    condition = read(filters)
+    if not condition.exact:
+        instants = {
+            field.name for field in found.fields if field.ready and field.kind == "datetime"
+        }
+        return read(filters, instants) if instants else condition
+    return condition
+
+
+def query_of(embedding: Any, dim: int) -> Any:
     """Return an embedding to search for; raises DocumentError where it is none."""
     if not hasattr(embedding, "__len__") or isinstance(embedding, str | bytes):
         kind = type(embedding).__name__
@@ -259,6 +279,12 @@ def _met(
     needed = not condition.exact and condition.needs_vector
     items = found.iter(where=condition.most, vectors=vectors or needed, connection=connection)
     return items if condition.exact else filter(condition.meets, items)
+
+
+def _begun(items: Iterator[Item]) -> Iterator[Item]:
+    """Read the first item now, so that it is told here that there is no collection any more."""
+    first = next(items, None)
+    return iter(()) if first is None else chain((first,), items)
 
 
 def _first(documents: list[Document]) -> list[Document]:

@@ -126,7 +126,7 @@ class Job:
                     "first"
                 )
             metric: Any = self.metric or source.metric or "cosine"
-            return database.create_collection(self.name, dim, metric)
+            return database.create_collection(self.name, dim, metric, model=source.model)
         found = database.collection(self.name)
         if self.metric not in (None, found.metric):
             raise ExistsError(
@@ -137,6 +137,11 @@ class Job:
             raise DimensionError(
                 f"{source.name} holds vectors of {dim} dimensions, collection {self.name!r} has "
                 f"{found.dim}"
+            )
+        if source.model is not None and (found.model is not None or not len(found)):
+            # Refused where the texts were embedded by another one.
+            database.create_collection(
+                self.name, found.dim, found.metric, exist_ok=True, model=source.model
             )
         if self.warn and source.metric not in (None, found.metric):
             self.warn(

@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from requant.embeddings import ModelInfo
 from requant.errors import InputError
 from requant.integration.export.labels import ITEMS
 from requant.integration.importing.joining import By, Join, Unmatched
@@ -39,6 +40,12 @@ class Import:
     foreign: ForeignSource | None
     items: Source | None = None
     join: Join | None = None
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """What embedded the vectors, where the source tells; an export of ours does."""
+        told = getattr(self.foreign, "model", None)
+        return None if told is None else ModelInfo(**told)
 
     @property
     def metric(self) -> Any:

@@ -11,8 +11,9 @@ from requant.search import Hit, SearchOptions, check_unasked
 
 Mode = Literal["vector", "text", "hybrid"]
 _MODES = get_args(Mode)
-# A filter is `filter`, mmr a method of its own; a transaction is for who uses the collection.
-_SHARED = frozenset(SearchOptions.__optional_keys__) - {"where", "vectors", "connection"}
+# A filter is `filter`, mmr a method of its own; a transaction is for who uses the collection, and
+# documents are what LangChain searches for.
+_SHARED = frozenset(SearchOptions.__optional_keys__) - {"where", "vectors", "fields", "connection"}
 _KNOWN: dict[Any, frozenset[str]] = {
     "vector": _SHARED,
     "text": _SHARED,
@@ -52,6 +53,8 @@ class Asked(NamedTuple):
                 f"a {self.mode} search is by words, which are not indexed here: open the store "
                 "with full_text=True"
             )
+        if self.by_vector and vector is None:
+            raise InputError("vector is None: the embedding has to give a list of numbers")
         check_unasked(
             self.k, cast("SearchOptions", options), vector=vector, words=words, weights=weights
         )

@@ -12,7 +12,6 @@ from requant.errors import DimensionError, InputError
 from requant.integration.doors import Door
 from requant.integration.sqlalchemy.aio.caller import Caller
 from requant.integration.sqlalchemy.aio.calls import Call
-from requant.integration.sqlalchemy.aio.threads import Lane
 
 T = TypeVar("T")
 Filter = Mapping[str, Any] | None
@@ -31,10 +30,6 @@ class Opened(VectorStore):
     def embeddings(self) -> Embeddings:
         """What embeds texts and queries."""
         return self._embedding
-
-    async def _in(self, lane: Lane, work: Callable[[], T]) -> T:
-        """Return what `work()` returns in a thread; a cancelled write is whole or absent."""
-        return await self._caller.call(lane, None, lambda _: work())
 
     def _other_width(self, error: DimensionError) -> DimensionError:
         return DimensionError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.documents import Document
+from pydantic import BaseModel
 
 from requant.embeddings import check_texts
 from requant.errors import InputError
@@ -17,7 +18,12 @@ from requant.search import Hit
 from requant.store import Item
 
 Metadata = Mapping[str, Any] | None
-_blank, _put = Document.__new__, object.__setattr__
+_blank = object.__new__
+# The places of an instance of pydantic's, to be set without looking them up by name.
+_put_fields, _put_given, _put_extra, _put_private = (
+    vars(BaseModel)[f"__{name}__"].__set__
+    for name in ("dict", "pydantic_fields_set", "pydantic_extra", "pydantic_private")
+)
 
 
 @dataclass(frozen=True)
@@ -86,19 +92,16 @@ def document(found: Hit | Item) -> Document:
     # As pydantic makes an instance of what has been validated, without what it does beside: that
     # takes longer than all the rest that is done here for a search.
     made = _blank(Document)
-    _put(
-        made,
-        "__dict__",
-        {
-            "id": str(found.id),
-            "metadata": found.metadata or {},
-            "page_content": found.document or "",
-            "type": "Document",
-        },
-    )
-    _put(made, "__pydantic_fields_set__", {"id", "metadata", "page_content"})
-    _put(made, "__pydantic_extra__", None)
-    _put(made, "__pydantic_private__", None)
+    fields = {
+        "id": str(found.id),
+        "metadata": found.metadata or {},
+        "page_content": found.document or "",
+        "type": "Document",
+    }
+    _put_fields(made, fields)
+    _put_given(made, {"id", "metadata", "page_content"})
+    _put_extra(made, None)
+    _put_private(made, None)
     return made
 
 

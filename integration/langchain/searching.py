@@ -27,7 +27,7 @@ class Searching(Opened):
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return documents, as `get_by_ids` does."""
-        return await self._in("reads", lambda: self.get_by_ids(ids))
+        return await self._caller.run("reads", lambda: self.get_by_ids(ids))
 
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter = None, **options: Any
@@ -77,9 +77,9 @@ class Searching(Opened):
         self, embedding: list[float], k: int = 4, filter: Filter = None, **options: Any
     ) -> list[Document]:
         """Return the k documents nearest to a vector, as `similarity_search` does."""
-        request = asked(k, filter, options, text=False)
-        hits = await self._in("reads", lambda: self._search(request, embedding))
-        return [document(hit) for hit in hits]
+        return await self._caller.run(
+            "reads", lambda: self.similarity_search_by_vector(embedding, k, filter, **options)
+        )
 
     def similarity_search_with_score_by_vector(
         self, embedding: list[float], k: int = 4, filter: Filter = None, **options: Any
@@ -92,9 +92,8 @@ class Searching(Opened):
         self, embedding: list[float], k: int = 4, filter: Filter = None, **options: Any
     ) -> list[tuple[Document, float]]:
         """Return the k documents nearest to a vector, and their scores."""
-        request = asked(k, filter, options, text=False)
-        hits = await self._in("reads", lambda: self._search(request, embedding))
-        return [(document(hit), hit.score) for hit in hits]
+        search = self.similarity_search_with_score_by_vector
+        return await self._caller.run("reads", lambda: search(embedding, k, filter, **options))
 
     def max_marginal_relevance_search(
         self,
@@ -154,9 +153,9 @@ class Searching(Opened):
         **options: Any,
     ) -> list[Document]:
         """Return documents for a vector, as `max_marginal_relevance_search` does."""
-        request = asked_diverse(k, fetch_k, lambda_mult, filter, options)
-        hits = await self._in("reads", lambda: self._search(request, embedding))
-        return [document(hit) for hit in hits]
+        given = (embedding, k, fetch_k, lambda_mult, filter)
+        search = self.max_marginal_relevance_search_by_vector
+        return await self._caller.run("reads", lambda: search(*given, **options))
 
     def _hits(self, query: str, request: Asked) -> list[Hit]:
         check_text(query)
@@ -166,7 +165,7 @@ class Searching(Opened):
     async def _ahits(self, query: str, request: Asked) -> list[Hit]:
         check_text(query)
         vector = await self._embedding.aembed_query(query) if request.by_vector else None
-        return await self._in("reads", lambda: self._search(request, vector, query))
+        return await self._caller.run("reads", lambda: self._search(request, vector, query))
 
     def _search(self, request: Asked, vector: Any, text: str | None = None) -> list[Hit]:
         door = self._door

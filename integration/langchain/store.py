@@ -184,7 +184,7 @@ class RequantVectorStore(Writing, Searching):
 
     async def aclose(self) -> None:
         """Give the database back, as `close` does."""
-        await self._in("writes", self.close)
+        await self._caller.run("writes", self.close)
 
     def __enter__(self) -> Self:
         """Return the store itself."""

@@ -90,7 +90,7 @@ class Writing(Opened):
 
     async def adelete(self, ids: list[str] | None = None, *, filter: Filter = None) -> bool:  # type: ignore[override]
         """Remove documents, as `delete` does."""
-        return await self._in("writes", lambda: self.delete(ids, filter=filter))
+        return await self._caller.run("writes", lambda: self.delete(ids, filter=filter))
 
     def _add(self, rows: Incoming) -> list[str]:
         if rows.texts:
@@ -100,7 +100,7 @@ class Writing(Opened):
     async def _aadd(self, rows: Incoming) -> list[str]:
         if rows.texts:
             embedded = await self._embedding.aembed_documents(rows.texts)
-            await self._in("writes", lambda: self._write(rows, embedded))
+            await self._caller.run("writes", lambda: self._write(rows, embedded))
         return rows.names
 
     def _write(self, rows: Incoming, embedded: Any) -> None:

@@ -24,7 +24,7 @@ from requant.search import Hit, SearchOptions, check_unasked
 
 # As in LlamaIndex's other stores: how many for each result maximal marginal relevance chooses from.
 _PREFETCH, _AT_LEAST = 4.0, 20
-_SEARCH = ("oversample", "effort", "exact", "index")
+_SEARCH = ("recall", "oversample", "effort", "exact", "index")
 _MMR = ("mmr_threshold", "mmr_prefetch_factor", "mmr_prefetch_k")
 _Mode = Callable[[Any, VectorStoreQuery, Any, dict[str, Any]], VectorStoreQueryResult]
 
@@ -41,6 +41,8 @@ def answer(
         ModeError: it cannot be asked in this mode.
         NoEmbeddingError, InputError, FilterError: it lacks something, or that has no meaning.
     """
+    if not isinstance(query, VectorStoreQuery):
+        raise InputError(f"query is a VectorStoreQuery, not {type(query).__name__}")
     mode = query.mode
     if mode not in _MODES:
         there = ", ".join(one.value for one in _MODES)
@@ -56,9 +58,8 @@ def answer(
             "output_fields, embedding_field and sparse_top_k are of other stores: a node comes "
             "whole, has one embedding, and hybrid looks as far into both lists as it must"
         )
-    known = {VectorStoreQueryMode.MMR: (*_SEARCH, *_MMR), VectorStoreQueryMode.TEXT_SEARCH: ()}
-    allowed = known.get(mode, _SEARCH)
-    if unknown := sorted(set(options) - set(allowed)):
+    allowed = _ALLOWED[mode]
+    if unknown := [name for name in options if name not in allowed]:
         raise InputError(
             f"unknown option {unknown[0]!r} of a query in mode {_shown(mode)}: there are "
             f"{', '.join(allowed) or 'none'}"
@@ -171,6 +172,12 @@ _MODES: dict[VectorStoreQueryMode, _Mode] = {
     VectorStoreQueryMode.MMR: _mmr,
     VectorStoreQueryMode.TEXT_SEARCH: _text_search,
     VectorStoreQueryMode.HYBRID: _hybrid,
+}
+_ALLOWED: dict[VectorStoreQueryMode, tuple[str, ...]] = {
+    VectorStoreQueryMode.DEFAULT: _SEARCH,
+    VectorStoreQueryMode.MMR: (*_SEARCH, *_MMR),
+    VectorStoreQueryMode.TEXT_SEARCH: (),
+    VectorStoreQueryMode.HYBRID: _SEARCH,
 }
 _OF_WORDS = (VectorStoreQueryMode.TEXT_SEARCH, VectorStoreQueryMode.HYBRID)
 _HINTS = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -30,11 +30,8 @@ from requant.integration.llama_index.modes import answer
 from requant.integration.llama_index.nodes import REF, to_columns, to_node
 from requant.integration.locations import MEMORY, Location
 from requant.integration.sqlalchemy.aio.caller import Caller
-from requant.integration.sqlalchemy.aio.threads import Lane
 from requant.scores import Metric
 from requant.store import Item
-
-T = TypeVar("T")
 
 
 class RequantVectorStore(BasePydanticVectorStore):
@@ -193,24 +190,27 @@ class RequantVectorStore(BasePydanticVectorStore):
 
         Args:
             query: in the mode default or mmr, or with `full_text=True` text_search or hybrid.
-            **kwargs: `oversample`, `effort`, `exact` and `index` of `Collection.search`; for mmr
-                `mmr_threshold` and `mmr_prefetch_factor` or `mmr_prefetch_k`, too.
+            **kwargs: `recall`, `oversample`, `effort`, `exact`, `index` of `Collection.search`; for
+                mmr `mmr_threshold` and `mmr_prefetch_factor` or `mmr_prefetch_k`, too.
 
         Raises:
             ModeError: another mode; NoEmbeddingError, InputError, FilterError: it cannot be asked.
         """
-        return self._door.asked(
-            lambda found: answer(found, query, kwargs, self.full_text),
-            lambda: answer(None, query, kwargs, self.full_text),
+        private: Any = self.__pydantic_private__  # self._door takes pydantic a detour
+        door: Door = private["_door"]
+        full_text = self.full_text
+        return door.asked(
+            lambda found: answer(found, query, kwargs, full_text),
+            lambda: answer(None, query, kwargs, full_text),
         )
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Do as `add`; cancelled, it is done whole or not at all, as all that writes here."""
-        return await self._run("writes", partial(self.add, nodes, **kwargs))
+        return await self._caller.run("writes", partial(self.add, nodes, **kwargs))
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Do as `delete`."""
-        await self._run("writes", partial(self.delete, ref_doc_id, **delete_kwargs))
+        await self._caller.run("writes", partial(self.delete, ref_doc_id, **delete_kwargs))
 
     async def adelete_nodes(
         self,
@@ -219,11 +219,13 @@ class RequantVectorStore(BasePydanticVectorStore):
         **delete_kwargs: Any,
     ) -> None:
         """Do as `delete_nodes`."""
-        await self._run("writes", partial(self.delete_nodes, node_ids, filters, **delete_kwargs))
+        await self._caller.run(
+            "writes", partial(self.delete_nodes, node_ids, filters, **delete_kwargs)
+        )
 
     async def aclear(self) -> None:
         """Do as `clear`."""
-        await self._run("writes", self.clear)
+        await self._caller.run("writes", self.clear)
 
     async def aget_nodes(
         self,
@@ -231,11 +233,11 @@ class RequantVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
     ) -> list[BaseNode]:
         """Do as `get_nodes`."""
-        return await self._run("reads", partial(self.get_nodes, node_ids, filters))
+        return await self._caller.run("reads", partial(self.get_nodes, node_ids, filters))
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Do as `query`."""
-        return await self._run("reads", partial(self.query, query, **kwargs))
+        return await self._caller.run("reads", partial(self.query, query, **kwargs))
 
     def persist(self, persist_path: str, fs: fsspec.AbstractFileSystem | None = None) -> None:
         """Publish the indexes, and write a file that `from_persist_path` opens the store by.
@@ -320,9 +322,6 @@ class RequantVectorStore(BasePydanticVectorStore):
 
     def _delete(self, where: Mapping[str, Any]) -> None:
         self._door.asked(lambda found: found.delete(where=where), int)
-
-    async def _run(self, lane: Lane, work: Callable[[], T]) -> T:
-        return await self._caller.call(lane, None, lambda _: work())
 
 
 def _no_options(name: str, given: Mapping[str, Any]) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError
-from requant.store import Lent, Tables, as_connection, build_tables, is_of_text, place, savepoint
+from requant.store import (
+    Lent,
+    Tables,
+    as_connection,
+    build_tables,
+    is_of_move,
+    is_of_text,
+    place,
+    savepoint,
+)
 from requant.store import upgrade as upgrade_tables
 
 __all__ = ["Tables", "add_tables", "include_object", "upgrade"]
@@ -88,6 +97,8 @@ def upgrade(connection: Lent, *, tables: Tables | None = None) -> None:
 def _is_ours(sets: tuple[Tables, ...], table: sa.Table) -> bool:
     """Whether a table is in one of these sets; what Alembic finds by default has no schema."""
     named = [one for each in sets for one in each.every() if one.name == table.name]
-    # Of documents that are indexed by words: tables that no MetaData knows.
-    named += [each.items for each in sets if is_of_text(table.name, each.prefix)]
+    # Of documents that are indexed by words, and of moves: tables that no MetaData knows.
+    for each in sets:
+        if is_of_text(table.name, each.prefix) or is_of_move(table.name, each.prefix):
+            named.append(each.items)
     return any(None in (table.schema, one.schema) or table.schema == one.schema for one in named)

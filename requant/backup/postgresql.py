@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from requant.backup import tables as rows
 from requant.errors import ExistsError, StoreError
-from requant.store import Store, draw_keys, make_text_again, remove_all_text
+from requant.store import Store, draw_keys, make_text_again, moving, remove_all_text
 
 _OTHERS = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -28,6 +28,7 @@ def fill(target: Store, source: Store, overwrite: bool) -> None:
         if into.scalar(sa.select(sa.func.count()).select_from(tables.collections)):
             _check_may_go(into, overwrite)
         remove_all_text(into, tables)  # or its triggers would see the new items
+        moving.remove_all(into, tables)
         into.execute(sa.text(f"TRUNCATE {names}"))
         with source.reading() as reader:
             rows.copy_rows(source.tables, reader.pages, into, tables, lambda _done: None)

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from requant.errors import ExistsError, StoreError
-from requant.store import build_tables, is_of_text
+from requant.store import build_tables, is_of_move, is_of_text
 
 _PATIENCE = 2.0
 _REPLACED = b"replaced by a restored database\n"
@@ -84,7 +84,9 @@ def _check_ours(path: Path, connection: sqlite3.Connection, prefix: str) -> None
     # By their whole names: an application's own tables may begin with the prefix, too.
     ours = {table.name.lower() for table in build_tables(prefix=prefix).every()}
     strangers = sorted(
-        name for lower, name in names.items() if lower not in ours and not is_of_text(name, prefix)
+        name
+        for lower, name in names.items()
+        if lower not in ours and not is_of_text(name, prefix) and not is_of_move(name, prefix)
     )
     if strangers or f"{prefix}meta".lower() not in names:
         what = f"holds {strangers[0]!r} as well" if strangers else "is not a requant database"

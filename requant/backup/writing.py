@@ -30,10 +30,11 @@ from requant.store import (
     Tables,
     build_tables,
     hot_sql,
+    page_size,
 )
 
 # The backup is as good as the rename that makes it one: before, nothing needs to be safe.
-_PRAGMAS = ("page_size = 16384", "journal_mode = OFF", "synchronous = OFF")
+_PRAGMAS = ("journal_mode = OFF", "synchronous = OFF")
 _BLOCK = 1 << 20
 _LEFT_SECONDS = 3600.0
 
@@ -90,7 +91,7 @@ def _write(workspace: Workspace, partial: Path, indexes: bool, progress: Progres
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(partial)))
     try:
         with engine.connect() as into:
-            for pragma in _PRAGMAS:
+            for pragma in (f"page_size = {_page_size(store)}", *_PRAGMAS):
                 into.exec_driver_sql(f"PRAGMA {pragma}")
             into.commit()
             tables = build_tables()  # whatever they are called where they come from
@@ -106,6 +107,13 @@ def _write(workspace: Workspace, partial: Path, indexes: bool, progress: Progres
     backup = replace(backup, bytes=partial.stat().st_size)
     seal(partial, backup)
     return backup
+
+
+def _page_size(store: Store) -> int:
+    c = store.tables.collections.c
+    with store.connected() as connection:
+        dim = connection.scalar(sa.select(c.dim).order_by(c.id).limit(1))
+    return page_size(dim or 0)
 
 
 def _copy(store: Store, into: sa.Connection, tables: Tables, progress: Progress | None) -> None:

@@ -16,11 +16,13 @@ from requant.quantizers import MinMaxQuantizer
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.dialect_codes import Release, Scalar
 from requant.quantizers.serial import State, dumps, loads
+from requant.quantizers.threads import in_parts
 
 _KIND = "calibration"
 # Values that are reduced side by side, and at once: both measured.
 _FOLDED = 3072
 _CHUNK = 1 << 19
+_PART = 1 << 22  # of a thread, at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,14 @@ class Calibration:
 
 def column_ranges(array: NDArray[Any]) -> NDArray[Any]:
     """Return the minima and maxima of `array (n, d)`, `(2, d)` in its dtype, in one pass."""
+    n, dim = array.shape
+    found: list[NDArray[Any]] = []  # by threads, in any order
+    in_parts(n, max(1, _PART // dim), lambda some: found.append(_ranges(array[some])))
+    both = np.stack(found)
+    return np.stack([both[:, 0].min(axis=0), both[:, 1].max(axis=0)])
+
+
+def _ranges(array: NDArray[Any]) -> NDArray[Any]:
     n, dim = array.shape
     # Several rows side by side: a reduction pays for every row that it goes down.
     fold = max(1, min(_FOLDED // dim, n))

@@ -1,8 +1,8 @@
 """Texts to vectors by whatever model the caller has; nothing here imports one.
 
 A model is an object with `encode_document` and `encode_query`, or with `encode`, as
-sentence-transformers' are, or a function from a list of texts to vectors. A name is refused: to
-load a model is the business of the library that it belongs to.
+sentence-transformers' are, or with `embed_documents` and `embed_query`, as LangChain's are, or a
+function from a list of texts to vectors; or the name of one, see `registry`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
+from requant.embeddings.models import Model
+from requant.embeddings.patience import patiently
+from requant.embeddings.registry import resolve
 from requant.embeddings.tensors import as_array
-from requant.errors import InputError
+from requant.errors import InputError, RequantError
 from requant.quantizers.arrays import Float32s, as_vectors
 
 # Texts that are handed to the model at once, in its batches: it sorts them by length.
 _BATCHES = 32
 _BATCH = 32
+_LANGCHAIN = ("embed_documents", "embed_query")
 
 Progress = Callable[[int, int], object]
 
@@ -29,32 +34,43 @@ def embed(
     model: Any,
     texts: Sequence[str],
     kind: Literal["document", "query"],
-    dim: int,
+    dim: int | None,
     *,
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    patient: bool = True,
 ) -> Float32s:
-    """Return the vectors of `texts`, `(n, dim) float32`.
+    """Return the vectors of `texts`, `(n, dim) float32`; without a `dim`, as the model has it.
 
     `options` go to the model (`prompt_name`, `prompt`, `batch_size`, `normalize_embeddings`...).
-    Without `progress`, a bar is shown where stderr is a terminal.
+    Without `progress`, a bar is shown where stderr is a terminal. `patient`: try again what may
+    be gone in a moment, see `patience`.
 
     Raises:
-        InputError: no model, no texts, or a model that gives codes; DimensionError, NonFiniteError.
+        InputError: no model, no texts, or a model that gives codes; DimensionError, NonFiniteError;
+            each names the texts of the batch.
+        ModelError: it failed again and again.
 
     >>> embed(lambda texts: [[len(text), 1] for text in texts], ["a", "bcd"], "document", 2)
     array([[1., 1.],
            [3., 1.]], dtype=float32)
     """
-    encode = _encoder(model, kind)
+    encode = _encoder(resolve(model).encoder, kind)
     check_texts(texts)
     given = {name: value for name, value in (options or {}).items() if value is not None}
-    vectors = np.empty((len(texts), dim), np.float32)
+    vectors = np.empty((len(texts), dim or 0), np.float32)
     step = _BATCHES * int(given.get("batch_size", _BATCH))
     with _shown(len(texts), step, progress) as report:
         for start in range(0, len(texts), step):
             part = list(texts[start : start + step])
-            vectors[start : start + step] = _checked(encode(part, **given), len(part), dim)
+            what = f"texts {start} to {start + len(part) - 1}"
+            call = partial(encode, part, **given)
+            found = patiently(call, what) if patient else call()
+            rows = _named_checked(found, len(part), dim, what if len(texts) > step else "")
+            if dim is None:
+                dim = rows.shape[1]
+                vectors = np.empty((len(texts), dim), np.float32)
+            vectors[start : start + step] = rows
             report(start + len(part), len(texts))
     return vectors
 
@@ -68,17 +84,23 @@ def check_texts(texts: Sequence[str]) -> None:
             raise InputError(f"texts row {row} is {type(text).__name__}, not text")
 
 
+def check_model(model: Model) -> Model:
+    """Return a model that can embed texts; raises InputError."""
+    _encoder(model.encoder, "document")
+    return model
+
+
 def _encoder(model: Any, kind: str) -> Callable[..., Any]:
-    if isinstance(model, str):
-        raise InputError(
-            f"pass the model itself, not its name: SentenceTransformer({model!r}), or any object "
-            "with encode(texts)"
-        )
     for name in (f"encode_{kind}", "encode"):
         found = getattr(model, name, None)
         if callable(found):
             encode: Callable[..., Any] = found
             return encode
+    if all(callable(getattr(model, name, None)) for name in _LANGCHAIN):
+        if kind == "query":
+            return lambda texts: [model.embed_query(text) for text in texts]
+        many: Callable[..., Any] = model.embed_documents
+        return many
     if not callable(model):
         raise InputError(
             f"a {type(model).__name__} is no model: it has neither encode(texts) nor is it a "
@@ -88,7 +110,16 @@ def _encoder(model: Any, kind: str) -> Callable[..., Any]:
     return function
 
 
-def _checked(embeddings: Any, n: int, dim: int) -> Float32s:
+def _named_checked(embeddings: Any, n: int, dim: int | None, what: str) -> Float32s:
+    try:
+        return _checked(embeddings, n, dim)
+    except RequantError as error:
+        if not what:
+            raise
+        raise type(error)(f"{what}: {error}") from error
+
+
+def _checked(embeddings: Any, n: int, dim: int | None) -> Float32s:
     array = as_array(embeddings)
     if array.dtype in (np.int8, np.uint8):
         raise InputError(

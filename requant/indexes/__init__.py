@@ -16,6 +16,7 @@ from requant.indexes.location import (
     open_attached,
     sweep,
 )
+from requant.indexes.memory import Memory, Room
 from requant.indexes.nearby import Batch, ready
 from requant.indexes.sampling import prepared, sample, spread
 from requant.indexes.spec import (
@@ -34,7 +35,9 @@ __all__ = [
     "IndexOptions",
     "IndexSet",
     "Loaded",
+    "Memory",
     "Progress",
+    "Room",
     "Secrets",
     "Workspace",
     "check_config",

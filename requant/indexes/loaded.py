@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from requant.adapters.protocol import Backend, Sparing, Support
+import numpy as np
+
+from requant.adapters.protocol import Backend, Keys, Sparing, Support
 from requant.indexes.location import Location
 from requant.indexes.nearby import Nearby
+from requant.quantizers import factory
 from requant.quantizers.protocol import Quantizer, Refining
 from requant.store import CollectionRow, CollectionState, Head, Reader, Seen, Watermark
 
 _NOTHING = Seen(0, None)
+_NO_KEYS = np.empty(0, np.int64)
 
 
 @dataclass
@@ -42,7 +46,9 @@ class Loaded:
     index: str = ""  # what the user calls it
     built: int = 0  # its size when it was built, here
     judged: int = 0  # its size when its quantizer was last found good enough
+    told: bool = False  # whether it was said that it should be calibrated again
     nearby: Nearby = field(default_factory=Nearby)
+    _changed: tuple[object, Keys] = field(default=(None, _NO_KEYS), init=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -61,6 +67,11 @@ class Loaded:
         row = self.backend.capabilities.find(spec.code.format, spec.index_type)
         assert row is not None
         return row
+
+    @cached_property
+    def made(self) -> str:
+        """What it is made of, in short: another quantizer, or lists, need another calibration."""
+        return f"{factory.fingerprint(self.quantizer)} {self.backend.spec.expected}"
 
     @cached_property
     def takes_key_sets(self) -> bool:
@@ -89,6 +100,20 @@ class Loaded:
         """Remember a state that was found to come after what has been seen."""
         if state.seq > self.seen.seq:
             self.seen = state.seen
+
+    def changed(
+        self, reader: Reader, owner: CollectionRow, state: CollectionState, mark: Watermark
+    ) -> Keys:
+        """Return the keys below that of `mark` that were changed after it, up to `state`.
+
+        Until somebody writes, or numbers what was written, searches need not ask again.
+        """
+        at, keys = self._changed
+        if reader.lent or at != (mark, state.seen):
+            keys = reader.changed(owner.id, mark.seq, mark.key)
+        if not reader.lent:
+            self._changed = (mark, state.seen), keys
+        return keys
 
     def serves(self, reader: Reader, owner: CollectionRow, state: CollectionState) -> bool:
         """Whether what it holds has led to `state`, which may never be committed.

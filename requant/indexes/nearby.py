@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.indexes.screening import ScreenedRows, kept
+from requant.indexes.screening import ScreenedRows, kept, once
 from requant.quantizers.arrays import Float32s
 from requant.scores import ExactRows
 from requant.store import CollectionRow, CollectionState, Reader, Seen
@@ -159,7 +159,7 @@ class Nearby:
 def ready(batches: Iterator[tuple[Keys, Float32s]], owner: CollectionRow) -> Iterator[Batch]:
     """Yield stored vectors made ready to be scored."""
     for keys, vectors in batches:
-        yield Batch(keys, ExactRows(vectors, owner.metric))
+        yield Batch(keys, once(vectors, owner.metric))
 
 
 def _serves(

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from requant.adapters.protocol import Keys
-from requant.quantizers.arrays import Float32s
+from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
+from requant.quantizers.protocol import Quantizer
 from requant.scores import normalise
 from requant.store import CollectionRow, CollectionState, Reader, key_range
 
@@ -17,6 +18,10 @@ from requant.store import CollectionRow, CollectionState, Reader, key_range
 SAMPLE_ROWS = 10_000
 ENOUGH_ROWS = 1_000
 _SAMPLE_BYTES = 16 << 20
+# What an engine learns lists from, as the floats that it makes of codes: so many bytes, and rows
+# enough for twice as many lists as the square root of the items.
+_LISTS_BYTES = 256 << 20
+_LISTS_SHARE = 80
 # How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
 _UNEQUAL = 0.3
 
@@ -28,6 +33,15 @@ def sample_rows(dim: int) -> int:
     (10000, 1024)
     """
     return min(SAMPLE_ROWS, _SAMPLE_BYTES // (4 * dim))
+
+
+def lists_rows(dim: int, items: int) -> int:
+    """Return how many rows of `dim` floats an engine learns the lists of so many items from.
+
+    >>> lists_rows(768, 1_000_000), lists_rows(384, 10_000)
+    (80000, 8000)
+    """
+    return min(items, int(_LISTS_SHARE * items**0.5), _LISTS_BYTES // (4 * dim))
 
 
 def prepared(owner: CollectionRow, vectors: Float32s) -> Float32s:
@@ -51,6 +65,23 @@ def sample(reader: Reader, owner: CollectionRow, state: CollectionState) -> Floa
             return spread_out
     # Few rows, or few of many left: take what there is from the start.
     return _filled(owner, reader.scan(first, state.end, owner.dim), most)
+
+
+def coded_sample(
+    reader: Reader, owner: CollectionRow, state: CollectionState, most: int, quantizer: Quantizer
+) -> Codes:
+    """Return codes of up to `most` rows of the whole collection; floats are held a batch at a time.
+
+    Fewer where many of the keys are of items that are gone.
+    """
+    first = beginning(reader, owner, state)
+    keys = np.unique(np.linspace(first, state.end - 1, most).astype(np.int64))
+    codes = np.empty((most, quantizer.spec.width), quantizer.spec.dtype)
+    n = 0
+    for _, vectors in reader.vectors_of(keys, owner.dim):
+        codes[n : n + len(vectors)] = quantizer.encode(prepared(owner, vectors))
+        n += len(vectors)
+    return codes[:n]
 
 
 def _filled(owner: CollectionRow, batches: Iterator[tuple[Keys, Float32s]], most: int) -> Float32s:

@@ -27,6 +27,8 @@ from requant.store import CollectionRow, IndexConfig, IndexRow, ledger
 
 # How unequal norms may be before codes that forget them are worth a warning (deviation / mean).
 _UNEQUAL = 0.3
+# Precisions whose codes can be made true to the length of vectors.
+_TRUE_TO_LENGTH = ("int4", "int2", "int1", "binary")
 # The place of engines that imitate a server in memory.
 _LOCAL = ":memory:"
 
@@ -63,10 +65,17 @@ def choose_metric(
     )
 
 
-def fit_quantizer(config: IndexConfig, sample: Float32s) -> Quantizer:
-    """Fit the quantizer that `config` asks for on `sample (n, d) float32`."""
+def fit_quantizer(config: IndexConfig, sample: Float32s, metric: Metric) -> Quantizer:
+    """Fit the quantizer that `config` asks for on `sample (n, d) float32`.
+
+    Vectors that are compared by angle have length 1 here, and codes are best true to it; where
+    lengths differ, codes that keep products are.
+    """
     precision: Any = config.precision
-    return factory.fit(precision, sample, **config.options)
+    options = dict(config.options)
+    if metric == "cosine" and precision in _TRUE_TO_LENGTH and "dialect" not in options:
+        options["true_to_length"] = True
+    return factory.fit(precision, sample, **options)
 
 
 def norms_matter(owner: CollectionRow, config: IndexConfig, rows: Float32s) -> str | None:
@@ -158,7 +167,7 @@ def index_config(
 
 def trial_spec(config: IndexConfig, secrets: Secrets) -> IndexSpec:
     """Return a spec of the engine, parameters and secrets of `config`, whatever it would hold."""
-    quantizer = fit_quantizer(config, np.eye(2, 8, dtype=np.float32))
+    quantizer = fit_quantizer(config, np.eye(2, 8, dtype=np.float32), "cosine")
     return index_spec(config, secrets, quantizer, quantizer.metrics[0], 0)
 
 
@@ -168,7 +177,7 @@ def check_config(config: IndexConfig, secrets: Secrets, owner: CollectionRow) ->
     Raises EngineMissingError, UnknownEngineError, UnsupportedError or InputError.
     """
     sample = np.eye(2, owner.dim, dtype=np.float32)
-    quantizer = fit_quantizer(config, sample)
+    quantizer = fit_quantizer(config, sample, owner.metric)
     backend = registry.load(config.engine)
     capabilities = backend.capabilities
     refuse_secrets(config.engine, config.params)

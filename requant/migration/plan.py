@@ -12,8 +12,9 @@ import numpy as np
 
 from requant.adapters import making, registry
 from requant.indexes import Workspace, check_config, fit_quantizer, on_disk, planned_spec, sample
+from requant.migration.advice import advice
 from requant.quantizers.arrays import Float32s
-from requant.store import CollectionRow, IndexConfig, ledger
+from requant.store import CollectionRow, IndexConfig, IndexRow, calibrations, ledger
 
 # Rows of the trial that a plan is reckoned from.
 _TRIAL_ROWS = 2_000
@@ -21,7 +22,10 @@ _TRIAL_ROWS = 2_000
 
 @dataclass(frozen=True)
 class MigrationPlan:
-    """What a migration would do: `bytes` and `seconds` are reckoned from a trial of a few rows."""
+    """What a migration would do: `bytes` and `seconds` are reckoned from a trial of a few rows.
+
+    `advice` says where another index type pays at this size.
+    """
 
     name: str
     rows: int
@@ -30,6 +34,7 @@ class MigrationPlan:
     dropped: list[str]
     bytes: int
     seconds: float | None
+    advice: list[str]
 
 
 def plan_migration(
@@ -43,12 +48,15 @@ def plan_migration(
         rows = sample(reader, owner, state)
         count = reader.count(owner.id)
     known = {row.id: row for row in ledger.every(workspace.store, owner.id)}
-    source = known[state.active].config if state.active is not None else None
+    used = known[state.active] if state.active is not None else None
+    source = None if used is None else used.config
     size, seconds = _trial(workspace, owner, config, rows, count)
     changed, dropped = _differences(source, config)
     kept = "ids, documents, metadata and float32 vectors stay in the store"
     carried = [f"{count:,} items: {kept}"]
-    return MigrationPlan(name, count, carried, changed, dropped, size, seconds)
+    dropped += _calibrated(workspace, owner, used)
+    better = advice(config, registry.load(config.engine).capabilities, count)
+    return MigrationPlan(name, count, carried, changed, dropped, size, seconds, better)
 
 
 def _trial(
@@ -62,7 +70,7 @@ def _trial(
     few = rows[:: max(1, len(rows) // _TRIAL_ROWS)][:_TRIAL_ROWS]
     if len(few) < 2:
         return 0, 0.0
-    quantizer = fit_quantizer(config, rows)
+    quantizer = fit_quantizer(config, rows, owner.metric)
     if config.url is not None:
         return quantizer.spec.row_bytes * count, None
     spec = planned_spec(config, workspace.secrets, owner.metric, quantizer, len(few))
@@ -121,6 +129,21 @@ def _differences(source: IndexConfig | None, target: IndexConfig) -> tuple[list[
         if getattr(old, ability, False) and not getattr(new, ability, False)
     ]
     return changed, dropped
+
+
+def _calibrated(workspace: Workspace, owner: CollectionRow, used: IndexRow | None) -> list[str]:
+    """Return what to tell where searches name a recall, which another index has to be asked for."""
+    if used is None:
+        return []
+    with workspace.store.reading() as reader:
+        settings = calibrations.settings(reader.index_info(owner, used.name), used.name)
+    told = ", ".join(f"{one.target:g}" for one in settings)
+    if not settings:
+        return []
+    return [
+        f"the calibration of {used.name!r} for recall {told}: searches with recall= fail until the "
+        "new index is calibrated, so migrate with switch=False, calibrate(index=...), then switch"
+    ]
 
 
 def _support(config: IndexConfig) -> Any:

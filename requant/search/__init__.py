@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from requant.search.choosing import CrossEncoder, Reranker
 from requant.search.options import Question, SearchOptions, check_unasked, question
-from requant.search.recall import recall_of
+from requant.search.recall import hits_of, recall_of
 from requant.search.request import Found, Request
 from requant.search.results import Batch, Hit, Ranks, batch_of, hits
 from requant.search.search import Search
@@ -40,6 +40,7 @@ __all__ = [
     "batch_of",
     "check_unasked",
     "hits",
+    "hits_of",
     "question",
     "recall_of",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
 from requant.errors import InputError, UnknownIdError
-from requant.indexes import Loaded
+from requant.indexes import Loaded, Memory
 from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
 from requant.scores import normalise
@@ -51,14 +51,22 @@ def answered(
     question: Question,
     compile_where: Compile,
     operation: Operation,
+    memory: Memory,
 ) -> Answer:
-    """Answer with the index `loaded`, or exactly if it is None; `operation` is measured."""
+    """Answer with the index `loaded`, or exactly if it is None; `operation` is measured.
+
+    `memory` may have all vectors of the collection.
+    """
     request = _narrowed(reader, owner, question)
     if question.is_plain:
-        found = Search(reader, owner, state, loaded, request, operation=operation).run()
+        found = Search(
+            reader, owner, state, loaded, request, operation=operation, memory=memory
+        ).run()
         return Answer(request, found, found)
     if question.words is not None:
-        return _by_words(reader, owner, state, loaded, question, request, compile_where, operation)
+        return _by_words(
+            reader, owner, state, loaded, question, request, compile_where, operation, memory
+        )
     without = np.empty(0, np.int64)
     if question.like is not None:
         query, without = _query_like(reader, owner, question.like)
@@ -76,6 +84,7 @@ def answered(
         # Of groups only a few of those that are looked at come to be results.
         keep=question.mmr is not None or (question.vectors and question.groups is None),
         operation=operation,
+        memory=memory,
     )
     chosen, groups = _chosen(finder, request, question)
     if question.mmr is not None:
@@ -119,6 +128,7 @@ def _by_words(
     request: Request,
     compile_where: Compile,
     operation: Operation,
+    memory: Memory,
 ) -> Answer:
     """Answer by the words of documents, and by nearness too if that has a weight."""
     assert question.words is not None
@@ -147,6 +157,7 @@ def _by_words(
             min_score=None,
             keep=False,
             operation=operation,
+            memory=memory,
         )
         finder = Fused(words, near, question.weights, question.min_score)
     chosen, groups = _chosen(finder, request, question)

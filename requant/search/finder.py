@@ -9,7 +9,7 @@ import numpy as np
 
 from requant.adapters.protocol import Keys
 from requant.filters import Filter
-from requant.indexes import Loaded
+from requant.indexes import Loaded, Memory
 from requant.metrics import Operation
 from requant.quantizers.arrays import Float32s
 from requant.search.choosing import FieldValues
@@ -44,6 +44,7 @@ class Finder:
         min_score: float | None,
         keep: bool,
         operation: Operation,
+        memory: Memory,
     ) -> None:
         """Search as `request` says, with the index `loaded` or exactly if it is None.
 
@@ -62,6 +63,7 @@ class Finder:
         self._min_score = min_score
         self._keeps = keep
         self._operation = operation
+        self._memory = memory
         self._seen: dict[int, Float32s] = {}
         self.fields: FieldValues = FieldValues(reader)
         # What the first search was, and found, before anything was left out.
@@ -80,7 +82,14 @@ class Finder:
         request = asked._replace(queries=queries, k=count + extra, condition=condition)
         seen = self._seen if self._keeps else None
         every = Search(
-            self._reader, self._owner, self._state, self._loaded, request, seen, self._operation
+            self._reader,
+            self._owner,
+            self._state,
+            self._loaded,
+            request,
+            seen,
+            self._operation,
+            self._memory,
         ).run()
         if not self.first[1]:
             self.first = request, every

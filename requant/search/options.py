@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict, cast
 import numpy as np
 import sqlalchemy as sa
 
+from requant.embeddings import Model
 from requant.errors import InputError
 from requant.filters import Filter, check_select, field_path, named_ids, parse
 from requant.inputs import check_ids
@@ -16,7 +17,7 @@ from requant.quantizers.arrays import Float32s, as_vectors
 from requant.search.choosing import Groups, Reranker, check_reranker
 from requant.search.request import MAX_K, Request
 from requant.search.text import Weights, check_weights
-from requant.store import Id, Lent, TextQuery, read_query
+from requant.store import FIELDS, Id, Lent, TextQuery, read_query
 
 MAX_EFFORT = 1_000_000
 MAX_GROUPS = 10_000  # a filter names the groups that are full
@@ -32,11 +33,13 @@ class SearchOptions(TypedDict, total=False):
     among: Iterable[Id] | sa.SelectBase | None
     min_score: float | None
     vectors: bool
+    fields: Iterable[str] | None
     group_by: str | None
     group_size: int
     mmr: float | None
     fetch_k: int | None
     rerank: Reranker | None
+    recall: float | None
     oversample: float | None
     effort: int | None
     exact: bool
@@ -63,7 +66,9 @@ class Question(NamedTuple):
     text: str | None = None
     connection: Lent | None = None  # in whose transaction it is answered
     words: TextQuery | None = None  # by which documents are found
+    fields: frozenset[str] = FIELDS  # of an item, which hits are given beside its id
     weights: Weights | None = None  # of words and of nearness, where it is by both
+    model: Model | None = None  # that has embedded the query, and has to be the collection's
 
     @property
     def most(self) -> int:
@@ -93,11 +98,13 @@ def question(
     among: Iterable[Id] | sa.SelectBase | None = None,
     min_score: float | None = None,
     vectors: bool = False,
+    fields: Iterable[str] | None = None,
     group_by: str | None = None,
     group_size: int = 1,
     mmr: float | None = None,
     fetch_k: int | None = None,
     rerank: Reranker | None = None,
+    recall: float | None = None,
     oversample: float | None = None,
     effort: int | None = None,
     exact: bool = False,
@@ -113,6 +120,11 @@ def question(
         _number("oversample", oversample, 1, MAX_K)
     if effort is not None:
         _whole("effort", effort, 1, MAX_EFFORT)
+    if recall is not None:
+        _number("recall", recall, 0, 1)
+        if oversample is not None or effort is not None:
+            raise InputError("recall= chooses oversample= and effort= by itself: leave them out")
+        exact, recall = exact or recall == 1, None if exact or recall == 1 else float(recall)
     ids, condition = None, None
     if where is not None:
         ids, where = named_ids(where)
@@ -124,9 +136,23 @@ def question(
         raise InputError(f"vectors must be True or False, not {vectors!r}")
     if rerank is not None:
         check_reranker(rerank, text)
+    named = FIELDS if fields is None else _fields(fields)
+    if (
+        rerank is not None
+        and "document" not in named
+        and callable(getattr(rerank, "predict", None))
+    ):
+        raise InputError('rerank= is given a model that reads documents: add "document" to fields=')
     groups = _groups(group_by, group_size, k)
     return Question(
-        Request(queries, _reach(k, groups, mmr, fetch_k, rerank), oversample, effort, condition),
+        Request(
+            queries,
+            _reach(k, groups, mmr, fetch_k, rerank),
+            oversample,
+            effort,
+            condition,
+            recall=recall,
+        ),
         k,
         exact,
         index,
@@ -141,6 +167,7 @@ def question(
         rerank,
         text,
         connection,
+        fields=named,
     )
 
 
@@ -148,9 +175,22 @@ def check_by_words(options: SearchOptions, *, vector: bool) -> None:
     """Refuse what a search by words cannot be asked; raises InputError."""
     if options.get("mmr") is not None:
         raise InputError("mmr= weighs scores of vectors: leave it out of a search by words")
-    for name in ("oversample", "effort", "exact", "index"):
+    for name in ("recall", "oversample", "effort", "exact", "index"):
         if not vector and options.get(name):
             raise InputError(f"{name}= is about an index of vectors, and no vector is searched for")
+
+
+def _fields(names: Iterable[str]) -> frozenset[str]:
+    """Return which fields of items are to be read; id and score are told in any case."""
+    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+        raise InputError(f'fields= takes a tuple of names, such as ("id",), not {names!r:.80}')
+    asked, known = list(names), ("id", "score", *sorted(FIELDS))
+    unknown = [name for name in asked if name not in known]
+    if "vector" in unknown:
+        raise InputError("fields= does not name vectors: vectors=True gives hits theirs")
+    if unknown:
+        raise InputError(f"fields= names {unknown[0]!r:.80}: a hit has {', '.join(known)}")
+    return FIELDS.intersection(asked)
 
 
 def _both(ids: list[str] | None, others: list[str]) -> list[str]:

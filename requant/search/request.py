@@ -20,7 +20,8 @@ class Request(NamedTuple):
     """What is searched for: `queries (q, d) float32`, how many results, and how hard to try.
 
     Among the items that meet `condition` and whose keys, in order, are `keys`; None stands for all.
-    Where `vectors (n, d)` of the keys have been read already, they are here.
+    Where `vectors (n, d)` of the keys have been read already, they are here. `recall` stands for
+    as hard as the index was found to have to try for it.
     """
 
     queries: Float32s
@@ -30,6 +31,7 @@ class Request(NamedTuple):
     condition: Filter | None = None
     keys: Keys | None = None
     vectors: Float32s | None = None
+    recall: float | None = None
 
     def known(self, keys: Keys | None) -> tuple[Keys, Float32s] | None:
         """Return some of the keys, in order, with their vectors, if these have been read."""

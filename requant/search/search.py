@@ -20,14 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from requant.adapters.protocol import Keys
-from requant.indexes import Batch, Loaded, ready
+from requant.indexes import Batch, Loaded, Memory, ready
 from requant.metrics import Operation
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
 from requant.quantizers.protocol import Refining
 from requant.scores import exact_queries
+from requant.search.recall import as_calibrated
 from requant.search.request import Asked, Found, Request
-from requant.search.scan import BLOCK_BYTES, counted, merged, nearest, nothing, rescored
+from requant.search.scanning import (
+    BLOCK_BYTES,
+    counted,
+    merged,
+    nearest,
+    nearest_of_all,
+    nothing,
+    refined,
+    rescored,
+)
 from requant.store import (
     CollectionRow,
     CollectionState,
@@ -42,8 +52,9 @@ from requant.store import (
 FEW = 1000
 _FEW_FLOATS = 1 << 20
 # Candidates of a search that names no oversampling, at least: for small k, and while a quantizer
-# knows only the first few items of a collection.
+# knows only the first few items of a collection. No more than of k = 10, if that needs fewer.
 MIN_CANDIDATES = 30
+_MIN_RESULTS = 10
 # How far a filter may stretch the first pass before the filter's own key set is used instead.
 STRETCH = 16
 # A filter that lets less through is asked for its key set at once, where indexed fields tell it and
@@ -52,6 +63,8 @@ NARROW = 0.15
 UNSURE = 5000
 # Of a filter that lets more through, so many times as many candidates as ought to be enough.
 SPARE = 1.3
+# What the index lacks is read along with the candidates of a query, if it is no more than this.
+_ALONG = 64
 # Queries whose candidates are fetched together, at most.
 BLOCK = 1024
 # The share of the candidates that keeps nearly all of the recall once a Refining quantizer has
@@ -71,18 +84,23 @@ class Search:
         request: Request,
         seen: dict[int, Float32s] | None = None,
         operation: Operation | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """Search with the index `loaded`, or exactly if it is None.
 
-        Stored vectors of results are left in `seen`, by key; what it takes is added to `operation`.
+        Stored vectors of results are left in `seen`, by key; what it takes is added to `operation`;
+        `memory` may have all vectors of the collection.
         """
         self._reader = reader
         self._owner = owner
         self._state = state
         self._loaded = loaded
+        if request.recall is not None and loaded is not None:
+            request = as_calibrated(request, reader, owner, loaded)
         self._request = request
         self._seen = seen
         self._operation = operation or Operation(None, "search", owner.name)
+        self._memory = memory
         # Read once: another thread may be writing to the index.
         self._size = loaded.size if loaded is not None else 0
         self._mark = loaded.watermark if loaded is not None else None
@@ -96,12 +114,12 @@ class Search:
             return [nothing()] * len(request.queries)
         few = request.keys is not None and len(request.keys) <= FEW
         if self._loaded is None or not self._size or few:
-            return self._exact(request.queries, self._batches(self._allowed))
+            return self._scanned(request.queries, self._allowed)
         count = self._candidate_count(self._loaded)
         if self._is_small(self._loaded):
             return self._exact(request.queries, self._all_of(self._loaded))
         if count >= self._size:  # nothing would be left out
-            return self._exact(request.queries, self._batches(self._allowed))
+            return self._scanned(request.queries, self._allowed)
         if 2 * self._changes >= self._size:  # which has to be read in any case
             return self._all_read(self._loaded)
         block = self._queries_at_once(self._loaded, count)
@@ -109,7 +127,7 @@ class Search:
         for start in range(0, len(request.queries), block):
             results += self._block(self._loaded, request.queries[start : start + block], count)
         behind = self._mark is not None and not self._mark.covers(self._state)
-        if self._mark is not None and (behind or self._state.fresh):
+        if self._mark is not None and (behind or self._state.fresh) and self._along is None:
             return self._with_unfollowed(self._loaded, results, self._mark)
         return results
 
@@ -186,7 +204,7 @@ class Search:
         if allowed is not None and len(self._changed):
             allowed = np.setdiff1d(allowed, self._changed, assume_unique=True)
         if allowed is None or len(allowed) <= FEW or not loaded.takes_key_sets:
-            return self._exact(asked.queries, self._batches(allowed))
+            return self._scanned(asked.queries, allowed)
         rows, _ = self._first_pass(loaded, asked, count, count, among=allowed)
         results = self._rescored(asked.exact, rows)
         return self._completed(asked.queries, results, self._request.k, allowed)
@@ -259,21 +277,15 @@ class Search:
 
     def _refined(self, loaded: Loaded, query: Float32s, keys: Keys, codes: Codes) -> Keys:
         """Keep the candidates that the quantizer, which has seen floats and codes, finds best."""
-        keep = self._kept(len(keys))
-        if keep >= len(keys):
-            return keys
-        quantizer, step = cast("Refining", loaded.quantizer), rows_for(self._owner.dim)
-        estimates = np.concatenate(
-            [
-                quantizer.estimate(query, codes[start : start + step])
-                for start in range(0, len(codes), step)
-            ]
-        )
-        return keys[np.argpartition(estimates, len(keys) - keep)[-keep:]]
+        quantizer, keep = cast("Refining", loaded.quantizer), self._kept(len(keys))
+        return refined(quantizer, query, keys, codes, keep, rows_for(self._owner.dim))
 
     def _rescored(self, queries: NDArray[np.float64], rows: list[Keys]) -> list[Found]:
         k, owner = self._request.k, self._owner
-        return rescored(self._reader, owner, queries, rows, k, self._operation, self._seen)
+        reader, state, operation = self._reader, self._state, self._operation
+        if self._along is not None:
+            rows = [np.union1d(row, self._along) for row in rows]
+        return rescored(reader, owner, state, queries, rows, k, operation, self._seen)
 
     def _completed(
         self, queries: Float32s, results: list[Found], wanted: int, allowed: Keys | None
@@ -283,7 +295,7 @@ class Search:
             wanted = min(wanted, len(allowed))
         short = [i for i, (keys, _) in enumerate(results) if len(keys) < wanted]
         if short:
-            exact = self._exact(queries[short], self._batches(allowed))
+            exact = self._scanned(queries[short], allowed)
             for i, found in zip(short, exact, strict=True):
                 results[i] = found
         return results
@@ -306,7 +318,7 @@ class Search:
 
     def _all_read(self, loaded: Loaded) -> list[Found]:
         begun = time.perf_counter()
-        results = self._exact(self._request.queries, self._batches(self._allowed))
+        results = self._scanned(self._request.queries, self._allowed)
         self._note_seconds(loaded, begun)
         return results
 
@@ -327,8 +339,20 @@ class Search:
         fresh = self._state.fresh.keys(0, self._mark.key)
         if self._mark.seq >= self._state.seq:
             return fresh
-        changed = self._reader.changed(self._owner.id, self._mark.seq, self._mark.key)
+        assert self._loaded is not None
+        changed = self._loaded.changed(self._reader, self._owner, self._state, self._mark)
         return np.union1d(changed, fresh) if len(fresh) else changed
+
+    @cached_property
+    def _along(self) -> Keys | None:
+        """What the index lacks, if it is read along with its candidates: few, none at hand."""
+        if self._mark is None or not self._behind or not self._lets_all:
+            return None
+        if self._mark.key < self._state.next_key:
+            return None
+        new = self._state.fresh.keys(self._mark.key, self._state.end)
+        keys = np.union1d(self._changed, new)
+        return keys if len(keys) <= _ALONG else None
 
     def _all_of(self, loaded: Loaded) -> Iterator[Batch]:
         """Yield everything that passes, by way of what is in memory."""
@@ -349,13 +373,24 @@ class Search:
         self._operation.took("scan", begun)
         return found
 
-    def _batches(self, allowed: Keys | None) -> Iterator[Batch]:
-        dim, known = self._owner.dim, self._request.known(allowed)
-        if allowed is None:
-            rows = self._reader.scan(key_range(self._owner.id)[0], self._state.end, dim)
-        else:
-            rows = self._reader.vectors_of(allowed, dim) if known is None else iter([known])
+    def _batches(self, keys: Keys) -> Iterator[Batch]:
+        known, dim = self._request.known(keys), self._owner.dim
+        rows = self._reader.vectors_of(keys, dim) if known is None else iter([known])
         return ready(rows, self._owner)
+
+    def _scanned(self, queries: Float32s, allowed: Keys | None) -> list[Found]:
+        """Score every vector, or those that are `allowed`."""
+        if allowed is not None:
+            return self._exact(queries, self._batches(allowed))
+        reader, owner, state = self._reader, self._owner, self._state
+        held = None if self._memory is None else self._memory.batches(reader, owner, state)
+        if held is not None:
+            return self._exact(queries, held)
+        begun = time.perf_counter()
+        found, scored = nearest_of_all(reader, owner, state, queries, self._request.k)
+        self._operation.took("scan", begun)
+        self._operation.count("scanned", scored)
+        return found
 
     @cached_property
     def _allowed(self) -> Keys | None:
@@ -386,7 +421,8 @@ class Search:
         return loaded.refines and self._owner.metric != "l2"
 
     def _candidate_count(self, loaded: Loaded) -> int:
-        asked = self._request.oversample
-        wish = math.ceil(self._request.k * (asked or loaded.oversample))
-        wish = max(wish, self._request.k, 0 if asked else MIN_CANDIDATES)
+        asked, usual = self._request.oversample, loaded.oversample
+        wish = max(math.ceil(self._request.k * (asked or usual)), self._request.k)
+        if not asked:
+            wish = max(wish, min(MIN_CANDIDATES, math.ceil(_MIN_RESULTS * usual)))
         return min(wish, self._size)  # engines allot memory for all that is asked

@@ -12,9 +12,10 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from requant.embeddings import check_same
 from requant.errors import CorruptIndexError, EngineError, InputError
 from requant.filters import Columns, Filter, read_where, select_kinds, select_values
-from requant.indexes import IndexSet, Loaded
+from requant.indexes import IndexSet, Loaded, Memory, Room
 from requant.metrics import Operation, logger
 from requant.quantizers.arrays import Float32s
 from requant.search.answer import Answer, answered
@@ -24,6 +25,7 @@ from requant.search.results import Batch, Hit, batch_of, hits
 from requant.search.shadow import Shadow
 from requant.search.text import check_weights
 from requant.store import (
+    FIELDS,
     CollectionRow,
     CollectionState,
     Id,
@@ -33,6 +35,7 @@ from requant.store import (
     id_of,
     key_range,
     ledger,
+    models,
     read_query,
     settled,
 )
@@ -48,11 +51,12 @@ _TRIES = 8
 class Searcher:
     """What `Collection` does to answer."""
 
-    def __init__(self, store: Store, owner: CollectionRow, indexes: IndexSet) -> None:
-        """Answer for `owner` with its indexes."""
+    def __init__(self, store: Store, owner: CollectionRow, indexes: IndexSet, room: Room) -> None:
+        """Answer for `owner` with its indexes; of `room` there is some for its vectors."""
         self._store = store
         self._owner = owner
         self._indexes = indexes
+        self._memory = Memory(room)
         self._falls_back = False  # as the last search did
         self.shadow: Shadow = Shadow(store, owner, indexes)
 
@@ -126,8 +130,13 @@ class Searcher:
         """Answer one query with its items."""
 
         def join(reader: Reader, answer: Answer) -> tuple[Answer, list[Hit]]:
+            if question.model is not None:
+                # In the snapshot that was searched: somebody may just have named another.
+                stored = models.seen_by(reader, self._owner)
+                if stored is not None:
+                    check_same(stored, question.model, self._owner.name, writing=False)
             found = answer.chosen[0]
-            items = reader.raw_items(found[0].tolist())
+            items = reader.raw_items(found[0].tolist(), question.fields)
             vectors = answer.vectors[0] if answer.vectors else answer.rows
             return answer, hits(found, items, vectors, answer.ranks)
 
@@ -149,11 +158,15 @@ class Searcher:
             keys = sorted({key for row, _ in answer.chosen for key in row.tolist()})
             if not documents:
                 return answer, reader.ids(keys), None
-            items = reader.raw_items(keys)
+            items = reader.raw_items(keys, question.fields)
             return answer, {key: id_of(row[1], row[2]) for key, row in items.items()}, items
 
         if question.rerank is not None and not documents:
             raise InputError("rerank= is given documents: leave out documents=False")
+        if question.fields != FIELDS and not documents:
+            raise InputError(
+                "documents=False makes no hits that have fields=: leave out one of them"
+            )
         with self._operation() as operation:
             answer, names, items = self._answer(question, join, operation)
             chosen, vectors = answer.chosen, answer.vectors
@@ -259,7 +272,7 @@ class Searcher:
         if loaded is not None and not question.exact:
             with suppress(EngineError, CorruptIndexError):  # whoever may open it again is told
                 operation.index = loaded.index
-                found = answered(reader, owner, state, loaded, question, self.condition, operation)
+                found = self._answered(reader, state, loaded, question, operation)
                 begun = perf_counter()
                 answer = join(reader, found)
                 operation.took("join", begun)
@@ -268,7 +281,7 @@ class Searcher:
                     return answer
         operation.index = ""
         operation.count("exact_searches")
-        found = answered(reader, owner, state, None, question, self.condition, operation)
+        found = self._answered(reader, state, None, question, operation)
         return join(reader, found)
 
     def _found(
@@ -291,14 +304,23 @@ class Searcher:
         if loaded is None and (question.words is None or question.weights is not None):
             operation.count("exact_searches")
         try:
-            answer = answered(
-                reader, self._owner, state, loaded, question, self.condition, operation
-            )
+            answer = self._answered(reader, state, loaded, question, operation)
         except (EngineError, CorruptIndexError) as error:
             if loaded is None or not self._indexes.outlives(loaded, error):
                 raise
             return loaded, None
         return loaded, answer
+
+    def _answered(
+        self,
+        reader: Reader,
+        state: CollectionState,
+        loaded: Loaded | None,
+        question: Question,
+        operation: Operation,
+    ) -> Answer:
+        owner, compiled, memory = self._owner, self.condition, self._memory
+        return answered(reader, owner, state, loaded, question, compiled, operation, memory)
 
 
 def _lacks(owner: CollectionRow, state: CollectionState, index: str | None) -> bool:

@@ -1,12 +1,13 @@
 """Items, vectors and changes in SQLite or PostgreSQL, and what is noted of collections and indexes.
 
 Reads go through a `Reader` of one snapshot, writes through `Store.writing`; the record modules
-(`catalog`, `identity`, `ledger`, `locations`, `migrations`) hold the statements of one table or two
-each.
+(`calibrations`, `catalog`, `identity`, `ledger`, `locations`, `migrations`) hold the statements of
+one table or two each.
 """
 
 from __future__ import annotations
 
+from requant.store import moving
 from requant.store.connections import (
     BUSY,
     Lent,
@@ -55,6 +56,7 @@ from requant.store.history import (
     sqlite_deletes,
 )
 from requant.store.history import make_missing_keys as draw_keys
+from requant.store.moving import Move, is_of_move
 from requant.store.read_only import open_read_only
 from requant.store.reader import Reader
 from requant.store.records import (
@@ -64,12 +66,15 @@ from requant.store.records import (
     IndexRow,
     MigrationRow,
     Origin,
+    Setting,
     State,
+    calibrations,
     catalog,
     identity,
     ledger,
     locations,
     migrations,
+    models,
 )
 from requant.store.schema import (
     PREFIX,
@@ -80,8 +85,8 @@ from requant.store.schema import (
     folder_beside,
     key_range,
 )
-from requant.store.setup import hint_of_others, place, upgrade
-from requant.store.statements import hot_sql
+from requant.store.setup import hint_of_others, page_size, place, upgrade
+from requant.store.statements import FIELDS, hot_sql
 from requant.store.states import CollectionState, Head, Seen, Watermark
 from requant.store.text import (
     TextIndex,
@@ -99,6 +104,7 @@ from requant.store.text import (
 
 __all__ = [
     "BUSY",
+    "FIELDS",
     "PART",
     "POSTGRESQL_VARIABLES",
     "PREFIX",
@@ -124,6 +130,7 @@ __all__ = [
     "Matching",
     "Memory",
     "MigrationRow",
+    "Move",
     "Numbering",
     "Origin",
     "Page",
@@ -132,6 +139,7 @@ __all__ = [
     "Reader",
     "Seen",
     "Selection",
+    "Setting",
     "State",
     "Store",
     "Tables",
@@ -141,6 +149,7 @@ __all__ = [
     "Watermark",
     "as_connection",
     "build_tables",
+    "calibrations",
     "catalog",
     "check_fields",
     "check_tokenizer",
@@ -155,6 +164,7 @@ __all__ = [
     "hot_sql",
     "id_of",
     "identity",
+    "is_of_move",
     "is_of_text",
     "items_among",
     "key_range",
@@ -163,9 +173,12 @@ __all__ = [
     "make_text_again",
     "matching_text",
     "migrations",
+    "models",
+    "moving",
     "open_read_only",
     "open_store",
     "packed",
+    "page_size",
     "parse_metadata",
     "place",
     "postgresql_clear",

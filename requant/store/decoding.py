@@ -16,6 +16,10 @@ Id = str | int | UUID
 # Key, id as text, kind of id, document, and metadata as the text that is stored.
 RawItem = tuple[int, str, int, "str | None", "str | None"]
 VECTOR_DTYPE = np.dtype("<f4")
+# Stands between the vectors of a block: a NaN, which no vector that is stored has in it.
+SEPARATOR = bytes.fromhex("a55ac57f")
+_SEPARATOR = int.from_bytes(SEPARATOR, "little")
+_BIG_KEY = np.dtype(">i8")
 
 
 class Item(NamedTuple):
@@ -35,13 +39,51 @@ def matrix_of(rows: list[Any], dim: int) -> tuple[Keys, Float32s]:
 
 def floats_of(rows: list[Any], dim: int) -> Float32s:
     """Return the vectors `(n, dim)` of rows of a key and its vector; raises CorruptDataError."""
+    vecs, size = [row[1] for row in rows], dim * VECTOR_DTYPE.itemsize
     try:
-        floats = np.frombuffer(b"".join([row[1] for row in rows]), VECTOR_DTYPE)
+        # Each of them: two that are wrong may be right together.
+        sound = not vecs or set(map(len, vecs)) == {size}
+        floats = np.frombuffer(b"".join(vecs) if sound else b"", VECTOR_DTYPE)
     except (TypeError, ValueError):  # no bytes, or not four for each number
         floats = np.empty(0, VECTOR_DTYPE)
     if len(floats) != len(rows) * dim:
         raise _of_other_size(rows, dim)
     return floats.reshape(len(rows), dim)
+
+
+def block_of(
+    keys: str | bytes | None, vectors: bytes | None, dim: int
+) -> tuple[Keys, Float32s] | None:
+    """Return the keys, in order, and vectors `(n, dim)` of what the statement `block` returns.
+
+    The vectors are views of what was read, each a little apart from the next. None if one is of
+    another size than was written: whoever reads them one by one finds out which.
+    """
+    if keys is None or vectors is None:
+        return np.empty(0, np.int64), np.empty((0, dim), VECTOR_DTYPE)
+    if isinstance(keys, str):
+        numbers = np.fromstring(keys, np.int64, sep=",")
+    else:
+        numbers = np.frombuffer(keys, _BIG_KEY).astype(np.int64)
+    floats = joined_floats(vectors, len(numbers), dim)
+    if floats is not None and (numbers[1:] < numbers[:-1]).any():  # as the database found them
+        order = np.argsort(numbers)
+        return numbers[order], floats[order]
+    return None if floats is None else (numbers, floats)
+
+
+def joined_floats(joined: bytes | None, n: int, dim: int) -> Float32s | None:
+    """Return `(n, dim)` views of n > 0 vectors joined by SEPARATOR, None if one has another size.
+
+    A row is a little apart from the next.
+    """
+    apart = 4 * dim + len(SEPARATOR)
+    if joined is None or len(joined) != n * apart - len(SEPARATOR):
+        return None
+    between = np.ndarray(n - 1, np.dtype("<u4"), joined, 4 * dim, (apart,))
+    if (between != _SEPARATOR).any():
+        return None
+    return np.ndarray((n, dim), VECTOR_DTYPE, joined, 0, (apart, 4))
 
 
 def _of_other_size(rows: list[Any], dim: int) -> CorruptDataError:
@@ -71,7 +113,9 @@ def content_of(
     """Return id, document and metadata of what is stored as an item; raises CorruptDataError."""
     if document is not None and not isinstance(document, str):
         raise CorruptDataError(f"item {ext_id!r:.80} has a document that is no text")
-    return id_of(ext_id, kind), document, parse_metadata(metadata)
+    # The id as nearly always, without a call.
+    known = ext_id if kind == 0 and isinstance(ext_id, str) else id_of(ext_id, kind)
+    return known, document, None if metadata is None else parse_metadata(metadata)
 
 
 def item_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -36,9 +36,20 @@ from requant.store.connections import (
 from requant.store.fields import Memory
 from requant.store.history import Numbering
 from requant.store.interrupted import handled_now
+from requant.store.mapping import may_be_mapped
 from requant.store.reader import Reader
 from requant.store.schema import Tables, build_tables
-from requant.store.setup import Same, check_translated, place, pooled, prepare
+from requant.store.setup import (
+    Same,
+    check_translated,
+    is_new,
+    page_size,
+    pages_of,
+    place,
+    pooled,
+    prepare,
+    rewrite,
+)
 from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import (
     Reading,
@@ -110,6 +121,33 @@ class Store:
             if self.sql.name == "sqlite":
                 with engine.connect() as connection:
                     self.gate.watch(connection)
+                self._map()
+
+    def fit_pages(self, dim: int) -> None:
+        """Give a SQLite file that has no collection yet pages for vectors of `dim` numbers.
+
+        Nothing is done where others have it open, or it is not requant's alone.
+        """
+        if self.sql.name != "sqlite" or not self._owned or self.read_only:
+            return
+        size = page_size(dim)
+        with self.gate.entered(), self.errors("read"), self._own.connect() as connection:
+            if pages_of(connection) == size or not is_new(connection, self.tables):
+                return
+        with self.gate.entered(), suppress(*self._snapshots.failures):
+            self._snapshots.close()
+            self.engine.dispose()
+            with self._own.connect() as connection:
+                raw: Any = connection.connection.driver_connection
+                with _waiting(raw, 0):
+                    rewrite(raw, size)
+            self.engine.dispose()  # what a connection is set to depends on the size
+
+    def _map(self) -> None:
+        """Let readers of a file that requant opened map it, where that is safe."""
+        standing = self.gate.standing
+        if self._owned and standing and may_be_mapped(standing.path, read_only=self.read_only):
+            self._snapshots.map(standing)
 
     def reading(self, connection: Lent | None = None) -> AbstractContextManager[Reader]:
         """Lend a reader of one snapshot: nothing that others commit meanwhile is seen.
@@ -237,8 +275,10 @@ class Store:
                 raw.execute(f"PRAGMA synchronous = {before:d}")
         self.gate.check_standing()
 
-    def number(self, collection: int, *, wait: bool = False) -> int | None:
+    def number(self, collection: int, *, wait: bool = False, beside: bool = False) -> int | None:
         """Give a number to what PostgreSQL's writers have committed, and return the latest.
+
+        `beside` a caller's transaction, by a connection that is none of its pool.
 
         None in SQLite, where it is the writers who count, and where not all has a number: somebody
         else has the row of the collection, without `wait` at once, else after some seconds, since
@@ -250,7 +290,7 @@ class Store:
         until = begun + _NUMBERING_SECONDS
         while True:
             try:
-                found = self._number_some(collection)
+                found = self._number_some(collection, beside)
             except StoreError:
                 if wait:
                     raise
@@ -263,13 +303,15 @@ class Store:
                     return None
                 time.sleep(_NUMBERING_POLL)
 
-    def _number_some(self, collection: int) -> tuple[int, bool] | None:
+    def _number_some(self, collection: int, beside: bool) -> tuple[int, bool] | None:
         with (
             self.gate.entered(),
             self.errors("write"),
-            self._connection() as own,
+            self._beside.connect() if beside else self._connection() as own,
             own.begin(),
         ):
+            if beside:  # that transaction may have locked whole tables, and would never end
+                own.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
             return self.numbering.some(own, collection)
 
     def is_free(self, collection: int) -> bool:

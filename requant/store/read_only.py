@@ -59,7 +59,7 @@ class ReadOnlyStore(Store):
         """Raise ReadOnlyError."""
         self.check_writable()
 
-    def number(self, collection: int, *, wait: bool = False) -> None:
+    def number(self, collection: int, *, wait: bool = False, beside: bool = False) -> None:
         """Number nothing: what has no number is read as it is."""
 
     def is_free(self, collection: int) -> bool:

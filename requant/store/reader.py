@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -20,23 +21,32 @@ from requant.quantizers.arrays import Float32s
 from requant.quantizers.chunks import rows_for
 from requant.store.connections import Untried, commits_alone, ended_in_time
 from requant.store.decoding import (
+    SEPARATOR,
     VECTOR_DTYPE,
     Id,
     Item,
     RawItem,
+    block_of,
     floats_of,
     id_of,
     item_of,
+    joined_floats,
     matrix_of,
 )
 from requant.store.fields import Counting, Field, Matching, Memory, Source, one_of, parse_metadata
 from requant.store.gate import BARRED
-from requant.store.history import fresh_of
+from requant.store.mapping import Mapped
 from requant.store.schema import CollectionRow, Tables, collection_of, key_range
-from requant.store.statements import HotSql, json_texts
-from requant.store.states import CollectionState, Head, Seen, Watermark
+from requant.store.statements import FIELDS, HotSql, json_texts
+from requant.store.states import CollectionState, Head, Seen, Watermark, state_of_rows
 
 T = TypeVar("T")
+# Rows of so many keys are read faster one after the other than by a mapping that is not cached.
+_MANY = 1024
+_APART = 8  # so many keys from one to the next, on average, and rows lie together
+# Any bytes as they come, zeros and what is no text among them.
+_ANY = bytes(range(256)), bytes(range(255, -1, -1))
+_JOINED = "SELECT CAST(group_concat(v, ?) AS BLOB) FROM (SELECT ? AS v UNION ALL SELECT ?)"
 
 
 class Reader:
@@ -51,6 +61,7 @@ class Reader:
         memory: Memory,
         *,
         lent: bool = False,
+        mapped: Mapped | None = None,
     ) -> None:
         """Read with a driver's cursor whose transaction has begun on `connection`.
 
@@ -59,6 +70,7 @@ class Reader:
         """
         self._memory = memory
         self.lent: bool = lent
+        self.mapped = mapped
         self._open = connection
         self._cursor = self._driver_cursor = cursor
         self._sql = sql
@@ -66,13 +78,16 @@ class Reader:
         self._items = tables.items
         self._vectors = tables.vectors
         self._changes = tables.changes
+        self._joins: bool | None = None
+        # Begins another snapshot beside this one, where there may be several.
+        self.another: Callable[[], AbstractContextManager[Reader]] | None = None
 
     def retry_first(self, renew: Callable[[BaseException], Reader]) -> None:
         """Let the first statement, if it fails, be tried again by the reader that `renew` returns.
 
         `renew` raises the error that it is given where another reader would do no better.
         """
-        self._cursor = Untried(self, self._driver_cursor, renew)
+        self._cursor = Untried(self, self._driver_cursor, self._open.info, renew)
 
     def go_on_as(self, other: Reader) -> Any:
         """Read by the connection of another reader from now on; returns its cursor."""
@@ -80,9 +95,16 @@ class Reader:
         self._cursor = self._driver_cursor
         return self._cursor
 
-    def source(self) -> tuple[sa.Connection, Any]:
-        """Return the connection that is read by, and the driver's cursor on it."""
+    def source(self, *, bulk: bool = True) -> tuple[sa.Connection, Any]:
+        """Return the connection that is read by, much at a time if `bulk`, and its cursor."""
+        if bulk:
+            self.in_bulk()
         return self._connection, self._driver_cursor
+
+    def in_bulk(self) -> None:
+        """Read what lies together from now on, which no mapping is made for."""
+        if self.mapped is not None:
+            self.mapped.leave()
 
     @property
     def _connection(self) -> sa.Connection:
@@ -115,6 +137,8 @@ class Reader:
     def begin(self) -> None:
         """Begin a snapshot where the driver does not do so by itself."""
         self._cursor.execute("BEGIN")
+        if self.mapped is not None:
+            self.mapped.ready = False
 
     def end(self) -> None:
         """End a snapshot of SQLite's that was begun by `begin`."""
@@ -122,24 +146,25 @@ class Reader:
 
     def state_of(self, owner: CollectionRow) -> CollectionState:
         """Return the state of a collection; raises UnknownCollectionError if it is gone."""
-        state = self.state_at(owner.id)
+        state = self.state_at(owner.id, owner.name)
         if state is None:
-            raise UnknownCollectionError(f"collection {owner.name!r} has been dropped")
+            raise UnknownCollectionError.gone(owner.name)
         return state
 
-    def state_at(self, collection: int) -> CollectionState | None:
-        """Return the state of a collection by its number, None if it is gone."""
-        sql = self._sql
-        if self.lent and sql.whole_state:  # two statements may see what others commit between them
-            return self._whole_state_at(collection)
-        row = self._cursor.execute(sql.state, (collection,)).fetchone()
-        if row is None:
-            return None
-        return self._whole_state_at(collection) if row[6:] == (True,) else CollectionState(*row[:6])
+    def state_at(self, collection: int, name: str | None = None) -> CollectionState | None:
+        """Return the state of a collection by its number, None if it is gone, or of another name.
 
-    def _whole_state_at(self, collection: int) -> CollectionState | None:
-        row = self._cursor.execute(self._sql.whole_state, (collection,)).fetchone()
-        return None if row is None else CollectionState(*row[:6])._replace(fresh=fresh_of(*row[6:]))
+        Its name is given away when it moves to another model.
+        """
+        rows = self._cursor.execute(self._sql.state, (collection,)).fetchall()
+        if not rows or (name is not None and rows[0][6] != name):
+            return None
+        return state_of_rows(rows)
+
+    def note(self, name: str) -> str | None:
+        """Return what is noted in `meta` under a name, None if nothing is."""
+        row = self._cursor.execute(self._sql.note, (name,)).fetchone()
+        return None if row is None else str(row[0])
 
     def knows(self, collection: int, state: CollectionState, seen: Seen) -> bool | None:
         """Whether the write `seen` is still one of those that have led to `state`, a later one.
@@ -158,6 +183,11 @@ class Reader:
         """Return the number of an index by name, None if the collection has none of that name."""
         row = self._cursor.execute(self._sql.index_number, (owner.id, name)).fetchone()
         return None if row is None else int(row[0])
+
+    def index_info(self, owner: CollectionRow, name: str) -> str | None:
+        """Return what else is noted of an index, as JSON; None for nothing."""
+        row = self._cursor.execute(self._sql.index_info, (owner.id, name)).fetchone()
+        return None if row is None else row[0]
 
     def head_of(self, index: int) -> Head | None:
         """Return the head of a live index, None if it has not been published."""
@@ -179,6 +209,20 @@ class Reader:
             found[n:end], vectors[n:end], n = some, floats, end
         return found[:n], vectors[:n]
 
+    def candidates(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
+        """Return what `vectors` does, as it comes from the database: rows may lie apart.
+
+        SQLite hands all of them out at once: for each row that the driver fetches it lets other
+        threads run, and has to wait for them.
+        """
+        if self._sql.joined and len(keys) <= rows_for(dim) and self._joins_bytes():
+            ((count, joined),) = self._of_keys(self._sql.joined, keys.tolist())
+            # All of them, as nearly always, come in the order that was asked for.
+            floats = joined_floats(joined, count, dim) if count == len(keys) else None
+            if floats is not None:
+                return keys, floats
+        return self.vectors(keys, dim)
+
     def vectors_of(self, keys: Keys, dim: int) -> Iterator[tuple[Keys, Float32s]]:
         """Yield `vectors` of any number of `keys`, `rows_for(dim)` at a time."""
         step = rows_for(dim)
@@ -197,6 +241,42 @@ class Reader:
             rows.clear()  # not in memory twice while they are looked at
             yield keys, vectors
 
+    def blocks(self, first: int, end: int, dim: int, size: int) -> Iterator[tuple[Keys, Float32s]]:
+        """Yield what `scan` does, but for the sizes: `size` keys at a time, whoever has one.
+
+        For what is looked at once: the vectors are read together and stay as they come.
+        """
+        if not self._joins_bytes():
+            yield from self.scan(first, end, dim, size)
+            return
+        if end - first > _MANY:
+            self.in_bulk()
+        while first < end:
+            stop = min(first + size, end)
+            (row,) = self._cursor.execute(self._sql.block, (first, stop)).fetchall()
+            block = block_of(row[0], row[1], dim)
+            if block is None:
+                yield from self.scan(first, stop, dim, size)  # which names what is damaged
+            elif len(block[0]):
+                yield block
+            first = stop
+            if block is not None and 4 * len(block[0]) < size and first < end:
+                # Many are gone here: a page skips what is not there.
+                page = next(self._pages(self._sql.scan, first, end, rows_for(dim, size)), None)
+                if page is None:
+                    return
+                yield matrix_of(page, dim)
+                first = page[-1][0] + 1
+
+    def _joins_bytes(self) -> bool:
+        """Whether the database joins bytes unchanged: not where SQLite's texts are UTF-16."""
+        if self._joins is None:
+            self._joins = True
+            if self._sql.name == "sqlite":
+                row = self._cursor.execute(_JOINED, (SEPARATOR, *_ANY)).fetchone()
+                self._joins = row == (SEPARATOR.join(_ANY),)
+        return self._joins
+
     def damaged(self, first: int, end: int, dim: int) -> Iterator[int]:
         """Yield the keys whose vector has another size or checksum than was written."""
         for rows in self._pages(self._sql.scan_checked, first, end, rows_for(dim)):
@@ -206,6 +286,7 @@ class Reader:
 
     def strays(self, first: int, end: int) -> list[int]:
         """Return the keys of vectors without an item."""
+        self.in_bulk()
         v, items = self._vectors, self._items
         nobody = ~sa.exists().where(items.c.key == v.c.key)
         statement = sa.select(v.c.key).where(v.c.key >= first, v.c.key < end, nobody)
@@ -213,6 +294,7 @@ class Reader:
 
     def pages(self, statement: sa.Select[Any], size: int) -> Iterator[Sequence[sa.Row[Any]]]:
         """Yield what a statement selects, `size` rows at a time and never more in memory."""
+        self.in_bulk()
         # Where each statement commits by itself, PostgreSQL has no cursor on the server.
         alone = self._sql.name == "postgresql" and commits_alone(self._connection)
         options = {} if alone else {"stream_results": True, "yield_per": size}
@@ -253,29 +335,32 @@ class Reader:
         """Return the items of `keys` by key, without vectors."""
         return {key: item_of(0, *row) for key, row in self.raw_items(keys).items()}
 
-    def raw_items(self, keys: list[int]) -> dict[int, RawItem]:
-        """Return the items of `keys` by key, as they are stored; `content_of` reads them."""
-        rows = self._cursor.execute(*self._sql.of_keys(self._sql.items, keys))
-        return {row[0]: row for row in rows}
+    def raw_items(self, keys: list[int], fields: frozenset[str] = FIELDS) -> dict[int, RawItem]:
+        """Return the items of `keys` by key, as they are stored; `content_of` reads them.
+
+        What is not among `fields` is None.
+        """
+        return {row[0]: row for row in self._of_keys(self._sql.items_with(fields), keys)}
 
     def metadata(self, keys: list[int]) -> dict[int, dict[str, Any] | None]:
         """Return the metadata of `keys` by key."""
-        rows = self._cursor.execute(*self._sql.of_keys(self._sql.metadata, keys))
-        return {key: parse_metadata(text) for key, text in rows}
+        return {key: parse_metadata(text) for key, text in self._of_keys(self._sql.metadata, keys)}
 
     def ids(self, keys: list[int]) -> dict[int, Id]:
         """Return the ids of `keys` by key."""
-        rows = self._cursor.execute(*self._sql.of_keys(self._sql.ids, keys))
+        rows = self._of_keys(self._sql.ids, keys)
         return {key: id_of(ext_id, kind) for key, ext_id, kind in rows}
 
     def count(self, collection: int) -> int:
         """Return how many items a collection has."""
+        self.in_bulk()
         items = self._items
         statement = sa.select(sa.func.count()).where(items.c.collection_id == collection)
         return int(self._connection.execute(statement).scalar_one())
 
     def count_vectors(self, first: int, end: int) -> int:
         """Return how many vectors there are of `first <= key < end`."""
+        self.in_bulk()
         key = self._vectors.c.key
         statement = sa.select(sa.func.count()).where(key >= first, key < end)
         return int(self._connection.execute(statement).scalar_one())
@@ -341,7 +426,9 @@ class Reader:
 
     def _source(self) -> Source:
         c = self._connection
-        return Source(c, self._cursor, self._sql, self._items, self._memory, self.lent)
+        return Source(
+            c, self._cursor, self._sql, self._items, self._memory, self.lent, self.in_bulk
+        )
 
     def rows(self, statement: sa.Select[Any]) -> Sequence[Any]:
         """Return the rows of a statement; not the first one of a snapshot, which may be retried."""
@@ -350,6 +437,11 @@ class Reader:
     def one_of(self, keys: Keys) -> sa.ColumnElement[bool]:
         """Return the condition that an item has one of `keys`, which travel as one parameter."""
         return one_of(self._items.c.key, keys, self._sql)
+
+    def keys_named(self, owner: CollectionRow, ids: Sequence[str]) -> dict[str, int]:
+        """Return `keys_of` a collection; none where it is gone, or its name is another's."""
+        parameters = (json_texts(ids), owner.id, owner.id, owner.name)
+        return dict(self._cursor.execute(self._sql.existing_named, parameters).fetchall())
 
     def keys_of(self, collection: int, ids: Sequence[str]) -> dict[str, int]:
         """Return the keys of those ids that are stored."""
@@ -377,6 +469,8 @@ class Reader:
 
     def _pages(self, statement: str, first: int, end: int, batch: int) -> Iterator[list[Any]]:
         count = batch
+        if end - first > _MANY:
+            self.in_bulk()
         while count == batch and first < end:
             rows = self._cursor.execute(statement, (first, end, batch)).fetchall()
             count = len(rows)
@@ -385,7 +479,15 @@ class Reader:
                 yield rows
 
     def _fetched(self, keys: Keys, dim: int) -> tuple[Keys, Float32s]:
-        asked = self._sql.of_keys(self._sql.vectors, keys.tolist())
-        rows = self._cursor.execute(*asked).fetchall()
+        together = len(keys) > _MANY and keys[-1] - keys[0] < _APART * len(keys)
+        rows = self._of_keys(self._sql.vectors, keys.tolist(), bulk=bool(together))
         # All of them, as nearly always, come in the order that was asked for.
         return (keys, floats_of(rows, dim)) if len(rows) == len(keys) else matrix_of(rows, dim)
+
+    def _of_keys(self, statement: str, keys: list[int], *, bulk: bool = False) -> list[Any]:
+        if bulk:
+            self.in_bulk()
+        elif self.mapped is not None and not self.mapped.ready:
+            self.mapped.here_and_there()
+        rows: list[Any] = self._cursor.execute(*self._sql.of_keys(statement, keys)).fetchall()
+        return rows

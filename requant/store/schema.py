@@ -79,7 +79,7 @@ _A_TABLE = re.compile(rf"\b{PREFIX}({'|'.join(Tables.kinds())})\b")
 
 @dataclass(frozen=True)
 class CollectionRow:
-    """What never changes about a collection."""
+    """What never changes about a collection; who goes by a name given away in a move is refused."""
 
     id: int
     name: str

@@ -14,9 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
-from requant.store.connections import Gate, Held, parents, unawaited
+from requant.store.connections import Gate, Held, Standing, parents, unawaited
 from requant.store.fields import Memory
 from requant.store.interrupted import handled_now, interruption
+from requant.store.mapping import Mapped
 from requant.store.reader import Reader
 from requant.store.schema import Tables
 from requant.store.statements import HotSql
@@ -53,12 +54,17 @@ class Snapshots:
         self._sql = sql
         self._tables = tables
         self._memory = memory
-        self._keep = keep
+        self.keeps = keep
         self._shut = False
+        self._mapped: Standing | None = None
         self.may_be_cut: bool = sql.name != "sqlite"
         self._idle: list[tuple[sa.Connection, Reader]] = []
         driver: Any = engine.dialect.loaded_dbapi
         self.failures: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, driver.Error)
+
+    def map(self, standing: Standing) -> None:
+        """Let readers map this file, which is SQLite's, when they fetch rows here and there."""
+        self._mapped = standing
 
     def begin(self) -> tuple[sa.Connection, Reader]:
         """Return a reader whose snapshot has begun, with its connection."""
@@ -85,10 +91,10 @@ class Snapshots:
         if connection.invalidated:  # interrupted
             connection.close()
             return
-        if failed or not self._keep or len(self._idle) >= KEPT:
+        if failed or not self.keeps or len(self._idle) >= KEPT:
             if not failed:
                 self._roll_back(connection)  # whatever the pool makes of what commits by itself
-            self._close(connection)
+            self._close(connection, reader)
             if failed:  # a server that went away has left the others as useless
                 self.close()
             return
@@ -103,7 +109,7 @@ class Snapshots:
     def close(self) -> None:
         """Close the connections of idle readers."""
         while self._idle:
-            self._close(self._idle.pop()[0])
+            self._close(*self._idle.pop())
 
     def shut(self) -> None:
         """Keep no reader any more, neither those in use."""
@@ -124,7 +130,10 @@ class Snapshots:
         else:
             unawaited.roll_back(raw)
 
-    def _close(self, connection: sa.Connection) -> None:
+    def _close(self, connection: sa.Connection, reader: Reader) -> None:
+        if reader.mapped is not None:  # whoever gets the connection next has not asked for it
+            with contextlib.suppress(*self.failures):
+                reader.mapped.leave()
         if self._sql.name != "sqlite":
             with contextlib.suppress(*self.failures):
                 unawaited.settle(connection.connection.driver_connection)
@@ -132,7 +141,7 @@ class Snapshots:
 
     def _begin(self, connection: sa.Connection, reader: Reader) -> None:
         try:
-            if self._keep or not self._begun_by_listener(connection):
+            if self.keeps or not self._begun_by_listener(connection):
                 reader.begin()
         except BaseException:
             connection.close()
@@ -145,16 +154,21 @@ class Snapshots:
         return bool(raw.in_transaction)
 
     def _connect(self) -> tuple[sa.Connection, Reader]:
-        beside = not self._keep and self.held.here()
+        beside = not self.keeps and self.held.here()
         connection = (self._beside if beside else self._engine).connect()
         raw: Any = connection.connection.driver_connection
+        mapped = None
         if self._sql.name == "sqlite":
             cursor = raw.cursor()
+            if self._mapped is not None:
+                pages = (self._sql.state_page, self._sql.vectors_page)
+                mapped = Mapped(cursor, self._mapped, pages)
         else:
             # Begun by hand, with the first statement, see `requant.store.connections.unawaited`.
             connection.execution_options(isolation_level="AUTOCOMMIT")
             cursor = raw.cursor(binary=True)
-        return connection, Reader(connection, cursor, self._sql, self._tables, self._memory)
+        tables, memory = self._tables, self._memory
+        return connection, Reader(connection, cursor, self._sql, tables, memory, mapped=mapped)
 
 
 class Reading:
@@ -180,6 +194,7 @@ class Reading:
             raise
         if self._snapshots.may_be_cut:
             self._reader.retry_first(self._renew)
+        self._reader.another = self._another if self._snapshots.keeps else None
         self._here = self._snapshots.held.here()
         self._here.append(self._reader)
         return self._reader
@@ -207,6 +222,9 @@ class Reading:
             self._gate.leave(self._pass)
         if failed and error is not None:
             raise translated("read", error, self._handled) from error
+
+    def _another(self) -> Reading:
+        return Reading(self._snapshots, self._gate)
 
     def _renew(self, error: BaseException) -> Reader:
         """Return a reader for a first statement that failed, if the server had hung up."""

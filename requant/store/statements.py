@@ -29,12 +29,16 @@ class HotSql:
     name: str
     keys: Callable[[list[int]], Any]
     texts: Callable[[Sequence[str]], Any]
-    state: str  # and whether it lacks what `whole_state` tells of: what has no number yet
-    whole_state: str
+    state: str  # and, a row each, what has no number yet
     index_number: str
+    index_info: str
     head: str
     vectors: str
+    state_page: str  # read a page: one that a snapshot has just read, or one that is hardly written
+    vectors_page: str
+    joined: str  # how many vectors of these keys there are, and they themselves as one value
     scan: str
+    block: str  # the rows of a range of keys as one, see `decoding.block_of`
     scan_checked: str
     changed: str
     log: str
@@ -43,6 +47,8 @@ class HotSql:
     ids: str
     items_with_vectors: str
     existing: str
+    existing_named: str  # the same of a collection that has a name still
+    note: str
     vectors_named: str
     aliases: str
     insert_item: str
@@ -89,6 +95,21 @@ class HotSql:
             return _of_values(statement, len(keys) + missing), [*keys, *_NONE[:missing]]
         return statement, (self.keys(keys),)
 
+    def items_with(self, fields: frozenset[str]) -> str:
+        """Return `items` with NULL for what is not among `fields`."""
+        return self.items if fields == FIELDS else _with(self.items, fields)
+
+
+# What is stored of an item beside its id and its vector.
+FIELDS: frozenset[str] = frozenset({"document", "metadata"})
+
+
+@lru_cache(maxsize=64)
+def _with(statement: str, fields: frozenset[str]) -> str:
+    for field in FIELDS - fields:
+        statement = statement.replace(f"i.{field}", "NULL")
+    return statement
+
 
 # So many keys are few. Statements are kept for each multiple of a step: NULL is no key.
 _FEW, _STEP = 64, 8
@@ -116,18 +137,18 @@ _BESIDE: dict[str, Any] = {
     "join": (
         "SELECT CASE WHEN fields_at = seq THEN fields END, own_keys, "
         "<gate> FROM requant_collections "
-        "WHERE id = %s FOR KEY SHARE"
+        "WHERE id = %s AND name = %s FOR KEY SHARE"
     ),
     "join_alone": (
         "SELECT CASE WHEN fields_at = seq THEN fields END, own_keys FROM requant_collections "
-        "WHERE id = %s FOR UPDATE"
+        "WHERE id = %s AND name = %s FOR UPDATE"
     ),
     # All of a write that adds one item: what `join` does, the item if it is new, and its note,
     # whose keys stand as `requant.store.history.fresh` reads them.
     "write_one": (
         "WITH here AS (SELECT id, CASE WHEN fields_at = seq THEN fields END AS fields, own_keys, "
         "<gate> FROM requant_collections "
-        "WHERE id = %s FOR KEY SHARE), item AS ("
+        "WHERE id = %s AND name = %s FOR KEY SHARE), item AS ("
         "INSERT INTO requant_items (key, collection_id, ext_id, id_kind, document, metadata) "
         "SELECT (here.id << 40) + "
         "nextval(CASE WHEN here.own_keys THEN %s::text "
@@ -188,7 +209,7 @@ _TURNS = {
         "log_floor = CASE WHEN logging THEN log_floor ELSE seq + 1 END, "
         # Fields that another requant has not kept in step stay as they are.
         "fields_at = CASE WHEN fields_at = seq THEN seq + 1 END "
-        "WHERE id = ? RETURNING seq, next_key - ? AS first, logging, run, "
+        "WHERE id = ? AND name = ? RETURNING seq, next_key - ? AS first, logging, run, "
         "CASE WHEN fields_at = seq THEN fields END AS fields"
     ),
     "next_key": "UPDATE requant_collections SET next_key = ? WHERE id = ?",
@@ -227,18 +248,30 @@ _SQLITE = HotSql(
     keys=str,
     texts=json_texts,
     state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END "
-        "FROM requant_collections WHERE id = ?"
+        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
+        "name FROM requant_collections WHERE id = ?"
     ),
-    whole_state="",
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
+    index_info="SELECT info FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
     # CROSS JOIN keeps SQLite from turning the loop round.
     vectors=(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_vectors AS v "
         "ON v.key = j.value"
     ),
+    state_page="SELECT id FROM requant_collections WHERE id > 0 LIMIT 1",
+    vectors_page="SELECT key FROM requant_vectors LIMIT 1",
+    joined=(
+        "SELECT count(*), CAST(group_concat(v.vec, x'a55ac57f') AS BLOB) FROM json_each(?) AS j "
+        "CROSS JOIN requant_vectors AS v ON v.key = j.value"
+    ),
     scan="SELECT key, vec FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+    # A row is a value as a whole here, for a third of what the driver takes to hand out each. The
+    # keys tell in what order they are, the separator whether each vector is where it should be.
+    block=(
+        "SELECT group_concat(key), CAST(group_concat(vec, x'a55ac57f') AS BLOB) "
+        "FROM requant_vectors WHERE key >= ? AND key < ?"
+    ),
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
     ),
@@ -271,6 +304,12 @@ _SQLITE = HotSql(
         "SELECT i.ext_id, i.key FROM json_each(?) AS j CROSS JOIN requant_items AS i "
         "ON i.collection_id = ? AND i.ext_id = j.value"
     ),
+    existing_named=(
+        "SELECT i.ext_id, i.key FROM json_each(?) AS j CROSS JOIN requant_items AS i "
+        "ON i.collection_id = ? AND i.ext_id = j.value "
+        "WHERE EXISTS (SELECT 1 FROM requant_collections WHERE id = ? AND name = ?)"
+    ),
+    note="SELECT value FROM requant_meta WHERE name = ?",
     vectors_named=(
         "SELECT v.key, v.vec FROM json_each(?) AS j CROSS JOIN requant_items AS i "
         "ON i.collection_id = ? AND i.ext_id = j.value "
@@ -312,28 +351,28 @@ _POSTGRES = HotSql(
     name="postgresql",
     keys=_array,
     texts=list,
-    # The first statement of a snapshot is planned each time, so that it is a short one.
+    # In one statement, as others may commit between two; rows are planned faster than aggregates.
     state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
-        "EXISTS (SELECT FROM requant_writes AS w WHERE w.collection_id = c.id) "
-        "FROM requant_collections AS c WHERE id = %s"
-    ),
-    # Fields are in step unless somebody has left a write who did not know of them.
-    whole_state=(
         "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
-        "CASE WHEN c.fields_at = c.seq AND w.strange IS NOT TRUE THEN c.fields END, "
-        "w.tokens, w.added, w.changed, w.touched FROM requant_collections AS c LEFT JOIN LATERAL "
-        "(SELECT array_agg(token ORDER BY id) AS tokens, string_agg(added, '') AS added, "
-        "string_agg(changed, '') AS changed, string_agg(touched, '') AS touched, "
-        "bool_or(fields IS DISTINCT FROM c.fields) AS strange "
-        "FROM requant_writes WHERE collection_id = c.id) AS w ON true WHERE c.id = %s"
+        "CASE WHEN c.fields_at = c.seq THEN c.fields END, c.name, "
+        "w.token, w.fields, w.added, w.changed, w.touched FROM requant_collections AS c "
+        "LEFT JOIN requant_writes AS w ON w.collection_id = c.id WHERE c.id = %s"
     ),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
+    index_info="SELECT info FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
     vectors=(
         "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"
     ),
+    state_page="",
+    vectors_page="",
+    joined="",
     scan="SELECT key, vec FROM requant_vectors WHERE key >= %s AND key < %s ORDER BY key LIMIT %s",
+    block=(
+        "SELECT string_agg(int8send(key), ''::bytea), "
+        "string_agg(vec, decode('a55ac57f', 'hex')) "
+        "FROM requant_vectors WHERE key >= %s AND key < %s"
+    ),
     scan_checked=(
         "SELECT key, vec, crc FROM requant_vectors WHERE key >= %s AND key < %s "
         "ORDER BY key LIMIT %s"
@@ -347,8 +386,8 @@ _POSTGRES = HotSql(
         "AND (seq, key) > (%s, %s) AND key < %s ORDER BY seq, key LIMIT %s"
     ),
     items=(
-        "SELECT key, ext_id, id_kind, document, metadata FROM requant_items "
-        "WHERE key = ANY(%s::text::bigint[])"
+        "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM requant_items AS i "
+        "WHERE i.key = ANY(%s::text::bigint[])"
     ),
     metadata="SELECT key, metadata FROM requant_items WHERE key = ANY(%s::text::bigint[])",
     ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s::text::bigint[])",
@@ -365,6 +404,14 @@ _POSTGRES = HotSql(
         "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
         "AND stored.ext_id = given.ext_id LIMIT 1) AS i"
     ),
+    existing_named=(
+        "SELECT i.ext_id, i.key "
+        "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
+        "SELECT ext_id, key FROM requant_items AS stored WHERE stored.collection_id = %s "
+        "AND stored.ext_id = given.ext_id LIMIT 1) AS i "
+        "WHERE EXISTS (SELECT 1 FROM requant_collections WHERE id = %s AND name = %s)"
+    ),
+    note="SELECT value FROM requant_meta WHERE name = %s",
     vectors_named=(
         "SELECT v.key, v.vec "
         "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from requant.store.history import NOTHING, Fresh
+from requant.store.history import NOTHING, Fresh, fresh_of
 
 
 class CollectionState(NamedTuple):
@@ -35,6 +36,21 @@ class CollectionState(NamedTuple):
     def seen(self) -> Seen:
         """What whoever has looked at this state remembers of it."""
         return Seen(self.seq, self.run)
+
+
+def state_of_rows(rows: Sequence[Sequence[Any]]) -> CollectionState:
+    """Return the state that `HotSql.state` tells of: a row, or one for each fresh write.
+
+    After the state comes the name of the collection, which is looked at before.
+    """
+    state = CollectionState(*rows[0][:6])
+    if rows[0][7:8] in ((), (None,)):
+        return state
+    tokens, fields, *columns = zip(*(row[7:] for row in rows), strict=True)
+    fresh = fresh_of(tokens, *map(b"".join, columns))
+    # Fields are in step unless somebody has left a write who did not know of them.
+    in_step = all(one == state.fields for one in fields)
+    return state._replace(fresh=fresh, fields=state.fields if in_step else None)
 
 
 class Seen(NamedTuple):

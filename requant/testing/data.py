@@ -6,17 +6,20 @@ import numpy as np
 
 from requant.adapters.protocol import Keys
 from requant.quantizers.arrays import Codes, Float32s
-from requant.quantizers.codes import CodeSpec, Format, pack_levels
+from requant.quantizers.codes import POINT_BITS, POINT_DIMS, CodeSpec, Format, pack_levels
 
 _LEVELS: dict[Format, tuple[float, ...]] = {
     "int4": tuple(np.linspace(-2.4, 2.4, 16).tolist()),
     "int2": (-1.5, -0.45, 0.45, 1.5),
+    "int1": tuple(np.random.default_rng(1).normal(size=64).tolist()),  # 16 points of 4 values
 }
 _CLUSTERS = 48
 
 
 def code_spec(format: Format, dim: int) -> CodeSpec:
-    """Return a spec of `dim` values, with levels where the format has any."""
+    """Return a spec of `dim` values, or a few more, with levels where the format has any."""
+    if format == "int1":
+        dim = -(-dim // POINT_DIMS) * POINT_DIMS
     return CodeSpec(format, dim, _LEVELS.get(format, ()))
 
 
@@ -30,7 +33,7 @@ def make_codes(spec: CodeSpec, n: int, seed: int = 0) -> Codes:
 
 
 def make_queries(spec: CodeSpec, n: int, seed: int = 1_000_000) -> Codes:
-    """Return `n` encoded queries from the same clusters: float32 for int4 and int2."""
+    """Return `n` encoded queries from the same clusters: float32 for int4, int2 and int1."""
     values = _values(n, spec.dim, seed)
     return values if spec.levels else _encode(values, spec)
 
@@ -54,6 +57,13 @@ def _values(n: int, dim: int, seed: int) -> Float32s:
 def _encode(values: Float32s, spec: CodeSpec) -> Codes:
     if spec.format == "binary":
         return np.packbits(values > 0, axis=1)
+    if spec.format == "int1":
+        points = np.reshape(spec.levels, (-1, POINT_DIMS))
+        groups = values.reshape(-1, POINT_DIMS)
+        nearest = np.argmax(groups @ points.T - (points**2).sum(axis=1) / 2, axis=1).astype(
+            np.uint8
+        )
+        return pack_levels(nearest.reshape(len(values), spec.dim // POINT_DIMS), POINT_BITS)
     if spec.levels:
         levels = np.asarray(spec.levels)
         indices = np.searchsorted((levels[1:] + levels[:-1]) / 2, values)

@@ -15,6 +15,7 @@ from requant.errors import CorruptDataError, CorruptIndexError, EngineError, Req
 from requant.indexes import IndexSet, Loaded, prepared
 from requant.quantizers.arrays import Codes, Float32s
 from requant.quantizers.chunks import rows_for
+from requant.quantizers.lengths import Stretching
 from requant.quantizers.protocol import Quantizer
 from requant.store import CollectionRow, CollectionState, Reader, Store, key_range
 from requant.verification.lists import wrongly_listed
@@ -182,11 +183,15 @@ def codes_stand_for(
     """Tell which `codes (n, w)` are what `quantizer` makes of `vectors (n, d)`: `(n,) bool`.
 
     That is, equal to the `expected` ones, or as near to the vector: on another processor the last
-    bit of a rotated value may differ, and with it the side of a threshold that it falls on.
+    bit of a rotated value may differ, and with it the side of a threshold that it falls on; and of
+    values as large as one another, which of them count among the largest.
     """
     good: NDArray[np.bool_] = (codes == expected).all(axis=1)
     if not good.all():
         at = np.flatnonzero(~good)
+        if isinstance(quantizer, Stretching) and quantizer.true_to_length:
+            good[at] = quantizer.stands_for(vectors[at], codes[at])
+            return good
         lost = [
             np.square(vectors[at] - quantizer.decode(some[at]), dtype=np.float64).sum(axis=1)
             for some in (codes, expected)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from requant.embeddings import ModelInfo
 from requant.errors import CorruptDataError, CorruptIndexError, EngineError
 from requant.indexes import ATTACHED, Workspace
 from requant.store import (
@@ -21,6 +22,7 @@ from requant.store import (
     catalog,
     field_infos,
     ledger,
+    models,
     text_index,
 )
 
@@ -73,7 +75,8 @@ class Stats:
     """Counts and sizes of a collection; `vector_bytes`: float32, a vector each.
 
     `origins` tells of imports from other indexes, and whether their vectors were exact; `fields`
-    are those of the metadata that are indexed, and `text` is how the words of documents are.
+    are those of the metadata that are indexed, `text` is how the words of documents are, and
+    `model` what embeds them, None where that is not remembered.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Stats:
     origins: list[Origin] = field(default_factory=list)
     fields: list[FieldInfo] = field(default_factory=list)
     text: TextInfo | None = None
+    model: ModelInfo | None = None
 
 
 def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
@@ -95,6 +99,7 @@ def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
         items = reader.count(owner.id)
         fields = field_infos(reader.fields(owner.id, state.fields))
         index = text_index(reader, owner)
+        model = models.seen_by(reader, owner)
     sound, damaged = ledger.sound_and_damaged(store, owner.id)
     indexes = []
     for row in sound:
@@ -106,7 +111,9 @@ def collect_stats(workspace: Workspace, owner: CollectionRow) -> Stats:
     origins = catalog.origins(store, owner)
     size = items * owner.dim * 4
     text = None if index is None else TextInfo(index.tokenizer, index.ready)
-    return Stats(owner.name, owner.dim, owner.metric, items, size, indexes, origins, fields, text)
+    return Stats(
+        owner.name, owner.dim, owner.metric, items, size, indexes, origins, fields, text, model
+    )
 
 
 def published(store: Store, owner: CollectionRow) -> list[PublishedIndex]:

@@ -12,7 +12,7 @@ from requant import Collection
 from requant.integration.doors import Door
 from requant.integration.existing import fill, open_existing
 from requant.integration.haystack import statistics
-from requant.integration.haystack.awaiting import AwaitedStore, Waiting
+from requant.integration.haystack.awaiting import AwaitedStore
 from requant.integration.haystack.errors import telling
 from requant.integration.haystack.hybrid import by_words_and_nearness
 from requant.integration.haystack.kept import Documents
@@ -20,6 +20,7 @@ from requant.integration.haystack.moving import fitting
 from requant.integration.haystack.scaling import metric_of
 from requant.integration.haystack.writing_down import Place, opened_at, told_index, told_place
 from requant.integration.importing.source import Import
+from requant.integration.sqlalchemy.aio.caller import Caller
 
 
 class RequantDocumentStore(AwaitedStore):
@@ -83,7 +84,7 @@ class RequantDocumentStore(AwaitedStore):
             except BaseException:
                 door.close()
                 raise
-        self._waiting = Waiting(f"the document store {collection_name!r}")
+        self._caller = Caller(f"the document store {collection_name!r}")
 
     @classmethod
     def from_existing(
@@ -127,7 +128,7 @@ class RequantDocumentStore(AwaitedStore):
 
     def close(self) -> None:
         """Give the database back; who uses the store again is told that it is closed."""
-        self._waiting.shut()
+        self._caller.threads.shut()
         self._kept.door.close()
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from typing_extensions import Unpack
 
+    from requant.calibration import Calibrated
     from requant.collection import Collection
+    from requant.embeddings import ModelInfo
     from requant.exchange import ExportReport
     from requant.indexes import IndexOptions, Progress
     from requant.inputs import Duplicates, OnConflict, Vectors
@@ -25,7 +27,15 @@ if TYPE_CHECKING:
     from requant.integration.sqlalchemy.aio.lent import AsyncLent
     from requant.integration.sqlalchemy.aio.search_options import AsyncSearchOptions
     from requant.integration.sqlalchemy.aio.threads import Lane
-    from requant.migration import MigrationInfo, MigrationPlan, MigrationReport
+    from requant.migration import (
+        MigrationInfo,
+        MigrationPlan,
+        MigrationReport,
+        Missing,
+        ReembedInfo,
+        ReembedPlan,
+        ReembedReport,
+    )
     from requant.quantizers.arrays import Float32s
     from requant.search import Batch, Hit
     from requant.store import Extent, FieldInfo, Id, Item, Origin, ValueCount
@@ -100,6 +110,7 @@ class CollectionVerbs(ABC):
         encode: Mapping[str, Any] | None = None,
         on_conflict: OnConflict = "replace",
         duplicates: Duplicates = "error",
+        batch: int | None = None,
         progress: Progress | None = None,
         connection: AsyncLent | None = None,
     ) -> int:
@@ -118,6 +129,7 @@ class CollectionVerbs(ABC):
                 encode=encode,
                 on_conflict=on_conflict,
                 duplicates=duplicates,
+                batch=batch,
                 progress=call.watch(progress),
                 connection=call.connection,
             ),
@@ -449,6 +461,95 @@ class CollectionVerbs(ABC):
             lambda call: self._sync.more_like(ids, k, **call.lending(options)),
         )
 
+    async def model(self) -> ModelInfo | None:
+        """The model that embeds its texts, None if none is remembered.
+
+        As `Collection.model`.
+        """
+        return await self._call("reads", None, lambda call: self._sync.model)
+
+    async def set_model(self, model: Any, *, encode: Mapping[str, Any] | None = None) -> None:
+        """Say which model has embedded the collection's vectors, whatever is remembered.
+
+        As `Collection.set_model`.
+        """
+        await self._call("writes", None, lambda call: self._sync.set_model(model, encode=encode))
+
+    async def plan_reembed(
+        self, model: Any, *, encode: Mapping[str, Any] | None = None
+    ) -> ReembedPlan:
+        """Tell what `reembed` would have to embed, how long and how large; embeds a few to see.
+
+        As `Collection.plan_reembed`.
+        """
+        return await self._call(
+            "builds", None, lambda call: self._sync.plan_reembed(model, encode=encode)
+        )
+
+    async def reembed(
+        self,
+        model: Any,
+        *,
+        encode: Mapping[str, Any] | None = None,
+        batch: int = 256,
+        queries: Sequence[str] | None = None,
+        relevant: Sequence[Iterable[Id]] | None = None,
+        k: int = 10,
+        old_model: Any = None,
+        tolerance: float = 0.02,
+        missing: Missing = "refuse",
+        switch: bool = True,
+        progress: Progress | None = None,
+    ) -> ReembedReport:
+        """Embed the documents by another model, beside the one in use, and let that one be used.
+
+        As `Collection.reembed`.
+        """
+        return await self._call(
+            "builds",
+            None,
+            lambda call: self._sync.reembed(
+                model,
+                encode=encode,
+                batch=batch,
+                queries=queries,
+                relevant=relevant,
+                k=k,
+                old_model=old_model,
+                tolerance=tolerance,
+                missing=missing,
+                switch=switch,
+                progress=call.watch(progress),
+            ),
+        )
+
+    async def reembedding(self) -> ReembedInfo | None:
+        """The move to another model that stands, before and after the switch; None without one.
+
+        As `Collection.reembedding`.
+        """
+        return await self._call("reads", None, lambda call: self._sync.reembedding)
+
+    async def rollback_reembed(
+        self,
+        model: Any = None,
+        *,
+        encode: Mapping[str, Any] | None = None,
+        batch: int = 256,
+        progress: Progress | None = None,
+    ) -> str | None:
+        """Go back to the model that was in use before `reembed`, and return its name.
+
+        As `Collection.rollback_reembed`.
+        """
+        return await self._call(
+            "builds",
+            None,
+            lambda call: self._sync.rollback_reembed(
+                model, encode=encode, batch=batch, progress=call.watch(progress)
+            ),
+        )
+
     async def indexes(self) -> list[IndexInfo]:
         """What indexes there are, in the order in which they were added.
 
@@ -557,6 +658,24 @@ class CollectionVerbs(ABC):
         """
         return await self._call("reads", None, lambda call: self._sync.migrations)
 
+    async def calibrate(
+        self,
+        target: float = 0.99,
+        *,
+        queries: ArrayLike | None = None,
+        k: int = 10,
+        index: str | None = None,
+    ) -> Calibrated:
+        """Measure how hard an index has to try to find `target` of the k nearest, and keep it.
+
+        As `Collection.calibrate`.
+        """
+        return await self._call(
+            "builds",
+            None,
+            lambda call: self._sync.calibrate(target, queries=queries, k=k, index=index),
+        )
+
     async def use_index(self, name: str) -> None:
         """Make an index the one that searches use; raises UnknownIndexError.
 
@@ -655,13 +774,17 @@ class CollectionVerbs(ABC):
         """
         return await self._call("reads", None, lambda call: self._sync.origins)
 
-    async def note_origin(self, source: str, kind: str, fidelity: str) -> None:
+    async def note_origin(
+        self, source: str, kind: str, fidelity: str, *, into_empty: bool = False
+    ) -> bool:
         """Remember where vectors came from; `stats().origins` tells it. See `Origin`.
 
         As `Collection.note_origin`.
         """
-        await self._call(
-            "writes", None, lambda call: self._sync.note_origin(source, kind, fidelity)
+        return await self._call(
+            "writes",
+            None,
+            lambda call: self._sync.note_origin(source, kind, fidelity, into_empty=into_empty),
         )
 
     async def verify(self, *, deep: bool = False) -> Report:

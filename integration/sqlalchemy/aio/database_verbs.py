@@ -7,7 +7,7 @@ This file is long because each verb shows what it takes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,6 +41,7 @@ class DatabaseVerbs(ABC):
         exist_ok: bool = False,
         index_fields: Iterable[str] = (),
         full_text: bool | str = False,
+        model: Any = None,
         connection: AsyncLent | None = None,
     ) -> AsyncCollection:
         """Add a collection of vectors of `dim` dimensions.
@@ -58,6 +59,7 @@ class DatabaseVerbs(ABC):
                     exist_ok=exist_ok,
                     index_fields=index_fields,
                     full_text=full_text,
+                    model=model,
                     connection=call.connection,
                 ),
             )

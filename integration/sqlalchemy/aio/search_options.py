@@ -24,11 +24,13 @@ class AsyncSearchOptions(TypedDict, total=False):
     among: Iterable[Id] | sa.SelectBase | None
     min_score: float | None
     vectors: bool
+    fields: Iterable[str] | None
     group_by: str | None
     group_size: int
     mmr: float | None
     fetch_k: int | None
     rerank: Reranker | None
+    recall: float | None
     oversample: float | None
     effort: int | None
     exact: bool

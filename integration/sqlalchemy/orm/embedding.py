@@ -44,7 +44,7 @@ def query_vector(mapped: Mapped, text: str) -> Float32s:
 
 def asked(model: Any, texts: list[str], kind: Literal["document", "query"], dim: int) -> Float32s:
     """Ask a model, in a thread where an event loop would wait for it."""
-    return _beside_the_loop(lambda: embed(model, texts, kind, dim, progress=_nobody))
+    return _beside_the_loop(lambda: embed(model, texts, kind, dim, progress=_nobody, patient=False))
 
 
 def _nobody(_done: int, _total: int) -> None:

@@ -25,7 +25,7 @@ from requant.indexes.following.lost import leads_to
 from requant.indexes.following.making import begin
 from requant.indexes.following.newest import Newest
 from requant.indexes.following.publishing import Publisher, is_due
-from requant.indexes.following.refit import is_outgrown, needs_building
+from requant.indexes.following.refit import is_outgrown, needs_building, outgrown_lists
 from requant.indexes.following.retired import Retired
 from requant.indexes.following.share import follow_some
 from requant.indexes.loaded import Loaded
@@ -190,6 +190,8 @@ class FollowingIndex:
                     loaded = self._build(reader, state, progress, keep=keep)
                     self._publish_if_possible()
                 return loaded
+            if grown := outgrown_lists(loaded):
+                self._warn_once(grown)
             if is_due(loaded, SEARCH_PUBLISH_ROWS, 2):
                 self._publish_if_possible()
             return loaded
@@ -321,6 +323,7 @@ class FollowingIndex:
             )
         with self._lock, self._location.write_lock(wait=True):
             loaded = self._build(reader, state, progress, overwrite=overwrite)
+            self._told = False  # its lists may come to be too few once more
             recorded = self.publish()
             if loaded is not None and not recorded:
                 loaded.unpublished = 1  # else nothing would tell that it is still to be done

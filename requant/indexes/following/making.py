@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from requant.adapters import registry
 from requant.errors import CorruptIndexError, EngineError, StoreError
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace
-from requant.indexes.sampling import beginning
+from requant.indexes.sampling import beginning, coded_sample, lists_rows
 from requant.indexes.spec import fit_quantizer, norms_matter, planned_spec
 from requant.quantizers import factory
 from requant.quantizers.arrays import Float32s
@@ -39,11 +40,16 @@ def begin(
     if objection := norms_matter(owner, row.config, rows):
         warn(objection)
     expected = state.end - beginning(reader, owner, state)
-    quantizer = fit_quantizer(row.config, rows)
+    quantizer = fit_quantizer(row.config, rows, owner.metric)
     first, _ = key_range(owner.id)
     spec = planned_spec(row.config, workspace.secrets, owner.metric, quantizer, expected)
     mark = Watermark(first, state.seq)
-    name, backend = location.create(spec, quantizer.encode(rows), mark, overwrite)
+    codes = quantizer.encode(rows)
+    learns = registry.load(row.config.engine).capabilities.learns_from_sample
+    more = lists_rows(owner.dim, expected)
+    if learns and row.config.index_type == "ivf" and more > len(rows):
+        codes = max(coded_sample(reader, owner, state, more, quantizer), codes, key=len)
+    name, backend = location.create(spec, codes, mark, overwrite)
     return Loaded(
         quantizer, backend, len(rows), mark, location, name, state.seq, seen=state.seen,
         index=row.name,

@@ -17,6 +17,8 @@ _A_ROW = 20e-6  # until it is known
 # So much more than after a new fit may codes lose of vectors, as long as nobody waits for the fit.
 _LOSS = 1.25
 _JUDGED_ROWS = 512
+# Lists of so many times as many items as they were learned for are a third of what they should be.
+_LISTS_GROWTH = 8
 
 
 def is_outgrown(loaded: Loaded, owner: CollectionRow, state: CollectionState) -> bool:
@@ -25,6 +27,24 @@ def is_outgrown(loaded: Loaded, owner: CollectionRow, state: CollectionState) ->
         return False
     # Of few left among many keys the last fit may have found no more.
     return _size(loaded, state) >= max(4 * loaded.fit_rows, 2 * loaded.built)
+
+
+def outgrown_lists(loaded: Loaded) -> str | None:
+    """Return what to tell where an index has many more items than its lists were learned for.
+
+    Its answers are right all the same. That it is built anew, which takes long, is for its owner to
+    say.
+    """
+    spec = loaded.backend.spec
+    if spec.index_type != "ivf" or loaded.attached:
+        return None
+    # Where nothing was expected, the lists are of another program's making.
+    if not spec.expected or loaded.size < _LISTS_GROWTH * spec.expected:
+        return None
+    return (
+        f"its lists were learned for {spec.expected:,} items and hold {loaded.size:,}: searches "
+        "read more of them than they would have to; rebuild it to learn them anew"
+    )
 
 
 def needs_building(
@@ -60,7 +80,7 @@ def _can_wait(
     if size >= 2 * loaded.judged:
         _, vectors = spread(reader, owner, state, _JUDGED_ROWS)
         vectors = prepared(owner, vectors)
-        fresh = fit_quantizer(config, vectors[::2])
+        fresh = fit_quantizer(config, vectors[::2], owner.metric)
         if _loss(loaded.quantizer, vectors[1::2]) > _LOSS * _loss(fresh, vectors[1::2]):
             return False
         loaded.judged = size

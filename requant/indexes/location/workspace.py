@@ -16,6 +16,7 @@ from requant.adapters.hosts import folder_of
 from requant.adapters.own_files import check_own, check_remote
 from requant.errors import StoreError
 from requant.indexes.folders import is_admitted, is_within
+from requant.indexes.memory import Room
 from requant.indexes.trust import Secrets
 from requant.store import Identity, IndexConfig, Store
 
@@ -24,12 +25,16 @@ _OWNER = "requant.json"
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a database gives its indexes: the store, a folder, and what is told to no store."""
+    """What a database gives its indexes: the store, a folder, and what is told to no store.
+
+    `room` is the memory that the vectors of its collections may take.
+    """
 
     store: Store
     folder: Path
     secrets: Secrets = field(repr=False)
     identity: Identity
+    room: Room = field(default_factory=Room, repr=False)
 
     def claim(self) -> None:
         """Make the folder ours before anything is put into it; raises StoreError."""

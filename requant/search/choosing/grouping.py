@@ -17,7 +17,7 @@ from requant.errors import InputError
 from requant.quantizers.arrays import Float32s
 from requant.search.choosing.values import FieldValues
 from requant.search.request import Found
-from requant.search.scan import nothing
+from requant.search.scanning import nothing
 
 if TYPE_CHECKING:
     from requant.search.finder import Ranked

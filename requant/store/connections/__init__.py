@@ -41,6 +41,7 @@ from requant.store.connections.opening import (
     engine_of,
     refuse_absent,
 )
+from requant.store.connections.standing import Standing
 from requant.store.connections.taken import Taken, taken_of
 from requant.store.connections.unawaited import Untried
 
@@ -50,6 +51,7 @@ __all__ = [
     "Gate",
     "Held",
     "Lent",
+    "Standing",
     "Taken",
     "Untried",
     "as_connection",

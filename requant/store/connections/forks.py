@@ -123,6 +123,11 @@ class Gate:
             self._standing.check()
 
     @property
+    def standing(self) -> Standing | None:
+        """What watches the SQLite file."""
+        return self._standing
+
+    @property
     def file(self) -> str:
         """The SQLite file that is guarded, nothing once nobody is let in."""
         return "" if self._refusal is not None else _path_of(self._engine)

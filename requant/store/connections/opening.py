@@ -13,16 +13,15 @@ import sqlalchemy as sa
 from requant.errors import InputError, StoreError, UnsupportedError
 from requant.store.connections.drivers import ASYNC_DRIVERS, awaits, is_pooled
 
-# 16 KB pages hold ten 384-dimensional vectors with 7 % overhead; 4 KB pages waste a third.
 _PRAGMAS = (
-    "PRAGMA page_size = 16384",
+    "PRAGMA page_size = 8192",  # until the first collection comes, see `requant.store.setup.pages`
     "PRAGMA journal_mode = WAL",
     "PRAGMA foreign_keys = ON",
-    "PRAGMA mmap_size = 0",
-    "PRAGMA wal_autocheckpoint = 256",  # 4 MB: who commits is held up for some milliseconds
+    "PRAGMA mmap_size = 0",  # readers map what they need, see `requant.store.mapping`
     # What one large write has made of the log is given back when the log is begun anew.
     "PRAGMA journal_size_limit = 8388608",
 )
+_LOG_BYTES = 4 << 20  # until they go to the file: who commits is held up for some milliseconds
 _BUSY_SECONDS = 60.0
 _NO_LIMIT = -1  # kept readers must not use up the connections of writers
 _FULL = 2  # what PRAGMA synchronous calls the level at which a commit survives a power failure
@@ -139,7 +138,8 @@ def _engine_of_url(text: str, durable: bool) -> sa.Engine:
         if url.get_backend_name() == "sqlite":
             _refuse_memory(url)
             return _sqlite_engine(url, durable)
-        # Readers are kept outside the pool, so the ping costs writes alone.
+        # Readers are kept outside the pool, so the ping costs writes alone. To look at the socket
+        # instead is not enough: a connection that is being cut fails at its next statement.
         engine = sa.create_engine(url, max_overflow=_NO_LIMIT, pool_pre_ping=True)
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise StoreError(f"cannot open {shown}: {error}") from error
@@ -170,6 +170,8 @@ def _sqlite_engine(url: sa.URL, durable: bool) -> sa.Engine:
         cursor = connection.cursor()
         for pragma in (*_PRAGMAS, f"PRAGMA synchronous = {level}"):
             _execute_patiently(cursor, pragma)
+        (size,) = cursor.execute("PRAGMA page_size").fetchone()
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_LOG_BYTES // size:d}")
         cursor.close()
 
     sa.event.listen(engine, "connect", set_up)

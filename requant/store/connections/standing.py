@@ -37,6 +37,16 @@ class Standing:
         if (found.st_dev, found.st_ino) != self._file:
             raise self._gone("replaced by another file")
 
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self._path
+
+    @property
+    def inode(self) -> int:
+        """Its number in its file system."""
+        return self._file[1]
+
     def _gone(self, what: str) -> StoreError:
         return StoreError(
             f"{self._path} was {what} while it was open here: what is written goes to the old "

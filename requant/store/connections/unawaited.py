@@ -1,17 +1,25 @@
 """How a snapshot begins and ends, with fewer round trips to PostgreSQL.
 
 Its first statement begins it, in the same message, and tells whether the server is there: a
-connection may have died while nobody used it, and another one is tried then. Its rollback is waited
-for by nobody: the answer is taken when the next one begins.
+connection may have died while nobody used it, and another one is tried then. Several statements in
+one message are planned each time, so that the first is prepared by name, as psycopg does with
+others, once the connection has proved to last. Its rollback is waited for by nobody: the answer is
+taken when the next one begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _IDLE, _ACTIVE = 0, 1  # what psycopg calls the status of a transaction
+# In the `info` of a connection: how often statements were its first; of one that is not prepared.
+_KEY, _NEVER_AGAIN = "requant_named", -(1 << 62)
+# SQLSTATEs of a name that the server has lost, or had already, or whose tables are others by now.
+_UNUSABLE = ("26000", "42P05", "0A000")
 
 
 def roll_back(raw: Any) -> None:
@@ -34,21 +42,31 @@ def settle(raw: Any) -> None:
 class Untried:
     """Stands for a cursor until its first statement has been executed."""
 
-    __slots__ = ("_cursor", "_reader", "_renew")
+    __slots__ = ("_cursor", "_info", "_reader", "_renew")
 
-    def __init__(self, reader: Any, cursor: Any, renew: Callable[[BaseException], Any]) -> None:
-        """Try for `reader`; `renew` gives another where that fails."""
+    def __init__(
+        self,
+        reader: Any,
+        cursor: Any,
+        info: dict[Any, Any],
+        renew: Callable[[BaseException], Any],
+    ) -> None:
+        """Try for `reader`; `renew` gives another where that fails.
+
+        In `info`, which lasts as long as the connection, stands what it has prepared.
+        """
         self._reader = reader
         self._cursor = cursor
+        self._info = info
         self._renew = renew
 
     def execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> Any:
         """Execute the first statement, on a new connection where this one is dead."""
         try:
-            result = _begun(self._cursor, statement, parameters)
+            result = _begun(self._cursor, statement, parameters, self._info)
         except Exception as error:
             cursor = self._reader.go_on_as(self._renew(error))
-            return _begun(cursor, statement, parameters)
+            return _begun(cursor, statement, parameters, {})
         self._reader.go_on()
         return result
 
@@ -57,12 +75,39 @@ class Untried:
         self.execute("SELECT 1")
 
 
-def _begun(cursor: Any, statement: str, parameters: tuple[Any, ...]) -> Any:
-    if len(parameters) == 1 and type(parameters[0]) is int:
+def _begun(cursor: Any, statement: str, parameters: tuple[Any, ...], info: dict[Any, Any]) -> Any:
+    if len(parameters) != 1 or type(parameters[0]) is not int:
         # Several statements in one message have no parameters.
-        text = f"{_BEGIN}; {statement.replace('%s', str(parameters[0]))}"
-        cursor.execute(text, binary=False, prepare=False)
-        cursor.nextset()
-        return cursor
-    cursor.execute(_BEGIN, binary=False, prepare=False)
-    return cursor.execute(statement, parameters)
+        cursor.execute(_BEGIN, binary=False, prepare=False)
+        return cursor.execute(statement, parameters)
+    counts = info.setdefault(_KEY, {})
+    # Nothing is prepared behind a pooler, nor where the application wants it so.
+    threshold, used = cursor.connection.prepare_threshold, counts.get(statement, 0)
+    counts[statement] = used + 1
+    if threshold is None or used < threshold:
+        return _last_of(cursor, statement.replace("%s", str(parameters[0])))
+    name, definition = _named(statement)
+    call = f"EXECUTE {name}({parameters[0]})"
+    try:
+        return _last_of(cursor, f"{definition}; {call}" if used == threshold else call)
+    except Exception as error:
+        if getattr(error, "sqlstate", None) not in _UNUSABLE:
+            raise
+    cursor.execute("ROLLBACK", binary=False, prepare=False)
+    counts[statement] = _NEVER_AGAIN
+    return _last_of(cursor, statement.replace("%s", str(parameters[0])))
+
+
+def _last_of(cursor: Any, text: str) -> Any:
+    """Begin, execute what is given as one message, and return its last result."""
+    cursor.execute(f"{_BEGIN}; {text}", binary=False, prepare=False)
+    while cursor.nextset():
+        pass
+    return cursor
+
+
+@lru_cache(maxsize=64)
+def _named(statement: str) -> tuple[str, str]:
+    """Return a name for a statement, the same for whoever prepares it, and what prepares it."""
+    name = f"requant_{sha256(statement.encode()).hexdigest()[:16]}"
+    return name, f"PREPARE {name} (bigint) AS {statement.replace('%s', '$1')}"

@@ -226,14 +226,14 @@ class Contents:
 
     def _let_lists_tell(self, connection: Lent | None) -> None:
         """See that what is committed is listed, or whoever counts has to look at every item."""
-        if connection is None and self._store.sql.whole_state:
+        if connection is None and self._store.sql.name != "sqlite":
             with self._store.reading() as reader:
                 fresh = bool(reader.state_of(self._owner).fresh)
             if fresh:
                 self._store.number(self._owner.id)
 
     def _named(self, reader: Reader, ids: Sequence[str], part: Part, vectors: bool) -> list[Item]:
-        keys = reader.keys_of(self._owner.id, ids)
+        keys = reader.keys_named(self._owner, ids)
         items = self._by_key(reader, list(keys.values()), part.condition, vectors)
         if not items:
             reader.state_of(self._owner)  # which raises if the collection itself is gone

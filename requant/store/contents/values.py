@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
 
@@ -51,7 +52,7 @@ def count_values(reader: Reader, values: sa.Select[Any], limit: int | None) -> l
     statement = statement.order_by(*order)
     if limit is not None:
         statement = statement.limit(int(limit))
-    return [ValueCount(_read(kind, text), n) for kind, text, n in reader.rows(statement)]
+    return [ValueCount(_read(kind, text), n) for kind, text, n in _rows(reader, statement)]
 
 
 def extent(reader: Reader, values: sa.Select[Any], kinds: sa.Select[Any]) -> Extent:
@@ -118,11 +119,16 @@ def _exactly(reader: Reader, values: sa.Select[Any], least: Any, greatest: Any) 
     upto, since = least + abs(least) * share, greatest - abs(greatest) * share
     near = sa.or_(c.number <= upto, c.number >= since)
     statement = sa.select(c.text).where(c.kind == "number", near).distinct()
-    return [json.loads(text) for (text,) in reader.rows(statement)]
+    return [json.loads(text) for (text,) in _rows(reader, statement)]
+
+
+def _rows(reader: Reader, statement: Any) -> Sequence[Any]:
+    reader.in_bulk()  # every item is looked at
+    return reader.rows(statement)
 
 
 def _row(reader: Reader, statement: Any) -> Any:
-    (row,) = reader.rows(statement)
+    (row,) = _rows(reader, statement)
     return row
 
 

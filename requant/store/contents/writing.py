@@ -8,23 +8,26 @@ from contextlib import contextmanager
 import numpy as np
 import sqlalchemy as sa
 
+from requant.embeddings import Model, ModelInfo
 from requant.filters import Filter
 from requant.inputs import OnConflict, Rows
 from requant.metrics import Operation
 from requant.patches import Patch
-from requant.store.connections import Lent
+from requant.store.connections import Lent, as_connection
 from requant.store.contents.items import ItemWriter, already_stored
 from requant.store.engine import Store
 from requant.store.fields import Progress, check_field, index_field, unindex_field
 from requant.store.history import Beside, ChangeLog, InTurn, Turns
-from requant.store.records import catalog
+from requant.store.records import catalog, models
 from requant.store.schema import CollectionRow, key_range
+from requant.store.setup import pooled
 from requant.store.text import index_text, unindex_text
 
 # Whoever writes so many items, or so often, gives what is there a number: it would take the next
-# search too long. Whoever lends a connection may have no other to give.
+# search too long. Whoever lends a connection may have no other to give: there it is done seldom, of
+# what was committed before, and by a connection outside of any pool.
 _MANY = 1000
-_OFTEN = 100
+_OFTEN, _OFTEN_LENT = 100, 500
 
 
 class ContentsWriter:
@@ -40,14 +43,24 @@ class ContentsWriter:
         self._notes = 0  # that were left since some were numbered
 
     def write(
-        self, rows: Rows, connection: Lent | None, on_conflict: OnConflict = "replace"
+        self,
+        rows: Rows,
+        connection: Lent | None,
+        on_conflict: OnConflict = "replace",
+        embedded: tuple[Model, ModelInfo] | None = None,
     ) -> int:
-        """Store a batch and return how many of its ids are new; raises DuplicateIdError."""
+        """Store a batch and return how many of its ids are new; raises DuplicateIdError.
+
+        What has `embedded` its texts is remembered, or has to be what is remembered.
+        """
         # One item is one statement where writers stand beside one another.
         join = len(rows) != 1
         with self._writing(connection, "upsert", len(rows), join=join) as (writer, operation):
             operation.count("rows_written", len(rows))
-            return writer.upsert(rows, on_conflict)
+            added = writer.upsert(rows, on_conflict)
+            if embedded is not None:
+                models.settle(writer.connection, self._store, self._owner, *embedded)
+            return added
 
     def update(
         self,
@@ -173,6 +186,8 @@ class ContentsWriter:
         if connection is None:  # else the caller's transaction is still open
             self._number(left)
             self._wrote()
+        else:
+            self._number_before(left, connection)
 
     def _number(self, left: int) -> None:
         """Give a number to what was committed, now and then; `left` items have none."""
@@ -180,3 +195,17 @@ class ContentsWriter:
         if left > _MANY or self._notes >= _OFTEN:
             self._notes = 0
             self._store.number(self._owner.id)
+
+    def _number_before(self, left: int, lent: Lent) -> None:
+        """Give a number to what was committed before a caller's transaction, which goes on.
+
+        Not where an event loop would wait for it, nor where a pooler might have no connection to
+        spare until that transaction ends.
+        """
+        self._notes += left > 0
+        if self._notes < _OFTEN_LENT:
+            return
+        connection = as_connection(lent)
+        if not connection.dialect.is_async and not pooled.is_known_pooled(connection):
+            self._notes = 0
+            self._store.number(self._owner.id, beside=True)

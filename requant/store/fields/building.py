@@ -119,13 +119,17 @@ def _take_turn(
     c = store.tables.collections.c
     if alone and store.sql.name == "postgresql":
         gate.alone(connection, store.tables, owner.id)
-        row = sa.select(c.id).where(c.id == owner.id).with_for_update()
+        # FOR UPDATE, though no key is to change: who writes takes the row FOR KEY SHARE, which
+        # nothing less bars, or makes look at it anew. Whoever has waited at the gate, with an older
+        # snapshot, would keep the fields as they were before.
+        row = sa.select(c.id).where(c.id == owner.id, c.name == owner.name).with_for_update()
         found = connection.execute(row).one_or_none() is not None
     else:
-        update = sa.update(store.tables.collections).where(c.id == owner.id)
+        at = sa.and_(c.id == owner.id, c.name == owner.name)
+        update = sa.update(store.tables.collections).where(at)
         found = bool(connection.execute(update.values(fields=c.fields)).rowcount)
     if not found:
-        raise UnknownCollectionError(f"collection {owner.name!r} has been dropped")
+        raise UnknownCollectionError.gone(owner.name)
     if store.sql.name == "postgresql":
         store.numbering.all(connection, owner.id)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,9 @@ from requant.store.schema import Tables
 # A field of no name: that there is an item, which a negation has to know.
 ITEMS = ""
 DATETIME = "datetime"
-_decode_json = json.JSONDecoder().raw_decode
+# What `raw_decode` calls; it raises StopIteration where there is no JSON.
+_decode_json: Callable[[str, int], tuple[Any, int]]
+_decode_json = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,8 @@ def parse_metadata(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        found = _decode_json(text)[0]
-    except (TypeError, ValueError, IndexError, RecursionError) as error:
+        found = _decode_json(text, 0)[0]
+    except (TypeError, ValueError, IndexError, RecursionError, StopIteration) as error:
         raise CorruptDataError(f"metadata {text!r:.80} is not JSON") from error
     if not isinstance(found, dict):
         raise CorruptDataError(f"metadata {text!r:.80} is no JSON object")

@@ -102,6 +102,10 @@ class Memory:
             self._shares[collection, text] = share
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One transaction that is read from; a `lent` one may have written what never comes to stay."""
@@ -112,6 +116,7 @@ class Source:
     items: sa.Table
     memory: Memory
     lent: bool
+    in_bulk: Callable[[], None] = _nothing  # called before every item is looked at
 
     def select(
         self,
@@ -129,6 +134,8 @@ class Source:
             statement = statement.where(key < end)
         if among is not None:
             statement = statement.where(one_of(key, among, self.sql))
+        else:
+            self.in_bulk()
         return np.fromiter(self.connection.execute(statement).scalars(), np.int64)
 
     def texts(self, keys: list[int]) -> dict[int, str | None]:

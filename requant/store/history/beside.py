@@ -66,13 +66,14 @@ class Beside:
         if alone:
             gate.alone(self._connection, self._tables, self._owner.id)
         statement = self._sql.join_alone if alone else self._sql.join
-        self._joined(self._cursor.execute(statement, (self._owner.id,)).fetchone())
+        given = (self._owner.id, self._owner.name)
+        self._joined(self._cursor.execute(statement, given).fetchone())
 
     def add_one(self, item: tuple[Any, ...], vec: bytes | None, crc: int | None) -> int | None:
         """Join, and add an item and its note if its id is new; return its key, None else."""
         _, collection, text, kind, document, metadata = item
         given = (
-            self._owner.id, source_of(self._tables, self._owner.id),
+            self._owner.id, self._owner.name, source_of(self._tables, self._owner.id),
             self._tables.quoted("writes"), collection, kind, document, metadata, text, vec, crc,
             secrets.randbits(63),
         )  # fmt: skip
@@ -85,7 +86,7 @@ class Beside:
 
     def _joined(self, row: Any) -> None:
         if row is None:
-            raise UnknownCollectionError(f"collection {self._owner.name!r} has been dropped")
+            raise UnknownCollectionError.gone(self._owner.name)
         self.fields, self._own_keys = row[0], bool(row[1])
 
     def draw(self, count: int) -> list[int]:

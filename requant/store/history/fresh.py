@@ -45,6 +45,8 @@ class Fresh:
     @property
     def much(self) -> bool:
         """Whether it is time to number it, so that indexes can follow."""
+        if not self.tokens:  # as SQLite's never have: a search asks twice
+            return False
         items = int((self.runs[:, 1] - self.runs[:, 0]).sum()) + len(self.changed)
         return len(self.tokens) >= _WRITES or items > _ITEMS
 
@@ -83,13 +85,11 @@ class Fresh:
 NOTHING = Fresh()
 
 
-def fresh_of(tokens: Sequence[int] | None, added: Any, changed: Any, touched: Any = b"") -> Fresh:
+def fresh_of(tokens: Sequence[int], added: Any, changed: Any, touched: Any = b"") -> Fresh:
     """Return what rows of `requant_writes` say, their columns each joined to one."""
-    if not tokens:
-        return NOTHING
     runs = np.frombuffer(bytes(added), _KEY).reshape(-1, 2).astype(np.int64)
     runs = runs[np.argsort(runs[:, 0])]
-    return Fresh(tuple(tokens), runs, _unique(changed), _unique(touched))
+    return Fresh(tuple(sorted(tokens)), runs, _unique(changed), _unique(touched))
 
 
 def _unique(column: Any) -> Keys:

@@ -14,6 +14,9 @@ import sqlalchemy as sa
 
 from requant.store.schema import Tables, key_range
 
+# So many numbers are drawn in half a second, and by nobody in a moment.
+_DRAWN = 1_000_000
+
 
 def source_of(tables: Tables, collection: int) -> str:
     """Return the sequence of a collection's own, as SQL."""
@@ -65,12 +68,24 @@ def drop(connection: sa.Connection, tables: Tables, collection: int) -> None:
 
 
 def skip(connection: sa.Connection, name: str, count: int) -> None:
-    """Let a sequence go on from `count`, unless it has come further."""
-    text = (
-        "SELECT setval(CAST(:name AS regclass), :count, false) "
-        f"FROM {name} WHERE last_value + CASE WHEN is_called THEN 1 ELSE 0 END < :count"
-    )
-    if count:
+    """Let a sequence go on from `count`, unless it has come further.
+
+    Others may draw from it meanwhile, and it must not be set back behind them: what is between is
+    drawn, if it is no more than others might draw in the moment between a look and `setval`. So a
+    role that may only draw from it can do as much.
+    """
+    if not count:
+        return
+    come = sa.text(f"SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END FROM {name}")
+    between = count - int(connection.execute(come).scalar_one())
+    if 0 < between <= _DRAWN:
+        draw = sa.text("SELECT count(nextval(CAST(:name AS regclass))) FROM generate_series(1, :n)")
+        connection.execute(draw, {"name": name, "n": between})
+    elif between > 0:
+        text = (
+            "SELECT setval(CAST(:name AS regclass), :count, false) FROM "
+            f"{name} WHERE last_value + CASE WHEN is_called THEN 1 ELSE 0 END < :count"
+        )
         connection.execute(sa.text(text), {"name": name, "count": count})
 
 

@@ -66,7 +66,7 @@ class Turns:
         """Return the parameters of a statement that takes a turn, but for the keys to reserve."""
         if os.getpid() != self._pid:  # two processes are two writers
             self._pid, self._mine = os.getpid(), ("", 0)
-        return (*self._mine, secrets.token_hex(8), self._owner.id)
+        return (*self._mine, secrets.token_hex(8), self._owner.id, self._owner.name)
 
     def taken(
         self,
@@ -78,7 +78,7 @@ class Turns:
     ) -> Turn:
         """Return the turn that such a statement has taken; raises if it found no collection."""
         if not row:
-            raise UnknownCollectionError(f"collection {self._owner.name!r} has been dropped")
+            raise UnknownCollectionError.gone(self._owner.name)
         check_transaction(connection)
         seq, first, logging, run, fields = row
         if run != asked[0]:

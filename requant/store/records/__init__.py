@@ -5,7 +5,16 @@ Each module holds the statements of its tables; what others need by name is hand
 
 from __future__ import annotations
 
-from requant.store.records import catalog, identity, ledger, locations, migrations
+from requant.store.records import (
+    calibrations,
+    catalog,
+    identity,
+    ledger,
+    locations,
+    migrations,
+    models,
+)
+from requant.store.records.calibrations import Setting
 from requant.store.records.catalog import Origin
 from requant.store.records.identity import Identity
 from requant.store.records.ledger import Generation, IndexConfig, IndexRow
@@ -18,10 +27,13 @@ __all__ = [
     "IndexRow",
     "MigrationRow",
     "Origin",
+    "Setting",
     "State",
+    "calibrations",
     "catalog",
     "identity",
     "ledger",
     "locations",
     "migrations",
+    "models",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from requant.embeddings import ModelInfo
 from requant.errors import ExistsError, StoreError, UnknownCollectionError
 from requant.scores import Metric
 from requant.store import gate
@@ -17,7 +18,9 @@ from requant.store.connections import Lent
 from requant.store.engine import Store, insert_into
 from requant.store.fields import drop_fields, load, note_fields
 from requant.store.history import drop_keys, make_keys
-from requant.store.records import checked
+from requant.store.moving import drop_moves
+from requant.store.moving import find as find_move
+from requant.store.records import checked, models
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 from requant.store.text import drop_text, note_text
 
@@ -43,12 +46,17 @@ def create(
     fields: Sequence[str] = (),
     lent: Lent | None = None,
     tokenizer: str | None = None,
+    model: ModelInfo | None = None,
 ) -> CollectionRow:
     """Add a collection whose `fields` are indexed, and whose documents are if there is a tokenizer.
+
+    `model` is what is remembered to embed its texts.
 
     Raises ExistsError if the name is taken.
     """
     table = store.tables.collections
+    if lent is None:
+        store.fit_pages(dim)
     values = {
         "name": name, "dim": dim, "metric": metric,
         "next_key": 0, "seq": 0, "log_floor": 0, "logging": False,
@@ -64,6 +72,7 @@ def create(
             make_keys(connection, store.tables, number, first)
             note_fields(connection, store.tables, number, fields)
             note_text(connection, store.tables, number, tokenizer)
+            models.put(connection, store.tables, number, model)
     except (StoreError, sa.exc.IntegrityError) as error:
         if isinstance(error.__cause__ if lent is None else error, sa.exc.IntegrityError):
             raise ExistsError(f"collection {name!r} already exists") from error
@@ -119,6 +128,14 @@ def find(store: Store, name: str, lent: Lent | None = None) -> CollectionRow:
     raise UnknownCollectionError(f"no collection {name!r} here; there is: {have}")
 
 
+def numbered(store: Store, number: int) -> CollectionRow:
+    """Return a collection by its number; raises UnknownCollectionError."""
+    found = next((row for row in every(store) if row.id == number), None)
+    if found is None:
+        raise UnknownCollectionError(f"collection {number} has been dropped")
+    return found
+
+
 def every(store: Store) -> list[CollectionRow]:
     """Return all collections by name."""
     table = store.tables.collections
@@ -128,8 +145,14 @@ def every(store: Store) -> list[CollectionRow]:
         return [CollectionRow(*checked.collection(*row)) for row in rows]
 
 
-def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
-    """Remember where vectors of a collection came from, each source once."""
+def note_origin(
+    store: Store, row: CollectionRow, origin: Origin, *, into_empty: bool = False
+) -> bool:
+    """Remember where vectors of a collection came from, each source once.
+
+    With `into_empty` only where it has no item, and no source of the same fidelity.
+    Returns whether it was noted.
+    """
     meta = store.tables.meta
     at = meta.c.name == _origin(row)
     insert = insert_into(store.engine, meta).values(name=_origin(row), value="[]")
@@ -138,9 +161,19 @@ def note_origin(store: Store, row: CollectionRow, origin: Origin) -> None:
     with store.writing() as connection:
         connection.execute(same)
         known = _origins(connection.scalar(sa.select(meta.c.value).where(at)), row)
+        alike = any(one.fidelity == origin.fidelity for one in known)
+        if into_empty and (alike or _has_items(connection, store, row)):
+            return False
         kept = [one for one in known if one.source != origin.source]
         text = json.dumps([asdict(one) for one in (*kept, origin)], ensure_ascii=False)
         connection.execute(sa.update(meta).where(at).values(value=text))
+    return True
+
+
+def _has_items(connection: sa.Connection, store: Store, row: CollectionRow) -> bool:
+    items, (first, end) = store.tables.items, key_range(row.id)
+    some = sa.select(items.c.key).where(items.c.key >= first, items.c.key < end).limit(1)
+    return connection.scalar(some) is not None
 
 
 def origins(store: Store, row: CollectionRow) -> list[Origin]:
@@ -172,6 +205,13 @@ def drop(store: Store, row: CollectionRow) -> None:
     first, end = key_range(row.id)
     of_collection = t.indexes.c.collection_id == row.id
     indexes = sa.delete(t.indexes).where(of_collection).returning(t.indexes.c.id)
+    # Before, as nobody may wait at the gate while triggers are removed; see `Reembedder`.
+    with store.connected() as connection:
+        moves = find_move(connection, t, row.id) is not None
+    if moves:
+        with store.writing(turn=row.id) as connection:
+            models.take_turn(connection, store, row)
+            drop_moves(connection, t, row.id)
     with store.writing(turn=row.id) as connection:
         if store.sql.name == "postgresql":
             gate.alone(connection, t, row.id)
@@ -183,6 +223,7 @@ def drop(store: Store, row: CollectionRow) -> None:
         for table in (t.changes, t.writes, t.runs, t.migrations):
             connection.execute(sa.delete(table).where(table.c.collection_id == row.id))
         forget_origins(connection, store, row)
+        models.put(connection, t, row.id, None)
         drop_fields(connection, t, row.id)
         drop_text(connection, t, row.id)
         for table in (t.vectors, t.items):

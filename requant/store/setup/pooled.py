@@ -33,6 +33,11 @@ def keep_lent_from_preparing(connection: sa.Connection) -> None:
             _look(raw, connection.connection.dbapi_connection, connection.info)
 
 
+def is_known_pooled(connection: sa.Connection) -> bool:
+    """Whether a connection that was looked at leads to a pooler."""
+    return bool(connection.info.get(_KEY))
+
+
 def _out(raw: Any, record: Any, _proxy: object) -> None:
     if _KEY not in record.info:
         _look(record.driver_connection, raw, record.info)

@@ -18,7 +18,7 @@ from requant.store.text.syntax import TextQuery, check_length
 
 def text_index(reader: Reader, owner: CollectionRow) -> TextIndex | None:
     """Return the text index of a collection, None if it has none."""
-    connection, cursor = reader.source()
+    connection, cursor = reader.source(bulk=False)
     statement = _noted(reader.tables.quoted("meta"), connection.dialect.name)
     row = cursor.execute(statement, (note_of(owner.id),)).fetchone()
     return read_note(owner.id, None if row is None else row[0])
@@ -31,7 +31,7 @@ def matching_text(
 
     Raises UnsupportedError where the collection has no text index.
     """
-    connection, cursor = reader.source()
+    connection, cursor = reader.source(bulk=False)
     index = text_index(reader, owner)
     if index is None or not index.ready:
         raise not_indexed(owner, index)

@@ -44,7 +44,7 @@ def index_text(
         with store.writing(turn=owner.id) as connection:
             # What somebody deletes just now is not to be indexed after that.
             take_turn(connection, tables, owner, alone=True)
-            if store.sql.whole_state:
+            if store.sql.name != "sqlite":
                 store.numbering.all(connection, owner.id)  # for who is told of the progress
             found = look(connection, tables, owner.id)
             if found is not None and found.ready and found.tokenizer == tokenizer:
@@ -166,9 +166,9 @@ def take_turn(
     if alone and connection.dialect.name == "postgresql":
         gate.alone(connection, tables, owner.id)
     c = tables.collections.c
-    update = sa.update(tables.collections).where(c.id == owner.id).values(fields=c.fields)
-    if not connection.execute(update).rowcount:
-        raise UnknownCollectionError(f"collection {owner.name!r} has been dropped")
+    update = sa.update(tables.collections).where(c.id == owner.id, c.name == owner.name)
+    if not connection.execute(update.values(fields=c.fields)).rowcount:
+        raise UnknownCollectionError.gone(owner.name)
 
 
 def _next_key(tables: Tables, collection: int) -> sa.Select[Any]:

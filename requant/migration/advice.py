@@ -1,0 +1,61 @@
+"""Which index type pays at which size, as measured by `python -m benchmarks.lists`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from requant.adapters.protocol import Capabilities, IndexType
+from requant.store import IndexConfig
+
+
+class Measured(NamedTuple):
+    """What a query took, as a share of a flat int2 index's time at the same recall (0.98)."""
+
+    items: int
+    lists: float
+    graph: float
+
+
+# Made-up vectors of 768 dimensions as hard as WordNet's, one core, everything included.
+MEASURED = (Measured(100_000, 0.60, 0.42),)
+# What is saved below that is not worth longer builds, more memory and recall to be calibrated.
+_PAYS = 0.67
+
+
+def advice(config: IndexConfig, capabilities: Capabilities, items: int) -> list[str]:
+    """Return what another index type would make of so many items, where that matters."""
+    at = max((row for row in MEASURED if row.items <= items), default=None)
+    if at is None or at.graph > _PAYS:
+        if config.index_type == "flat":
+            return []
+        return [
+            f"at this size a flat index is hardly slower than {_called(config.index_type)}, and "
+            "misses less: index_type='flat'"
+        ]
+    told: list[str] = []
+    precision: Any = config.precision
+    if config.index_type == "flat":
+        if at.graph < at.lists and capabilities.find("int8", "hnsw"):
+            told.append(_said(at, at.graph, "a graph", "int8", "hnsw"))
+        if at.lists <= _PAYS and capabilities.find(precision, "ivf"):
+            told.append(_said(at, at.lists, "lists", config.precision, "ivf"))
+    if config.index_type != "flat" or told:
+        told.append(
+            "lists and graphs find what they are given the time for: calibrate(target=0.98) once, "
+            "and search(recall=0.98)"
+        )
+    return told
+
+
+def _said(at: Measured, share: float, what: str, precision: str, index_type: IndexType) -> str:
+    wish = f"index_type={index_type!r}"
+    if precision == "int8":
+        wish = f"precision='int8', {wish}"
+    return (
+        f"at this size {what} would take about 1/{1 / share:.1f} of a flat int2 index's time at "
+        f"the same recall ({wish}; measured on {at.items:,} items)"
+    )
+
+
+def _called(index_type: str) -> str:
+    return "a graph" if index_type == "hnsw" else "lists"
