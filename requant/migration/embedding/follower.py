@@ -57,7 +57,7 @@ class Follower:
         self._model = model
         self._options = options
         self._writer = ContentsWriter(store, target, lambda: None)
-        self.embedded = 0
+        self.embedded: int = 0
 
     def left(self) -> int:
         """Return how many items are to be looked at."""
