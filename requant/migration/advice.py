@@ -12,20 +12,20 @@ class Measured(NamedTuple):
     """What a query took, as a share of a flat int2 index's time at the same recall (0.98)."""
 
     items: int
-    lists: float
-    graph: float
+    share: float
 
 
 # Made-up vectors of 768 dimensions as hard as WordNet's, one core, everything included.
-MEASURED = (Measured(100_000, 0.60, 0.42),)
+LISTS = (Measured(100_000, 0.60), Measured(1_000_000, 0.18))
+GRAPHS = (Measured(100_000, 0.42),)
 # What is saved below that is not worth longer builds, more memory and recall to be calibrated.
 _PAYS = 0.67
 
 
 def advice(config: IndexConfig, capabilities: Capabilities, items: int) -> list[str]:
     """Return what another index type would make of so many items, where that matters."""
-    at = max((row for row in MEASURED if row.items <= items), default=None)
-    if at is None or at.graph > _PAYS:
+    lists, graph = _at(LISTS, items), _at(GRAPHS, items)
+    if lists is None and graph is None:
         if config.index_type == "flat":
             return []
         return [
@@ -35,10 +35,10 @@ def advice(config: IndexConfig, capabilities: Capabilities, items: int) -> list[
     told: list[str] = []
     precision: Any = config.precision
     if config.index_type == "flat":
-        if at.graph < at.lists and capabilities.find("int8", "hnsw"):
-            told.append(_said(at, at.graph, "a graph", "int8", "hnsw"))
-        if at.lists <= _PAYS and capabilities.find(precision, "ivf"):
-            told.append(_said(at, at.lists, "lists", config.precision, "ivf"))
+        if graph and capabilities.find("int8", "hnsw"):
+            told.append(_said(graph, "a graph", "int8", "hnsw"))
+        if lists and capabilities.find(precision, "ivf"):
+            told.append(_said(lists, "lists", config.precision, "ivf"))
     if config.index_type != "flat" or told:
         told.append(
             "lists and graphs find what they are given the time for: calibrate(target=0.98) once, "
@@ -47,12 +47,18 @@ def advice(config: IndexConfig, capabilities: Capabilities, items: int) -> list[
     return told
 
 
-def _said(at: Measured, share: float, what: str, precision: str, index_type: IndexType) -> str:
+def _at(measured: tuple[Measured, ...], items: int) -> Measured | None:
+    """Return what was measured at the greatest size up to `items`, if it pays there."""
+    rows = [row for row in measured if row.items <= items]
+    return rows[-1] if rows and rows[-1].share <= _PAYS else None
+
+
+def _said(at: Measured, what: str, precision: str, index_type: IndexType) -> str:
     wish = f"index_type={index_type!r}"
     if precision == "int8":
         wish = f"precision='int8', {wish}"
     return (
-        f"at this size {what} would take about 1/{1 / share:.1f} of a flat int2 index's time at "
+        f"at this size {what} would take about 1/{1 / at.share:.1f} of a flat int2 index's time at "
         f"the same recall ({wish}; measured on {at.items:,} items)"
     )
 
