@@ -18,6 +18,7 @@ from requant.database import Database
 from requant.indexes import index_config
 from requant.integration.cli import app
 from tests.cli import documented_keys, floats, npy, run
+from tests.reembedding import hashed
 
 DOCS = Path(__file__).parents[1] / "docs"
 MAKE = runpy.run_path(str(DOCS / "make_cli.py"))
@@ -102,11 +103,16 @@ def test_the_json_has_the_keys_that_the_help_names(tmp_path):
         "text remove": (db, "notes"),
         "update": (db, "notes", "3", "--metadata", '{"n": 1}'),
         "delete": (db, "notes", "3", "--yes"),
+        "reembed": (db, "notes", "--model", "acme-docs", "--drop-missing"),
         "drop": (db, "notes", "--yes"),
     }
+    requant.register_model("acme-docs", lambda name: hashed(16, 1))
     answering = {path for path, command in COMMANDS.items() if "--json answers" in command.help}
     assert {f"requant {command}" for command in calls} | {"requant demo"} == answering
     for command, args in calls.items():
+        if command == "reembed":
+            with requant.open(db) as opened:
+                opened.collection("notes").update([1], documents=["a text"])
         assert set(run(*command.split(), *args, "--json").json) == documented_keys(*command.split())
 
 
