@@ -534,13 +534,14 @@ def as_if_forked(guard: EngineGuard, monkeypatch: Any) -> None:
 def vector_reads(monkeypatch: Any) -> list[int]:
     """Return a list to which each fetch of vectors adds how many keys it asked for."""
     read: list[int] = []
-    fetched = Reader._fetched
+    of_keys = Reader._of_keys
 
-    def counting(self: Reader, keys: Any, dim: int) -> Any:
-        read.append(len(keys))
-        return fetched(self, keys, dim)
+    def counting(self: Reader, statement: str, keys: list[int], **how: Any) -> Any:
+        if statement in (self._sql.vectors, self._sql.joined):
+            read.append(len(keys))
+        return of_keys(self, statement, keys, **how)
 
-    monkeypatch.setattr(Reader, "_fetched", counting)
+    monkeypatch.setattr(Reader, "_of_keys", counting)
     return read
 
 
