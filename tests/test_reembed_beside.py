@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import requant
-from requant.errors import UnknownCollectionError
+from requant.errors import ExistsError, UnknownCollectionError
 from requant.integration.sqlalchemy import Vector, bind, follow_deletes
 from requant.store.gate import CLOSING
 from tests.reembedding import NEW, OLD, filled
@@ -69,6 +69,21 @@ def test_what_is_indexed_meanwhile_is_carried(any_db):
     notes.rollback_reembed(OLD)
     assert {one.name for one in notes.fields} == {"n", "at", "even"}
     assert not notes.full_text
+
+
+def test_names_that_are_taken_are_told_before_anything_is_embedded(db):
+    notes = filled(db, 20)
+    db.create_collection("notes.before", 2)
+    with pytest.raises(ExistsError, match=r"drop_collection\('notes.before'\)"):
+        notes.reembed(requant.Model("acme/new", None))
+    assert notes.reembedding is None
+    notes.reembed(NEW, switch=False)
+    db.drop_collection("notes.before")
+    notes.reembed(NEW)
+    db.create_collection("notes.reembed", 2)
+    with pytest.raises(ExistsError, match=r"drop_collection\('notes.reembed'\)"):
+        notes.rollback_reembed(OLD)
+    assert db.collections() == ["notes", "notes.before", "notes.reembed"]
 
 
 def test_to_drop_the_old_one_lets_the_new_one_be(db):

@@ -99,6 +99,8 @@ class Reembedder:
         move = self._move()
         if move is not None and move.switched and move.source == self._owner.id:
             return self._again(move, given, wanted), None
+        if wanted.switch:
+            self._check_free(f"{self._owner.name}.before")
         model = check_model(resolve(given))
         info = described(model, self._owner.dim, wanted.encode)
         if move is None:
@@ -136,6 +138,7 @@ class Reembedder:
                 f"collection {self._owner.name!r} was not moved to another model, or what it was "
                 "before has been dropped"
             )
+        self._check_free(f"{self._owner.name}.reembed")
         target = catalog.numbered(self._store, move.follower)
         follower = Follower(
             self._store, move, self._owner, target, lambda: self._by(target, given), options
@@ -204,6 +207,14 @@ class Reembedder:
             writer.unindex_text()
         if words is not None:
             writer.index_text(words, None)
+
+    def _check_free(self, away: str) -> None:
+        """Raise ExistsError if the name is taken that the switch gives; before hours of work."""
+        if any(row.name == away for row in catalog.every(self._store)):
+            raise ExistsError(
+                f"collection {self._owner.name!r} is to be called {away!r} once it is moved, and "
+                f"there is one of that name: drop_collection({away!r}) first, if it may go"
+            )
 
     def _target(self, move: Move, model: Model) -> CollectionRow:
         target = catalog.numbered(self._store, move.follower)
@@ -293,6 +304,7 @@ class Reembedder:
         store, owner = self._store, self._owner
         least, rounds = sys.maxsize, 0
         while rounds < _ROUNDS:
+            self._check_free(away)
             with self._alone(move) as connection:
                 if moving.find(connection, store.tables, owner.id) != move:
                     raise StoreError(f"somebody else has moved collection {owner.name!r} meanwhile")

@@ -37,7 +37,7 @@ def index_text(
     tables, (first, end) = store.tables, key_range(owner.id)
     with store.writing(turn=owner.id) as connection:
         # Nobody is kept waiting at the gate while triggers are made, for which PostgreSQL locks the
-        # table of items: one who waits there may have that locked, and we would wait for each other.
+        # table of items: one who waits there may have it locked, and both would wait.
         take_turn(connection, tables, owner)
         index = _begun(connection, tables, owner, tokenizer)
     at = first
