@@ -86,6 +86,22 @@ def test_names_that_are_taken_are_told_before_anything_is_embedded(db):
     assert db.collections() == ["notes", "notes.before", "notes.reembed"]
 
 
+def test_dropped_while_it_is_built_it_ends(any_db):
+    notes = filled(any_db, 20)
+
+    def dropping(texts):
+        if len(any_db.collection("notes.reembed") if calls else ()) >= 8:
+            any_db.drop_collection("notes.reembed")
+        calls.append(len(texts))
+        return NEW.encoder(texts)
+
+    calls = []
+    with pytest.raises(UnknownCollectionError, match="was dropped meanwhile"):
+        notes.reembed(requant.Model("acme/new", dropping, "r2"), batch=4)
+    assert any_db.collections() == ["notes"]
+    assert notes.reembed(NEW).state == "switched"
+
+
 def test_to_drop_the_old_one_lets_the_new_one_be(db):
     notes = filled(db, 20)
     notes.add_index("main", engine="faiss", precision="int8")
