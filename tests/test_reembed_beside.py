@@ -58,16 +58,23 @@ def test_what_is_indexed_meanwhile_is_carried(any_db):
     notes.index_field("later")
     notes.unindex_field("even")
     notes.index_text("porter")
-    notes.reembed(NEW)
+
+    def indexing(texts):
+        if not [one for one in notes.fields if one.name == "last"]:
+            notes.index_field("last")
+        return NEW.encoder(texts)
+
+    notes.upsert([1], documents=["the one"])
+    notes.reembed(requant.Model("acme/new", indexing, "r2"))
     assert {one.name: one.kind for one in notes.fields} == {
-        "n": None, "at": "datetime", "later": None,
+        "n": None, "at": "datetime", "later": None, "last": None,
     }  # fmt: skip
     assert len(notes.search_documents("the OR of", 5)) == 5
     notes.unindex_field("later")
     notes.unindex_text()
     notes.index_field("even")
     notes.rollback_reembed(OLD)
-    assert {one.name for one in notes.fields} == {"n", "at", "even"}
+    assert {one.name for one in notes.fields} == {"n", "at", "last", "even"}
     assert not notes.full_text
 
 

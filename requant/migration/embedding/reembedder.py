@@ -123,6 +123,7 @@ class Reembedder:
         report = self._report(target, follower, compared, wanted)
         if not report.ok or not wanted.switch:
             return report, None
+        self._index_alike(target)  # again: it may have taken hours
         row = self._switch(move, target, follower, wanted.batch, f"{self._owner.name}.before")
         return replace(report, state="switched", embedded=follower.embedded), row
 
@@ -143,8 +144,8 @@ class Reembedder:
         follower = Follower(
             self._store, move, self._owner, target, lambda: self._by(target, given), options
         )
-        self._index_alike(target)
         follower.follow(batch, progress)
+        self._index_alike(target)
         return self._switch(move, target, follower, batch, f"{self._owner.name}.reembed")
 
     def _move(self) -> Move | None:
