@@ -1087,6 +1087,7 @@ class Collection:
             ExistsError: the name is taken; EngineError, CorruptIndexError: it cannot be opened.
         """
         check_name(name, "index")
+        catalog.check_there(self._store, self._row)
         config = attached_config(engine, str(location), check_params(params), ids is not None)
         return attach(self._workspace, self._row, self._indexes, name, config, ids)
 
@@ -1209,10 +1210,12 @@ class Collection:
 
     def use_index(self, name: str) -> None:
         """Make an index the one that searches use; raises UnknownIndexError."""
+        catalog.check_there(self._store, self._row)
         self._indexes.use(name)
 
     def drop_index(self, name: str) -> None:
         """Remove an index and its files; raises UnknownIndexError."""
+        catalog.check_there(self._store, self._row)
         self._indexes.drop(name)
 
     def rebuild(self, name: str | None = None, *, progress: Progress | None = None) -> None:

@@ -153,8 +153,9 @@ class Database:
         row = catalog.find(self._store, name)
         indexes = ledger.every(self._store, row.id)
         catalog.drop(self._store, row)
-        known = self._open.pop(row.id, None)
-        if known is not None:
+        known = self._open.get(row.id)
+        if known is not None and known.name == row.name:  # else it stands for another since a move
+            del self._open[row.id]
             known.let_go()
         sweep(self._workspace, indexes)
 

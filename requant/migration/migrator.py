@@ -23,6 +23,7 @@ from requant.store import (
     IndexRow,
     Reader,
     State,
+    catalog,
     ledger,
     migrations,
 )
@@ -63,6 +64,7 @@ class Migrator:
             raise InputError("queries must hold at least one vector")
         self._workspace.secrets.trust(config)
         check_config(config, self._workspace.secrets, self._owner)
+        catalog.check_there(self._store, self._owner)  # before anything is noted
         row = self._row(name, config)
         with self._store.reading() as reader:
             active = reader.state_of(self._owner).active
@@ -86,6 +88,7 @@ class Migrator:
 
         Raises UnknownIndexError if nothing was switched, or the old index has been dropped.
         """
+        catalog.check_there(self._store, self._owner)
         rows = migrations.every(self._store, self._owner.id)
         switched = [row for row in rows if row.state == "switched"]
         # Of an older version, which counted no switches, the newest migration.
@@ -105,6 +108,7 @@ class Migrator:
         """Let the index `name` answer a share of the searches as well; 0 ends it."""
         if not (isinstance(share, int | float) and 0 <= share <= 1):
             raise InputError(f"the share of searches must be from 0 to 1, not {share!r}")
+        catalog.check_there(self._store, self._owner)
         row = ledger.find(self._store, self._owner.id, name)
         for migration in migrations.every(self._store, self._owner.id):
             if migration.index == row.id:
@@ -114,6 +118,7 @@ class Migrator:
 
     def every(self) -> list[MigrationInfo]:
         """Return all migrations, the newest first."""
+        catalog.check_there(self._store, self._owner)
         names = self._names()
         return [
             MigrationInfo(

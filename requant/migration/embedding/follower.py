@@ -15,6 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.embeddings import Model, embed
+from requant.errors import StoreError, UnknownCollectionError
 from requant.inputs import Rows
 from requant.migration.embedding.embedder import info_of
 from requant.store import CollectionRow, ContentsWriter, Move, RawItem, Reader, Store, moving
@@ -65,7 +66,22 @@ class Follower:
             return self.count(connection)
 
     def follow(self, batch: int, progress: Callable[[int, int], object] | None) -> None:
-        """Look at everything that is marked when this begins."""
+        """Look at everything that is marked when this begins.
+
+        Raises UnknownCollectionError if one of the two is dropped meanwhile.
+        """
+        try:
+            self._follow(batch, progress)
+        except StoreError as error:
+            with self._store.connected() as connection:
+                if moving.find(connection, self._store.tables, self._move.id) is not None:
+                    raise
+            raise UnknownCollectionError(
+                f"the move of collection {self._source.name!r} has ended: one of the two, "
+                f"{self._source.name!r} or {self._target.name!r}, was dropped meanwhile"
+            ) from error
+
+    def _follow(self, batch: int, progress: Callable[[int, int], object] | None) -> None:
         done, store = 0, self._store
         with store.connected() as connection:
             last = moving.marks.last(connection, store.tables, self._move.id)

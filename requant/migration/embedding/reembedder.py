@@ -99,6 +99,8 @@ class Reembedder:
         move = self._move()
         if move is not None and move.switched and move.source == self._owner.id:
             return self._again(move, given, wanted), None
+        if wanted.switch:
+            self._check_free(f"{self._owner.name}.before")
         model = check_model(resolve(given))
         info = described(model, self._owner.dim, wanted.encode)
         if move is None:
@@ -109,6 +111,7 @@ class Reembedder:
                 f"{catalog.numbered(self._store, move.source).name!r}"
             )
         target = self._target(move, model)
+        self._index_alike(target)
         follower = Follower(self._store, move, self._owner, target, lambda: model, wanted.encode)
         follower.follow(wanted.batch, wanted.progress)
         self._add_indexes(target, wanted)
@@ -120,6 +123,7 @@ class Reembedder:
         report = self._report(target, follower, compared, wanted)
         if not report.ok or not wanted.switch:
             return report, None
+        self._index_alike(target)  # again: it may have taken hours
         row = self._switch(move, target, follower, wanted.batch, f"{self._owner.name}.before")
         return replace(report, state="switched", embedded=follower.embedded), row
 
@@ -135,11 +139,13 @@ class Reembedder:
                 f"collection {self._owner.name!r} was not moved to another model, or what it was "
                 "before has been dropped"
             )
+        self._check_free(f"{self._owner.name}.reembed")
         target = catalog.numbered(self._store, move.follower)
         follower = Follower(
             self._store, move, self._owner, target, lambda: self._by(target, given), options
         )
         follower.follow(batch, progress)
+        self._index_alike(target)
         return self._switch(move, target, follower, batch, f"{self._owner.name}.reembed")
 
     def _move(self) -> Move | None:
@@ -162,30 +168,54 @@ class Reembedder:
                 f"collection {owner.name!r} is embedded by {stored.shown} already: to embed it "
                 "anew all the same, give the model another revision"
             )
+        fields, words = self._found_by(owner)
         with store.reading() as reader:
-            number = reader.state_of(owner).fields
-            fields = field_infos(reader.fields(owner.id, number))
-            words = text_index(reader, owner)
+            reader.state_of(owner)
             texts = some_documents(reader, owner, 1)
         if not texts:
             raise InputError(f"no item of collection {owner.name!r} has a document to embed")
         dim = embed(model, texts, "document", None, options=wanted.encode).shape[1]
-        name, tokenizer = f"{owner.name}.reembed", None if words is None else words.tokenizer
-        plain = [one.name for one in fields if one.kind is None]
+        name = f"{owner.name}.reembed"
+        plain = [one for one, kind in fields.items() if kind is None]
         with self._turn() as connection:
             found = moving.find(connection, store.tables, owner.id)
             if found is not None:  # somebody else was faster
                 return found
             row = catalog.create(
-                store, name, dim, owner.metric, plain, connection, tokenizer,
+                store, name, dim, owner.metric, plain, connection, words,
                 replace(info, dim=dim),
             )  # fmt: skip
-            move = moving.begin(connection, store.tables, owner.id, row.id)
-        writer = ContentsWriter(store, row, lambda: None)
-        for one in fields:
-            if one.kind is not None:
-                writer.index_field(one.name, one.kind, None)
-        return move
+            return moving.begin(connection, store.tables, owner.id, row.id)
+
+    def _found_by(self, owner: CollectionRow) -> tuple[dict[str, str | None], str | None]:
+        """Return the kinds of the fields that are indexed, by name, and the tokenizer of words."""
+        with self._store.reading() as reader:
+            number = reader.state_of(owner).fields
+            fields = field_infos(reader.fields(owner.id, number))
+            words = text_index(reader, owner)
+        return {one.name: one.kind for one in fields}, None if words is None else words.tokenizer
+
+    def _index_alike(self, target: CollectionRow) -> None:
+        """Let filters and words find in the follower what they find in the other one just now."""
+        (fields, words), (theirs, tokens) = self._found_by(self._owner), self._found_by(target)
+        writer = ContentsWriter(self._store, target, lambda: None)
+        for name, kind in theirs.items():
+            if name not in fields or fields[name] != kind:
+                writer.unindex_field(name)
+        for name, kind in fields.items():  # also one that is not ready yet
+            writer.index_field(name, kind, None)
+        if tokens not in (words, None):
+            writer.unindex_text()
+        if words is not None:
+            writer.index_text(words, None)
+
+    def _check_free(self, away: str) -> None:
+        """Raise ExistsError if the name is taken that the switch gives; before hours of work."""
+        if any(row.name == away for row in catalog.every(self._store)):
+            raise ExistsError(
+                f"collection {self._owner.name!r} is to be called {away!r} once it is moved, and "
+                f"there is one of that name: drop_collection({away!r}) first, if it may go"
+            )
 
     def _target(self, move: Move, model: Model) -> CollectionRow:
         target = catalog.numbered(self._store, move.follower)
@@ -275,6 +305,7 @@ class Reembedder:
         store, owner = self._store, self._owner
         least, rounds = sys.maxsize, 0
         while rounds < _ROUNDS:
+            self._check_free(away)
             with self._alone(move) as connection:
                 if moving.find(connection, store.tables, owner.id) != move:
                     raise StoreError(f"somebody else has moved collection {owner.name!r} meanwhile")

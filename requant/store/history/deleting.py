@@ -187,7 +187,9 @@ def postgresql_clear(deleting: Deleting) -> str:
     noted = ";\n    ".join(deleting.note_run())
     within = f"key >= mine.id << {KEY_BITS} AND key < (mine.id + 1) << {KEY_BITS}"
     return f"""
-    PERFORM {CLOSING} FROM {collections} WHERE name = {deleting.text};
+    FOR attempt IN 1..2 LOOP -- of the one that has the name then, see `_postgresql_join`
+        PERFORM {CLOSING} FROM {collections} WHERE name = {deleting.text};
+    END LOOP;
     {deleting.turn(_RUN)} RETURNING * INTO mine;
     IF mine.id IS NULL THEN
         RETURN NULL;
@@ -214,10 +216,16 @@ POSTGRESQL_VARIABLES = """
 
 
 def _postgresql_join(deleting: Deleting) -> str:
-    """As `requant.store.history.beside` joins those who write."""
-    return f"""SELECT id, CASE WHEN fields_at = seq THEN fields END AS in_step, {PASSING}
-            INTO mine FROM {deleting.table("collections")} WHERE name = {deleting.text}
-            FOR KEY SHARE;
+    """As `requant.store.history.beside` joins those who write.
+
+    Once more if there is none: its name may have been given to another one while we waited.
+    """
+    return f"""FOR attempt IN 1..2 LOOP
+            SELECT id, CASE WHEN fields_at = seq THEN fields END AS in_step, {PASSING}
+                INTO mine FROM {deleting.table("collections")} WHERE name = {deleting.text}
+                FOR KEY SHARE;
+            EXIT WHEN mine.id IS NOT NULL;
+        END LOOP;
         IF mine.id IS NULL THEN
             RETURN NULL;
         END IF;"""

@@ -23,6 +23,7 @@ from requant.store.moving import find as find_move
 from requant.store.records import checked, models
 from requant.store.schema import MAX_COLLECTIONS, CollectionRow, key_range
 from requant.store.text import drop_text, note_text
+from requant.store.text import look as look_at_text
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,13 @@ def is_there(connection: sa.Connection, store: Store, row: CollectionRow) -> boo
     return connection.execute(known).first() is not None
 
 
+def check_there(store: Store, row: CollectionRow) -> None:
+    """Raise UnknownCollectionError if a collection is gone, or has given its name away."""
+    with store.connected() as connection:
+        if not is_there(connection, store, row):
+            raise UnknownCollectionError.gone(row.name)
+
+
 def find(store: Store, name: str, lent: Lent | None = None) -> CollectionRow:
     """Return a collection; raises UnknownCollectionError, which lists those that exist."""
     table = store.tables.collections
@@ -160,6 +168,8 @@ def note_origin(
     same = insert.on_conflict_do_update(index_elements=["name"], set_={"value": meta.c.value})
     with store.writing() as connection:
         connection.execute(same)
+        if not is_there(connection, store, row):
+            raise UnknownCollectionError.gone(row.name)
         known = _origins(connection.scalar(sa.select(meta.c.value).where(at)), row)
         alike = any(one.fidelity == origin.fidelity for one in known)
         if into_empty and (alike or _has_items(connection, store, row)):
@@ -179,6 +189,7 @@ def _has_items(connection: sa.Connection, store: Store, row: CollectionRow) -> b
 def origins(store: Store, row: CollectionRow) -> list[Origin]:
     """Return where vectors of a collection came from, in the order of the imports."""
     meta = store.tables.meta
+    check_there(store, row)
     with store.connected() as connection:
         return _origins(
             connection.scalar(sa.select(meta.c.value).where(meta.c.name == _origin(row))), row
@@ -208,10 +219,12 @@ def drop(store: Store, row: CollectionRow) -> None:
     # Before, as nobody may wait at the gate while triggers are removed; see `Reembedder`.
     with store.connected() as connection:
         moves = find_move(connection, t, row.id) is not None
-    if moves:
+        words = store.sql.name == "postgresql" and look_at_text(connection, t, row.id) is not None
+    if moves or words:
         with store.writing(turn=row.id) as connection:
             models.take_turn(connection, store, row)
             drop_moves(connection, t, row.id)
+            drop_text(connection, t, row.id)
     with store.writing(turn=row.id) as connection:
         if store.sql.name == "postgresql":
             gate.alone(connection, t, row.id)

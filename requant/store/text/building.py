@@ -36,7 +36,9 @@ def index_text(
     """
     tables, (first, end) = store.tables, key_range(owner.id)
     with store.writing(turn=owner.id) as connection:
-        take_turn(connection, tables, owner, alone=True)
+        # Nobody is kept waiting at the gate while triggers are made, for which PostgreSQL locks the
+        # table of items: one who waits there may have it locked, and both would wait.
+        take_turn(connection, tables, owner)
         index = _begun(connection, tables, owner, tokenizer)
     at = first
     while not index.ready:
@@ -71,7 +73,7 @@ def index_text(
 def unindex_text(store: Store, owner: CollectionRow) -> None:
     """Forget the words of a collection's documents; raises UnsupportedError without any."""
     with store.writing(turn=owner.id) as connection:
-        take_turn(connection, store.tables, owner, alone=True)
+        take_turn(connection, store.tables, owner)  # at no gate, see `index_text`
         index = look(connection, store.tables, owner.id)
         if index is None:
             raise UnsupportedError(
