@@ -1,6 +1,6 @@
 """What many cores and many threads bring: exact search, batches, and searches side by side.
 
-    python -m benchmarks.cores --rows 100000 --dim 384 --threads 1,2,4
+    python -m benchmarks.cores --rows 100000 --dim 384 --threads 2,4
     python -m benchmarks.cores --data FOLDER
 
 Without `--data`, a folder as `benchmarks.rebuild_data` makes, vectors are made up: around centres,
@@ -36,11 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=117_659)
     parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--threads", default="1,2,4", help="numbers of threads that search")
+    parser.add_argument(
+        "--threads", default="2,4", help="numbers of threads that search, beside one"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="of each figure")
     parser.add_argument("--data", type=Path)
     args = parser.parse_args()
-    numbers = [int(number) for number in args.threads.split(",")]
+    numbers = sorted({int(number) for number in args.threads.split(",")} - {1})
     if args.data is not None:
         data = load(args.data)
         vectors, queries = data.vectors[: args.rows], data.queries[:BATCH]
@@ -109,12 +111,12 @@ def batches(items: Collection, queries: Floats, seconds: float, *, exact: bool) 
 def side_by_side(
     items: Collection, queries: Floats, numbers: list[int], seconds: float, name: str
 ) -> None:
-    """Show how many searches a second some threads do together."""
-    first = 0.0
+    """Show how many searches a second one thread does, and how many some do together."""
+    one = searches(items, queries, 1, seconds)
+    tell(f"{name}, 1 thread", one, "searches a second")
     for number in numbers:
         rate = searches(items, queries, number, seconds)
-        first = first or rate
-        tell(f"{name}, {number} threads", rate, f"searches a second, {rate / first:.2f} times")
+        tell(f"{name}, {number} threads", rate, f"searches a second, {rate / one:.2f} times")
 
 
 def searches(items: Collection, queries: Floats, number: int, seconds: float) -> float:

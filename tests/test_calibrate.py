@@ -138,6 +138,19 @@ def test_another_index_than_was_calibrated_is_told_of_once(db: Database) -> None
         notes.search(QUERIES[0], recall=0.9)
 
 
+def test_many_more_results_than_it_was_calibrated_for_are_told_of_once(db: Database) -> None:
+    """The last of them are in lists that the effort does not reach."""
+    notes = filled(db, 3000)
+    notes.add_index("main", engine="faiss", precision="int8", index_type="ivf")
+    notes.calibrate(0.8, queries=QUERIES)
+    notes.search(QUERIES[0], recall=0.8, k=40)  # warnings are errors
+    with pytest.warns(IndexWarning, match="calibrated for the 10 nearest, and is asked for 41"):
+        notes.search(QUERIES[0], recall=0.8, k=41)
+    notes.search(QUERIES[0], recall=0.8, k=41)
+    notes.calibrate(0.8, queries=QUERIES, k=41)
+    assert len(notes.search(QUERIES[0], recall=0.8, k=41)) == 41
+
+
 @pytest.mark.parametrize(
     "info",
     [

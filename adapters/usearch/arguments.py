@@ -65,7 +65,7 @@ def dimensions(spec: IndexSpec) -> int:
 
 
 def threads(spec: IndexSpec) -> int:
-    """Return the number of threads, 0 for every core; usearch itself ignores OMP_NUM_THREADS."""
+    """Return the number of threads, 0 where nobody says; usearch itself ignores OMP_NUM_THREADS."""
     told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # "4,2" nests
     return whole_number(spec, "threads", 0, least=0) or (int(told) if told.isdigit() else 0)
 

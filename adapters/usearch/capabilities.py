@@ -40,6 +40,9 @@ CAPABILITIES = Capabilities(
         "connectivity": "hnsw: links of a node (16)",
         "expansion_add": "hnsw: candidates looked at while a node is linked (128)",
         "expansion_search": "hnsw: candidates looked at by a search without effort (128)",
-        "threads": "threads of a search or an insertion (0: OMP_NUM_THREADS, else every core)",
+        "threads": (
+            "threads of a search or an insertion (0: OMP_NUM_THREADS, else one for a query that is "
+            "asked alone of a flat index, and every core)"
+        ),
     },
 )

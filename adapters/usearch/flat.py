@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from usearch.index import search as exact_search
@@ -17,6 +18,9 @@ from requant.quantizers.arrays import Codes, Float32s
 # but no fewer queries than keep its threads busy.
 _PAIRS = 1 << 20
 _LEAST = 8
+# Codes that a single query is compared with in one call: what usearch keeps of them stays in a
+# cache.
+_BLOCK = 1 << 14
 
 
 class FlatIndex:
@@ -56,25 +60,47 @@ class FlatIndex:
         want = min(k, len(keys)) if q else 0
         if not want:
             return Candidates.empty(self._spec, q, k, codes)
-        step = max(_LEAST, _PAIRS // len(stored))
-        parts = [self._scan(stored, queries[i : i + step], want) for i in range(0, q, step)]
+        if q == 1:
+            parts = [self._scan_for_one(stored, queries, want)]
+        else:
+            step = max(_LEAST, _PAIRS // len(stored))
+            parts = [self._scan(stored, queries[i : i + step], want) for i in range(0, q, step)]
         rows = np.concatenate([part[0] for part in parts])
         distances = np.concatenate([part[1] for part in parts])
         found = stored[rows] if codes else None
         return Candidates.padded(self._spec, keys[rows], distances, k, found)
 
     def _scan(self, stored: Codes, queries: Codes, k: int) -> tuple[Rows, Float32s]:
-        matches = exact_search(
+        matches = self._matches(stored, queries, k, threads(self._spec))
+        rows = np.asarray(matches.keys).astype(np.int64).reshape(len(queries), k)
+        return rows, distances_of(self._spec, matches.distances, len(queries))
+
+    def _scan_for_one(self, stored: Codes, query: Codes, k: int) -> tuple[Rows, Float32s]:
+        """Let each code ask for the query: by all metrics it is as far from there.
+
+        One query that asks would take the interpreter's lock for each code: that takes twice as
+        long, and threads that search side by side wait for one another. One thread is enough.
+        """
+        number = threads(self._spec) or 1
+        distances = np.empty(len(stored), np.float32)
+        for start in range(0, len(stored), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            raw = self._matches(query, stored[part], 1, number).distances
+            distances[part] = distances_of(self._spec, raw, 1)[0]
+        nearest = np.argpartition(distances, k - 1)[:k]
+        rows = nearest[np.argsort(distances[nearest], kind="stable")]
+        return rows[None], distances[rows][None]
+
+    def _matches(self, stored: Codes, queries: Codes, k: int, number: int) -> Any:
+        return exact_search(
             stored,
             queries,
             k,
             metric_of(self._spec),
             exact=True,
-            threads=threads(self._spec),
+            threads=number,
             dtype=kind_of(self._spec),
         )
-        rows = np.asarray(matches.keys).astype(np.int64).reshape(len(queries), k)
-        return rows, distances_of(self._spec, matches.distances, len(queries))
 
     def chunks(self, batch: int) -> Iterator[tuple[Keys, Codes]]:
         """Yield everything, at most `batch` rows at a time."""

@@ -17,6 +17,8 @@ from requant.store import CollectionRow, Reader, Setting, calibrations
 _TIE = 1e-6
 # An index of so many times as many items, or as few, may need something else for the same recall.
 _OTHER_SIZE = 2
+# Of so many times as many results the last are in lists that those of the calibration are not in.
+_OTHER_K = 4
 
 
 def hits_of(found: Sequence[Found], wanted: Sequence[Found]) -> int:
@@ -60,7 +62,7 @@ def as_calibrated(
             f"{have or 'nothing yet'}): call calibrate(target={request.recall:g}) once, or leave "
             "recall= out"
         )
-    if not loaded.told and (why := _outdated(chosen, loaded)):
+    if not loaded.told and (why := _outdated(chosen, loaded, request.k)):
         loaded.told = True
         warn("search", f"index {loaded.index!r} of {owner.name!r} {why}: calibrate it again")
     # Of fewer results each takes more candidates: so many as were enough for the others as well.
@@ -74,8 +76,12 @@ def _least(known: list[Setting], recall: float, k: int) -> Setting | None:
     return min(enough, key=lambda one: (one.target, abs(one.k - k)), default=None)
 
 
-def _outdated(setting: Setting, loaded: Loaded) -> str | None:
+def _outdated(setting: Setting, loaded: Loaded, k: int) -> str | None:
     size, then = loaded.size, setting.items
     if size > _OTHER_SIZE * then or then > _OTHER_SIZE * size:
         return f"held {then:,} items when it was calibrated, and holds {size:,}"
-    return "was built anew since it was calibrated" if setting.made != loaded.made else None
+    if setting.made != loaded.made:
+        return "was built anew since it was calibrated"
+    if setting.effort is not None and k > _OTHER_K * setting.k:
+        return f"was calibrated for the {setting.k:,} nearest, and is asked for {k:,} (k={k})"
+    return None

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from usearch.index import Index
+from usearch.index import search as exact_search
 
 from requant.adapters.errors import CorruptIndexError
 from requant.adapters.protocol import IndexSpec
-from requant.adapters.usearch import UsearchBackend
+from requant.adapters.usearch import UsearchBackend, flat
 from requant.adapters.usearch.arguments import threads
 from requant.quantizers.errors import InputError
 from requant.testing.data import code_spec, make_codes, make_keys, make_queries
@@ -99,6 +100,30 @@ def test_threads_follow_the_parameter_then_the_environment(monkeypatch):
     assert threads(spec_of("int8", threads=3)) == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
     assert threads(spec_of("int8")) == 4
+
+
+@pytest.mark.parametrize("code", ["int8 ip", "uint8 l2", "float32 ip", "binary hamming"])
+def test_a_single_query_takes_one_thread_and_the_lock_once(monkeypatch, code):
+    """Threads that search side by side neither start others nor wait for one another's codes."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    format, metric = code.split()
+    spec, n = spec_of(format, "flat", metric), 20_000
+    keys, codes = make_keys(n), make_codes(code_spec(format, 64), n)
+    backend = UsearchBackend.create(spec)
+    backend.upsert(keys, codes)
+    asked = []
+
+    def seen(stored, queries, *args, threads, **rest):
+        asked.append((len(stored), threads))
+        return exact_search(stored, queries, *args, threads=threads, **rest)
+
+    monkeypatch.setattr(flat, "exact_search", seen)
+    judge, queries = Judge(spec, keys, codes), make_queries(spec.code, 3)
+    judge.is_exact(backend.search(queries[:1], 10), queries[:1], 10)
+    assert set(asked) == {(1, 1)}  # it is the codes that ask
+    judge.is_exact(backend.search(queries[:1], 10, among=keys[::5]), queries[:1], 10, keys[::5])
+    judge.is_exact(backend.search(queries[:1], 1), queries[:1], 1)
+    judge.is_exact(backend.search(queries, 10), queries, 10)
 
 
 @pytest.mark.parametrize("bad", [0, 1, 2.5, "16"])
