@@ -81,6 +81,7 @@ def test_a_write_of_the_caller_that_waits(notes, any_db, table):
 @pytest.mark.parametrize("table", ["requant_collections", "requant_vectors"])
 def test_a_search_that_waits(notes, any_db, table):
     for _ in range(3):
+        notes.upsert([0], vectors(1))  # else the vectors would be in memory by now
         with locked(any_db, table), pytest.raises(KeyboardInterrupt):
             notes.search(vectors(1)[0])
         assert notes.search(vectors(1)[0], k=1)[0].id == 0
