@@ -169,7 +169,7 @@ _BESIDE: dict[str, Any] = {
     ),
     "draw_keys": "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s::int)",
     "lock_items": (
-        "SELECT key, ext_id FROM requant_items WHERE key = ANY(%s::text::bigint[]) "
+        "SELECT key, ext_id FROM requant_items WHERE key = ANY((SELECT %s::text::bigint[])::bigint[]) "
         "ORDER BY key FOR NO KEY UPDATE"
     ),
     # In the order of the ids: two who add the same ones wait for each other in one direction.
@@ -362,7 +362,7 @@ _POSTGRES = HotSql(
     index_info="SELECT info FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
     vectors=(
-        "SELECT key, vec FROM requant_vectors WHERE key = ANY(%s::text::bigint[]) ORDER BY key"
+        "SELECT key, vec FROM requant_vectors WHERE key = ANY((SELECT %s::text::bigint[])::bigint[]) ORDER BY key"
     ),
     state_page="",
     vectors_page="",
@@ -387,10 +387,10 @@ _POSTGRES = HotSql(
     ),
     items=(
         "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM requant_items AS i "
-        "WHERE i.key = ANY(%s::text::bigint[])"
+        "WHERE i.key = ANY((SELECT %s::text::bigint[])::bigint[])"
     ),
-    metadata="SELECT key, metadata FROM requant_items WHERE key = ANY(%s::text::bigint[])",
-    ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY(%s::text::bigint[])",
+    metadata="SELECT key, metadata FROM requant_items WHERE key = ANY((SELECT %s::text::bigint[])::bigint[])",
+    ids="SELECT key, ext_id, id_kind FROM requant_items WHERE key = ANY((SELECT %s::text::bigint[])::bigint[])",
     items_with_vectors=(
         "SELECT i.key, i.ext_id, i.id_kind, i.document, i.metadata, v.vec FROM requant_items AS i "
         "LEFT JOIN requant_vectors AS v ON v.key = i.key WHERE i.key >= %s AND i.key < %s "

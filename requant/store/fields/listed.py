@@ -23,7 +23,7 @@ _SQLITE = (
     "ON v.field_id = ? AND v.part = j.value AND "
 )
 _POSTGRES = (
-    "SELECT part, keys FROM requant_values WHERE part = ANY(%s::text::bigint[]) "
+    "SELECT part, keys FROM requant_values WHERE part = ANY((SELECT %s::text::bigint[])::bigint[]) "
     "AND field_id = %s AND "
 )
 # Of a field whose values are all different a range has a row an item: each part's lists come as one
@@ -38,7 +38,7 @@ _SQLITE_JOINED = (
 _POSTGRES_JOINED = (
     f"SELECT part, string_agg(keys, '') FILTER (WHERE length(keys) <> {BITS}), "
     f"string_agg(keys, '') FILTER (WHERE length(keys) = {BITS}) "
-    "FROM requant_values WHERE part = ANY(%s::text::bigint[]) AND field_id = %s AND {} "
+    "FROM requant_values WHERE part = ANY((SELECT %s::text::bigint[])::bigint[]) AND field_id = %s AND {} "
     "GROUP BY part"
 )
 _INSIDE = {
