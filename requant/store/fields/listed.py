@@ -38,8 +38,8 @@ _SQLITE_JOINED = (
 _POSTGRES_JOINED = (
     f"SELECT part, string_agg(keys, '') FILTER (WHERE length(keys) <> {BITS}), "
     f"string_agg(keys, '') FILTER (WHERE length(keys) = {BITS}) "
-    "FROM requant_values WHERE part = ANY((SELECT %s::text::bigint[])::bigint[]) AND field_id = %s AND {} "
-    "GROUP BY part"
+    "FROM requant_values WHERE part = ANY((SELECT %s::text::bigint[])::bigint[]) "
+    "AND field_id = %s AND {} GROUP BY part"
 )
 _INSIDE = {
     ("sqlite", "$contains"): "instr(substr(v.value, 2), ?) > 0",
