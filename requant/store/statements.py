@@ -350,6 +350,7 @@ _SQLITE = HotSql(
 _POSTGRES = HotSql(
     name="postgresql",
     keys=_array,
+    texts=list,
     # Lists of keys are cast in a SELECT of their own, which is evaluated once; in a condition they
     # are parsed anew for each row where the planner scans the table (25,000 keys: a minute).
     # In one statement, as others may commit between two; rows are planned faster than aggregates.
