@@ -53,10 +53,14 @@ def shared(
     threads = [_Thread(reader, left, work)]
     with ExitStack() as closing:
         for other in _others(reader, owner, state, min(most, len(parts)) - 1, closing):
-            threads.append(_Thread(other, left, work))
+            thread = _Thread(other, left, work)
             # Before its snapshot ends, whatever comes.
-            closing.callback(_join, threads[-1], left)
-            threads[-1].start()
+            closing.callback(_join, thread, left)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no further thread: then without
+                break
+            threads.append(thread)
         threads[0].run()
         for thread in threads[1:]:
             _join(thread, left)
