@@ -10,4 +10,4 @@ class TestTurbovec(BackendConformance):
 
 class TestTurbovecTwoBits(BackendConformance):
     backend = TurbovecBackend
-    params = {"flat": {"bits": 2}}  # noqa: RUF012
+    params = {"flat": {"bits": 2}}  # noqa: RUF012 -- as the suite has it

@@ -25,7 +25,7 @@ def vectors() -> np.ndarray:
 
 def made(precision: str) -> dict[str, str]:
     """Return a quantizer's bytes and the codes of `vectors`."""
-    quantizer = quantizers.fit(precision, vectors())  # type: ignore[arg-type]
+    quantizer = quantizers.fit(precision, vectors())  # type: ignore[arg-type]  # one of them
     both = {"bytes": quantizers.to_bytes(quantizer), "codes": quantizer.encode(vectors()).tobytes()}
     return {name: b64encode(data).decode() for name, data in both.items()}
 

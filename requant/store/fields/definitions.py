@@ -20,7 +20,7 @@ ITEMS = ""
 DATETIME = "datetime"
 # What `raw_decode` calls; it raises StopIteration where there is no JSON.
 _decode_json: Callable[[str, int], tuple[Any, int]]
-_decode_json = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_decode_json = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # typeshed lacks it
 
 
 @dataclass(frozen=True)
