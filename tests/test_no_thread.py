@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import requant
+from tests import inside
 
 
 def test_a_search_goes_on_alone_where_no_thread_can_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("requant.search.scanning.threads._SPARE", [None])
+    inside.let_threads_share(monkeypatch, 2)
     vectors = np.random.default_rng(0).standard_normal((9000, 512)).astype(np.float32)
     with requant.open(tmp_path / "a.db") as db:
         notes = db.create_collection("notes", dim=512)

@@ -60,7 +60,8 @@ class FlatIndex:
         want = min(k, len(keys)) if q else 0
         if not want:
             return Candidates.empty(self._spec, q, k, codes)
-        if q == 1:
+        # Bits tie all the time: of those that do, a query alone is to get the same as in a batch.
+        if q == 1 and self._spec.code.format != "binary":
             parts = [self._scan_for_one(stored, queries, want)]
         else:
             step = max(_LEAST, _PAIRS // len(stored))
@@ -71,7 +72,8 @@ class FlatIndex:
         return Candidates.padded(self._spec, keys[rows], distances, k, found)
 
     def _scan(self, stored: Codes, queries: Codes, k: int) -> tuple[Rows, Float32s]:
-        matches = self._matches(stored, queries, k, threads(self._spec))
+        number = threads(self._spec) or int(len(queries) == 1)
+        matches = self._matches(stored, queries, k, number)
         rows = np.asarray(matches.keys).astype(np.int64).reshape(len(queries), k)
         return rows, distances_of(self._spec, matches.distances, len(queries))
 
