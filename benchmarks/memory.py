@@ -1,4 +1,4 @@
-"""What a process that only searches keeps in memory, in MB above its imports; run as a child.
+"""What a process that only searches has in memory: its own MB above its imports, and mapped files.
 
 python -m benchmarks.memory ours DB INDEX FACTOR QUERIES.npy
 python -m benchmarks.memory edge|lance FOLDER FACTOR QUERIES.npy
@@ -6,10 +6,8 @@ python -m benchmarks.memory edge|lance FOLDER FACTOR QUERIES.npy
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import lancedb
 import numpy as np
@@ -18,14 +16,9 @@ import qdrant_edge as edge
 import requant
 import requant.database
 from benchmarks.by_hand import Edge, Lance
+from benchmarks.resident import resident
 
 K = 10
-
-
-def resident() -> float:
-    """Return the resident memory of this process, mapped files included."""
-    with Path("/proc/self/statm").open() as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
 def ours(path: str, index: str, factor: str) -> Callable[[np.ndarray], object]:
@@ -58,7 +51,8 @@ def main() -> None:
     ask = {"ours": ours, "edge": by_edge, "lance": by_lance}[kind](*arguments)
     for query in rows:
         ask(query)
-    print(f"{resident() - before:.0f}")
+    own, mapped = resident().beyond(before)
+    print(f"{own:.0f} + {mapped:.0f}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ in examples/ is measured. Times are CPU times of one thread; contenders take tur
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -167,23 +166,21 @@ def loading(bench: Bench) -> None:
     rows.append(["engines imported by it", in_child(engines)])
     for precision in TARGETS:
         bench.items.use_index(precision)
-        extra = json.loads(in_child(SEARCHING, str(bench.folder / "bench.requant")))
-        rows.append([f"resident memory of a searching process, {precision}, MB", f"{extra:.0f}"])
+        extra = in_child(SEARCHING, str(bench.folder / "bench.requant"))
+        rows.append([f"memory of a searching process, {precision}, MB, own + mapped", extra])
     bench.show("Loading", ["", "measured"], rows)
 
 
 SEARCHING = """
-import sys, resource, numpy as np, faiss
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+import sys, numpy as np, faiss
+from benchmarks.resident import resident
 before = resident()
 import requant
 items = requant.open(sys.argv[1]).collection("wordnet")
 queries = np.random.default_rng(0).standard_normal((500, items.dim)).astype(np.float32)
 for query in queries:
     items.search(query)
-print(resident() - before)
+print("%.0f + %.0f" % resident().beyond(before))
 """
 
 

@@ -1,6 +1,6 @@
 """What Haystack's retriever costs above `Collection.search`.
 
-    python -m benchmarks.frameworks.haystack
+    python -m benchmarks.frameworks haystack
 
 Definitions of WordNet from examples/wordnet; the calls take turns in one process, in an order that
 changes, and medians are compared: with documents, without embeddings. What stands above a search
@@ -9,9 +9,6 @@ does not depend on how long it takes, so a small collection tells it best.
 
 from __future__ import annotations
 
-import argparse
-import gzip
-import json
 import os
 from pathlib import Path
 from random import Random
@@ -20,26 +17,22 @@ from time import perf_counter_ns
 
 os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 
-import numpy as np
-
+from benchmarks.dataset import Dataset, K, load
 from requant.integration.haystack import RequantDocumentStore, RequantEmbeddingRetriever
 
-WORDNET = Path(__file__).parents[2] / "examples" / "wordnet"
-K = 10
+ROWS, ROUNDS = 500, 10
 
 
-def measured(rounds: int, n: int) -> dict[str, float]:
+def measured(found: Dataset, count: int) -> dict[str, float]:
     """Return microseconds a query: of the collection, and of what stands above it."""
-    store = RequantDocumentStore(embedding_dim=384)
-    vectors = np.load(WORDNET / "vectors_f16.npy")[:n].astype(np.float32)
-    with gzip.open(WORDNET / "items.jsonl.gz", "rt") as lines:
-        items = [json.loads(line) for line, _ in zip(lines, vectors, strict=False)]
+    store = RequantDocumentStore(embedding_dim=found.vectors.shape[1])
+    items = found.items[:ROWS]
     store.collection.upsert(
-        [one["id"] for one in items], vectors,
+        [one["id"] for one in items], found.vectors[:ROWS],
         [one["text"] for one in items], [{"pos": one["pos"]} for one in items],
     )  # fmt: skip
     store.collection.flush()
-    queries = np.load(WORDNET / "queries_f16.npy").astype(float).tolist()
+    queries = found.queries[:count].astype(float).tolist()
     retriever = RequantEmbeddingRetriever(store, top_k=K)
     calls = {
         "Collection.search": lambda query: store.collection.search(query, K),
@@ -48,7 +41,7 @@ def measured(rounds: int, n: int) -> dict[str, float]:
     }
     took: dict[str, list[int]] = {name: [] for name in calls}
     names, rng = list(calls), Random(0)
-    for round in range(rounds + 1):
+    for round in range(ROUNDS + 1):
         for query in queries:
             rng.shuffle(names)
             for name in names:
@@ -59,16 +52,8 @@ def measured(rounds: int, n: int) -> dict[str, float]:
     return {name: median(each) / 1000 for name, each in took.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--documents", type=int, default=500)
-    given = parser.parse_args()
-    took = measured(given.rounds, given.documents)
+def main(data: Path | None, queries: int) -> None:
+    took = measured(load(data), queries)
     base = took["Collection.search"]
     for name, micro in took.items():
         print(f"{name:22}{micro:9.1f} us a query{micro - base:+9.1f}")
-
-
-if __name__ == "__main__":
-    main()

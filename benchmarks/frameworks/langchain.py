@@ -122,7 +122,7 @@ def least(ways: list[Callable[[int], object]], n: int, rounds: int, block: int) 
 
 def beside(kept: str, ours: str, folder: Path) -> None:
     """Print recall, CPU and memory of both, each in a process of its own."""
-    table = Table("store", "recall@10", "ms a query", "MB beyond imports", "of 10, filtered")
+    table = Table("store", "recall@10", "ms a query", "own MB", "mapped MB", "of 10, filtered")
     children = [("faiss", kept, "-", 1.0)]
     children += [("requant", ours, name, factor) for name, factor in FIRST_PASSES.items()]
     for kind, place, index, factor in children:
@@ -132,7 +132,8 @@ def beside(kept: str, ours: str, folder: Path) -> None:
         told = json.loads(done.stdout.splitlines()[-1])
         table.add_row(
             "LangChain's FAISS" if kind == "faiss" else f"requant, {index} x {factor:g}",
-            f"{told['recall']:.4f}", f"{told['ms']:.3f}", f"{told['mb']:.0f}",
+            f"{told['recall']:.4f}", f"{told['ms']:.3f}", f"{told['own']:.0f}",
+            f"{told['mapped']:.0f}",
             f"{told['filtered']:.1f}",
         )  # fmt: skip
     console.print(table)

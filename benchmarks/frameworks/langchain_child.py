@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from benchmarks.memory import resident
+from benchmarks.resident import resident
 
 K = 10
 
@@ -68,7 +68,7 @@ def main(kind: str, place: str, index: str, oversample: str, vectors: str, queri
         seconds.append(time.process_time() - begun)
         # FAISS tells the squared distance, requant minus that.
         scores.append([abs(score) for _, score in found])
-    memory = resident() - before
+    memory = resident().beyond(before)
     some = range(min(len(rows), 50))
     filtered = [len(ask(number, filter={"pos": "adv"})) for number in some]
     stored = np.load(vectors, mmap_mode="r")
@@ -77,7 +77,7 @@ def main(kind: str, place: str, index: str, oversample: str, vectors: str, queri
             {
                 "recall": recall(stored, rows, np.array(scores)),
                 "ms": float(np.median(seconds)) * 1e3,
-                "mb": memory,
+                **memory._asdict(),
                 "filtered": float(np.mean(filtered)),
             }
         )

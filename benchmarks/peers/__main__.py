@@ -54,11 +54,11 @@ def measured(contender: Contender, folder: Path, rounds: int) -> dict[str, Any]:
 def show(results: list[dict[str, Any]], console: Console) -> None:
     """Print one row a setting."""
     table = Table(title="One query at a time, one thread, k = 10", title_justify="left")
-    sizes = ("resident MB", "mapped", "disk MB", "build s")
+    sizes = ("own MB", "mapped", "disk MB", "build s")
     for column in ("", "recall@10", "CPU ms", "of FlatIP", *sizes):
         table.add_column(column, justify="right" if column else "left")
     for one in results:
-        numbers = (one["resident"], one["mapped"], one["bytes"] / 1e6, one["build"])
+        numbers = (one["own"], one["mapped"], one["bytes"] / 1e6, one["build"])
         table.add_row(f"[bold]{one['name']}", "", "", "", *(f"{number:.0f}" for number in numbers))
         for row in one["settings"]:
             share = row["of_flat"]

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.dataset import K
 from benchmarks.peers.contender import Ask, Contender, Vectors
+from benchmarks.resident import resident
 from benchmarks.timing import in_turn, ratio
 
 PARTS = ("by_requant", "by_faiss", "by_engines", "by_others")
@@ -28,13 +29,6 @@ def contenders() -> list[Contender]:
     """Return all of them; their modules import an engine only where every contender needs it."""
     parts = (import_module(f"benchmarks.peers.{part}").CONTENDERS for part in PARTS)
     return list(chain.from_iterable(parts))
-
-
-def resident() -> tuple[float, float]:
-    """Return the megabytes of this process's memory, and how many of them are mapped files."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    total, mapped = (int(lines[name].split()[0]) / 1e3 for name in ("VmRSS", "RssFile"))
-    return total, mapped
 
 
 def build(contender: Contender, folder: Path) -> dict[str, Any]:
@@ -54,13 +48,12 @@ def serve(contender: Contender, folder: Path, rounds: int) -> dict[str, Any]:
     for module in contender.imports:
         import_module(module)
     queries = np.load(folder / "queries.npy")
-    total, mapped = resident()
+    before = resident()
     settings = contender.serve(folder / "index")
     for ask in settings.values():
         for query in queries[:ASKED]:
             ask(query)
-    after = resident()
-    memory = {"resident": after[0] - total, "mapped": after[1] - mapped}
+    memory = resident().beyond(before)._asdict()
     vectors, worst = np.load(folder / "vectors.npy"), np.load(folder / "worst.npy")
     recalls = {name: recall(ask, vectors, queries, worst) for name, ask in settings.items()}
     numbered = {

@@ -52,17 +52,17 @@ def curves(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def memory(results: list[dict[str, Any]], path: Path) -> None:
-    """Draw resident memory against time at the target; those that miss it are hollow."""
+    """Draw a process's own memory against time at the target; those that miss it are hollow."""
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     for one in results:
         row, ours = best(one), one["name"].startswith(OURS)
         color = "tab:blue" if ours else "tab:gray"
         inside = color if row["recall"] >= TARGET else "none"
-        at = one["resident"], row["of_flat"]
+        at = one["own"], row["of_flat"]
         axes.scatter(*at, facecolors=inside, edgecolors=color)
         axes.annotate(one["name"], at, fontsize=7, xytext=(4, 3), textcoords="offset points")
     axes.set(
-        xlabel="resident MB beyond the engine's import",
+        xlabel="MB of its own beyond the engine's import",
         ylabel="time of a query, as a share of IndexFlatIP's",
         xscale="log",
         yscale="log",
@@ -81,7 +81,7 @@ def save(figure: Any, path: Path) -> None:
 def table(results: list[dict[str, Any]]) -> str:
     """Return one row a contender, those that reach the target first, the fastest first."""
     lines = [
-        "| | setting | recall@10 | time, of FlatIP | resident MB | of it mapped files "
+        "| | setting | recall@10 | time, of FlatIP | own MB | mapped files "
         "| on disk, MB | build, CPU s |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -90,7 +90,7 @@ def table(results: list[dict[str, Any]]) -> str:
         share = row["of_flat"]
         told = f"1/{1 / share:.1f}" if share < 0.995 else f"{share:.2g}"
         name = f"**{one['name']}**" if one["name"].startswith(OURS) else one["name"]
-        numbers = (one["resident"], one["mapped"], one["bytes"] / 1e6, one["build"])
+        numbers = (one["own"], one["mapped"], one["bytes"] / 1e6, one["build"])
         cells = [name, row["setting"], f"{row['recall']:.4f}", told, *(f"{n:.0f}" for n in numbers)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

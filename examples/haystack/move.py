@@ -75,9 +75,9 @@ def measure(kind: str, path: str) -> None:
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process takes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Return the bytes that this process has of its own; mapped files are the page cache's."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("RssAnon:")[2].split()[0])
 
 
 def bytes_of(path: Path) -> int:
