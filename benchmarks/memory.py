@@ -51,8 +51,7 @@ def main() -> None:
     ask = {"ours": ours, "edge": by_edge, "lance": by_lance}[kind](*arguments)
     for query in rows:
         ask(query)
-    own, mapped = resident().beyond(before)
-    print(f"{own:.0f} + {mapped:.0f}")
+    print(resident().beyond(before))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 
-class Memory(NamedTuple):
+@dataclass(frozen=True)
+class Memory:
     """Megabytes in memory: a process's own, and files mapped into it, which are the page cache's.
 
     The system takes the pages of files back when others need room, as it does with what is read.
@@ -14,6 +15,9 @@ class Memory(NamedTuple):
 
     own: float
     mapped: float
+
+    def __str__(self) -> str:
+        return f"{self.own:.0f} + {self.mapped:.0f}"
 
     def beyond(self, before: Memory) -> Memory:
         """Return what has come since."""

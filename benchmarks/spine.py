@@ -180,7 +180,7 @@ items = requant.open(sys.argv[1]).collection("wordnet")
 queries = np.random.default_rng(0).standard_normal((500, items.dim)).astype(np.float32)
 for query in queries:
     items.search(query)
-print("%.0f + %.0f" % resident().beyond(before))
+print(resident().beyond(before))
 """
 
 

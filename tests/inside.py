@@ -32,7 +32,7 @@ from requant.indexes.location.bond import Bond
 from requant.indexes.location.live import LiveLocation
 from requant.indexes.screening import ScreenedRows as ScreenedRows
 from requant.integration.doors import Door
-from requant.integration.locations import _shared
+from requant.integration.locations import _key, _shared
 from requant.metrics import Meter
 from requant.scores import normalise as normalise
 from requant.search import Search
@@ -556,9 +556,9 @@ def door_of(store: Any) -> Door:
     return door
 
 
-def shared_databases() -> int:
-    """How many databases stores of this process share now."""
-    return len(_shared)
+def is_shared(path: Any) -> bool:
+    """Whether stores of this process share the database at a path now."""
+    return _key(path) in _shared
 
 
 def let_threads_share(monkeypatch: Any, cores: int) -> None:

@@ -239,4 +239,5 @@ def test_from_texts_that_fails_holds_nothing(tmp_path):
     with pytest.raises(InputError):
         RequantVectorStore.from_texts(["1 0"], Spoken(), [{1}], location=tmp_path / "b.db")
     assert not (tmp_path / "b.db").exists()
-    assert inside.shared_databases() == 0
+    assert not inside.is_shared(tmp_path / "a.db")
+    assert not inside.is_shared(tmp_path / "b.db")

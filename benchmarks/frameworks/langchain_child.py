@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import warnings
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def main(kind: str, place: str, index: str, oversample: str, vectors: str, queri
             {
                 "recall": recall(stored, rows, np.array(scores)),
                 "ms": float(np.median(seconds)) * 1e3,
-                **memory._asdict(),
+                **asdict(memory),
                 "filtered": float(np.mean(filtered)),
             }
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -53,7 +54,7 @@ def serve(contender: Contender, folder: Path, rounds: int) -> dict[str, Any]:
     for ask in settings.values():
         for query in queries[:ASKED]:
             ask(query)
-    memory = resident().beyond(before)._asdict()
+    memory = asdict(resident().beyond(before))
     vectors, worst = np.load(folder / "vectors.npy"), np.load(folder / "worst.npy")
     recalls = {name: recall(ask, vectors, queries, worst) for name, ask in settings.items()}
     numbered = {
