@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
-from requant.store.connections import Gate, Held, Standing, parents, unawaited
+from requant.store.connections import Gate, Held, Standing, binary_cursor, parents, unawaited
 from requant.store.fields import Memory
 from requant.store.interrupted import handled_now, interruption
 from requant.store.mapping import Mapped
@@ -136,7 +136,7 @@ class Snapshots:
                 reader.mapped.leave()
         if self._sql.name != "sqlite":
             with contextlib.suppress(*self.failures):
-                unawaited.settle(connection.connection.driver_connection)
+                unawaited.end(connection.connection.driver_connection)
         connection.close()
 
     def _begin(self, connection: sa.Connection, reader: Reader) -> None:
@@ -166,7 +166,7 @@ class Snapshots:
         else:
             # Begun by hand, with the first statement, see `requant.store.connections.unawaited`.
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            cursor = raw.cursor(binary=True)
+            cursor = binary_cursor(raw)
         tables, memory = self._tables, self._memory
         return connection, Reader(connection, cursor, self._sql, tables, memory, mapped=mapped)
 

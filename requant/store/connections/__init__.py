@@ -14,6 +14,7 @@ from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import (
     BUSY,
     LEAST_COPIED,
+    binary_cursor,
     checked,
     copies,
     copy_rows,
@@ -56,6 +57,7 @@ __all__ = [
     "Untried",
     "as_connection",
     "as_sqlalchemy",
+    "binary_cursor",
     "check_durable",
     "check_engine",
     "check_rows",

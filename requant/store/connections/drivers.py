@@ -65,6 +65,17 @@ def is_pooled(driver: Any, raw: Any) -> bool:
     return bool(process != driver.info.backend_pid)
 
 
+def binary_cursor(raw: Any) -> Any:
+    """Return a cursor of psycopg's own, whatever factories the application has chosen."""
+    from psycopg import Cursor
+    from psycopg.pq import Format
+    from psycopg.rows import tuple_row
+
+    cursor = Cursor(raw, row_factory=tuple_row)
+    cursor.format = Format.BINARY
+    return cursor
+
+
 def copies(connection: sa.Connection) -> bool:
     """Whether the driver can COPY as psycopg 3 does, and takes parameters marked `%b`."""
     dialect = connection.dialect
