@@ -298,3 +298,45 @@ def test_an_engine_of_client_side_cursors(empty_postgres, tmp_path):
         assert notes.count({"n": 0}) == 9
         assert notes.verify(deep=True).ok
     engine.dispose()
+
+
+def made_with(url, name, encoding):
+    with observer(url) as other:
+        other.execute(f"DROP DATABASE IF EXISTS {name}")
+        other.execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 "
+            "LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc"
+        )
+    return url.replace("/postgres?", f"/{name}?")
+
+
+def test_a_database_that_knows_of_no_encoding(empty_postgres, tmp_path):
+    url = made_with(empty_postgres, "bytes_only", "SQL_ASCII")
+    with requant.open(url, folder=tmp_path) as db:
+        notes = db.create_collection("notes", DIM, index_fields=["w"])
+        notes.upsert(["日本", "é"], vectors(2, DIM), metadata=[{"w": "é"}, {"w": "日"}])
+        assert notes.search(vectors(2, DIM)[1], where={"w": "日"})[0].id == "é"
+        assert notes.verify(deep=True).ok
+
+
+def test_texts_that_an_encoding_lacks_are_refused(empty_postgres, tmp_path):
+    url = made_with(empty_postgres, "latin", "LATIN1")
+    engine = sa.create_engine(url)
+    with requant.open(url, folder=tmp_path / "own") as db:
+        notes = db.create_collection("notes", DIM)
+        notes.upsert(["é"], vectors(1, DIM))
+        with pytest.raises(StoreError, match="no equivalent in encoding"):
+            notes.upsert(["日"], vectors(1, DIM))
+    with requant.open(engine, folder=tmp_path / "theirs") as db:
+        notes = db.collection("notes")
+        for act in (
+            lambda: notes.upsert(["日"], vectors(1, DIM)),
+            lambda: notes.search(vectors(1, DIM)[0], among=["日"]),
+        ):
+            with pytest.raises(StoreError, match="client_encoding"):
+                act()
+        with engine.connect() as connection:
+            with pytest.raises(InputError, match="client_encoding"):
+                notes.upsert(["日"], vectors(1, DIM), connection=connection)
+            assert [hit.id for hit in notes.search(vectors(1)[0], connection=connection)] == ["é"]
+    engine.dispose()

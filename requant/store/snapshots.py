@@ -14,7 +14,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
-from requant.store.connections import Gate, Held, Standing, binary_cursor, parents, unawaited
+from requant.store.connections import (
+    Gate,
+    Held,
+    Standing,
+    binary_cursor,
+    parents,
+    unawaited,
+    unwritable,
+)
 from requant.store.fields import Memory
 from requant.store.interrupted import handled_now, interruption
 from requant.store.mapping import Mapped
@@ -60,7 +68,10 @@ class Snapshots:
         self.may_be_cut: bool = sql.name != "sqlite"
         self._idle: list[tuple[sa.Connection, Reader]] = []
         driver: Any = engine.dialect.loaded_dbapi
-        self.failures: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, driver.Error)
+        # What a text meets that has no place in the encoding of the connection is no driver's own.
+        self.failures: tuple[type[Exception], ...] = (
+            sa.exc.SQLAlchemyError, driver.Error, UnicodeEncodeError,
+        )  # fmt: skip
 
     def map(self, standing: Standing) -> None:
         """Let readers map this file, which is SQLite's, when they fetch rows here and there."""
@@ -258,6 +269,8 @@ def store_error(action: str, error: BaseException) -> StoreError:
             ". Each search and each write takes one connection while it runs: give the engine as "
             "many (pool_size, max_overflow) as threads use it at once"
         )
+    elif isinstance(error, UnicodeEncodeError):
+        text += unwritable(error)
     elif "database is locked" in text:
         kind = BusyError
         text += (

@@ -22,6 +22,7 @@ from requant.store.connections.drivers import (
     ended_in_time,
     is_pooled,
     raw_of,
+    unwritable,
 )
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling, working_for
@@ -80,5 +81,6 @@ __all__ = [
     "sibling",
     "taken_of",
     "unawaited",
+    "unwritable",
     "working_for",
 ]
