@@ -15,6 +15,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
 from requant.errors import IndexWarning, RequantError
 from requant.integration.errors import SourceError
+from requant.integration.existing import metric_of
 from requant.integration.llama_index.nodes import OWN, to_columns, to_node
 from requant.integration.locations import Location
 from requant.integration.readers.columns import Wanted
@@ -45,7 +46,8 @@ def from_existing(
             "collection of Chroma, Qdrant, LanceDB or FAISS"
         )
     try:
-        options.setdefault("metric", foreign.metric or "cosine")
+        if "metric" not in options:
+            options["metric"] = metric_of(foreign.name, foreign.metric, foreign.notes)
         store = kind(location, **options)
         try:
             _fill(store, foreign, _documents(name))
