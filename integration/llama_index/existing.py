@@ -63,14 +63,23 @@ def _fill(
     store: RequantVectorStore, foreign: ForeignSource, documents: dict[str, BaseNode]
 ) -> None:
     """Store everything, or leave the collection as it was: absent, or without a node."""
+    texts = False
     with store.filling(foreign.dim, foreign.name, foreign.kind) as target:
         for batch in foreign.batches(_BATCH):
-            columns = to_columns(list(_nodes(foreign.name, batch, documents)))
-            target.upsert(*columns, duplicates="last")
+            nodes = list(_nodes(foreign.name, batch, documents))
+            texts = texts or any(type(node) is not TextNode or node.text for node in nodes)
+            target.upsert(*to_columns(nodes), duplicates="last")
         if not len(target):
             raise SourceError(f"{foreign.name} holds no nodes")
         target.note_origin(foreign.name, foreign.kind, foreign.fidelity)
         store.made(target.dim)  # with its indexes
+    if not texts:
+        warnings.warn(
+            f"no node of {foreign.name} came with a text: of a persist folder texts are in "
+            f"{_DOCUMENTS}, of what LlamaIndex did not write in the field that text= names",
+            IndexWarning,
+            stacklevel=4,
+        )
     if foreign.fidelity in ("lossy", "codes-only"):
         warnings.warn(
             f"{foreign.name} ({foreign.kind}) holds compressed vectors alone: what was stored is "
