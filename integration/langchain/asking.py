@@ -34,7 +34,7 @@ class Asked(NamedTuple):
         """Whether a text has to be embedded for it."""
         return self.mode != "text"
 
-    def answer(self, collection: Collection, vector: Any, text: str | None) -> list[Hit]:
+    def answer(self, vector: Any, text: str | None, collection: Collection) -> list[Hit]:
         """Return the hits, best first; `vector` and `text` are what the mode needs of the two."""
         if self.mode == "vector":
             return collection.search(vector, self.k, where=self.where, **self.options)
@@ -74,19 +74,20 @@ def asked(k: int, filter: Any, options: dict[str, Any], *, text: bool = True) ->
         InputError, TypeError: a keyword that no such search has, a filter that is none.
     """
     mode: Any = options.pop("mode", "vector") if options else "vector"
-    if mode not in _MODES:
-        raise InputError(f"mode must be one of {', '.join(_MODES)}, not {mode!r}")
-    if mode != "vector" and not text:
-        raise InputError(f"a {mode} search needs a text, not a vector alone")
+    if mode != "vector":
+        if mode not in _MODES:
+            raise InputError(f"mode must be one of {', '.join(_MODES)}, not {mode!r}")
+        if not text:
+            raise InputError(f"a {mode} search needs a text, not a vector alone")
     if filter is not None and not isinstance(filter, Mapping):
         raise InputError(
             "filter must be a dictionary, as {'lang': 'en'} or {'year': {'$gte': 2000}}, not "
             f"{type(filter).__name__}: see requant.filters"
         )
-    unknown = sorted(options.keys() - _KNOWN[mode]) if options else None
-    if unknown:
+    if options and not options.keys() <= _KNOWN[mode]:
+        unknown = min(options.keys() - _KNOWN[mode])
         raise TypeError(
-            f"a {mode} search has no option {unknown[0]!r}; it has filter, mode, "
+            f"a {mode} search has no option {unknown!r}; it has filter, mode, "
             f"{', '.join(sorted(_KNOWN[mode]))}"
         )
     return Asked(k, filter, mode, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from langchain_core.documents import Document
@@ -23,7 +24,7 @@ class Searching(Opened):
         """Return the documents that exist, in the order of the ids."""
         wanted = listed("ids", ids)
         items: list[Item] = self._door.asked(lambda found: found.get(wanted), list)
-        return [document(item) for item in items]
+        return [*map(document, items)]
 
     async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return documents, as `get_by_ids` does."""
@@ -44,13 +45,13 @@ class Searching(Opened):
         Raises:
             InputError, FilterError, DimensionError: ValueErrors; TypeError: an unknown option.
         """
-        return [document(hit) for hit in self._hits(query, asked(k, filter, options))]
+        return [*map(document, self._hits(query, asked(k, filter, options)))]
 
     async def asimilarity_search(
         self, query: str, k: int = 4, filter: Filter = None, **options: Any
     ) -> list[Document]:
         """Return documents, as `similarity_search` does."""
-        return [document(hit) for hit in await self._ahits(query, asked(k, filter, options))]
+        return [*map(document, await self._ahits(query, asked(k, filter, options)))]
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **options: Any
@@ -71,7 +72,7 @@ class Searching(Opened):
     ) -> list[Document]:
         """Return the k documents nearest to a vector, as `similarity_search` does."""
         request = asked(k, filter, options, text=False)
-        return [document(hit) for hit in self._search(request, embedding)]
+        return [*map(document, self._search(request, embedding))]
 
     async def asimilarity_search_by_vector(
         self, embedding: list[float], k: int = 4, filter: Filter = None, **options: Any
@@ -115,7 +116,7 @@ class Searching(Opened):
             **options: those of `Collection.search`.
         """
         request = asked_diverse(k, fetch_k, lambda_mult, filter, options)
-        return [document(hit) for hit in self._hits(query, request)]
+        return [*map(document, self._hits(query, request))]
 
     async def amax_marginal_relevance_search(
         self,
@@ -128,7 +129,7 @@ class Searching(Opened):
     ) -> list[Document]:
         """Return documents, as `max_marginal_relevance_search` does."""
         request = asked_diverse(k, fetch_k, lambda_mult, filter, options)
-        return [document(hit) for hit in await self._ahits(query, request)]
+        return [*map(document, await self._ahits(query, request))]
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -141,7 +142,7 @@ class Searching(Opened):
     ) -> list[Document]:
         """Return documents for a vector, as `max_marginal_relevance_search` does."""
         request = asked_diverse(k, fetch_k, lambda_mult, filter, options)
-        return [document(hit) for hit in self._search(request, embedding)]
+        return [*map(document, self._search(request, embedding))]
 
     async def amax_marginal_relevance_search_by_vector(
         self,
@@ -171,8 +172,8 @@ class Searching(Opened):
         door = self._door
         try:
             return door.asked(
-                lambda found: request.answer(found, vector, text),
-                lambda: request.answer_nothing(vector, text, door.full_text),
+                partial(request.answer, vector, text),
+                partial(request.answer_nothing, vector, text, door.full_text),
             )
         except DimensionError as error:
             raise self._other_width(error) from error

@@ -137,9 +137,13 @@ class Search:
         if self._mark is None or asked.oversample is not None or asked.effort is not None:
             return False
         most = min(FEW, _FEW_FLOATS // self._owner.dim)
+        if self._size > most:
+            return False
         return self._size + max(self._state.end - self._mark.key, 0) <= most
 
     def _queries_at_once(self, loaded: Loaded, count: int) -> int:
+        if len(self._request.queries) == 1:
+            return 1
         fetched = count * self._owner.dim * 4
         if self._refines(loaded):
             fetched = self._kept(count) * self._owner.dim * 4
@@ -283,7 +287,7 @@ class Search:
     def _rescored(self, queries: NDArray[np.float64], rows: list[Keys]) -> list[Found]:
         k, owner = self._request.k, self._owner
         reader, state, operation = self._reader, self._state, self._operation
-        if self._along is not None:
+        if self._behind and self._along is not None:
             rows = [np.union1d(row, self._along) for row in rows]
         return rescored(reader, owner, state, queries, rows, k, operation, self._seen)
 

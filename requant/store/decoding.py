@@ -81,7 +81,7 @@ def joined_floats(joined: bytes | None, n: int, dim: int) -> Float32s | None:
     if joined is None or len(joined) != n * apart - len(SEPARATOR):
         return None
     between = np.ndarray(n - 1, np.dtype("<u4"), joined, 4 * dim, (apart,))
-    if (between != _SEPARATOR).any():
+    if np.count_nonzero(between != _SEPARATOR):
         return None
     return np.ndarray((n, dim), VECTOR_DTYPE, joined, 0, (apart, 4))
 

@@ -54,8 +54,10 @@ def rescored(
 
     Stored vectors of results are left in `seen`, by key.
     """
+    if len(rows) < 2:
+        return _rescored(reader, owner, queries, rows, k, operation, seen)
     total = sum(map(len, rows))
-    most = min(cores(), MOST_THREADS, len(rows) // 2, total // _SHARE) if len(rows) > 1 else 1
+    most = min(cores(), MOST_THREADS, len(rows) // 2, total // _SHARE)
     if most > 1:  # all threads together fetch no more at a time than one would alone
         fits = BLOCK_BYTES // (4 * owner.dim) * len(rows) // total
         most = min(most, fits)
@@ -100,7 +102,11 @@ def _rescored(
     if not rows:
         return []
     one = len(rows) == 1
-    unique = np.sort(rows[0]) if one else np.unique(np.concatenate(rows))
+    if one:
+        unique = rows[0].copy()
+        unique.sort()
+    else:
+        unique = np.unique(np.concatenate(rows))
     results = [nothing()] * len(rows)
     # Usually all of them; a part at a time where so many were asked for.
     step = rows_for(owner.dim)
