@@ -24,6 +24,7 @@ from requant.adapters.errors import CorruptIndexError
 from requant.adapters.faiss import answers, foreign_files
 from requant.adapters.faiss.faults import faults_of
 from requant.adapters.faiss.files import downcast, is_binary
+from requant.adapters.faiss.pages import HugePages
 from requant.adapters.guards import EngineGuard
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.errors import InputError
@@ -46,6 +47,7 @@ class AttachedIndex:
         self._paths, self._files, self._index = _read(Path(location), flag(params, "mmap", True))
         self.metric = agreed_metric(told_metric(params), _metric(self._index, location), location)
         self.dim: int = int(self._index.d)
+        HugePages(self._index)  # of what was read into memory
         self._guard = EngineGuard("faiss")
 
     def ask(self, queries: Float32s, k: int, effort: int | None = None) -> list[list[str]]:

@@ -13,6 +13,7 @@ from requant.adapters.faiss.answers import among_rows, ask, candidates
 from requant.adapters.faiss.flat import found_keys
 from requant.adapters.faiss.graph import DEAD_SHARE, SCAN_SHARE, tune
 from requant.adapters.faiss.lists import probes
+from requant.adapters.faiss.pages import HugePages
 from requant.adapters.keys import KeyColumn, Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
 from requant.quantizers.arrays import Codes, Float32s
@@ -35,6 +36,7 @@ class CompressedIndex:
         self._alive: Rows | None = None  # the live rows, when somebody asked for them
         self.dead: int = len(keys) - len(self._live())
         layers.mend(inner)
+        self._pages = HugePages(inner)
         self._tune()
 
     def __len__(self) -> int:
@@ -49,6 +51,7 @@ class CompressedIndex:
         self._bury(at[at >= 0])
         self.keys.append(keys)
         self._alive = None
+        self._pages.follow(self.inner)
         self._compact_if_due()
 
     def delete(self, keys: Keys) -> int:
@@ -106,6 +109,7 @@ class CompressedIndex:
         self.inner, self.keys, self._core = inner, keys, layers.core_of(inner)
         self._alive = None
         self.dead = len(keys) - len(self._live())
+        self._pages = HugePages(inner)
         self._tune()
 
     def _thorough(

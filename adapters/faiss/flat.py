@@ -11,6 +11,7 @@ import numpy as np
 from requant.adapters.faiss import files
 from requant.adapters.faiss.answers import among_rows, ask, candidates
 from requant.adapters.faiss.index_types import IndexTypes
+from requant.adapters.faiss.pages import HugePages
 from requant.adapters.faiss.rows import FastScanRows, PlainRows, RowStore
 from requant.adapters.keys import KeyColumn
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
@@ -27,6 +28,7 @@ class FlatIndex:
         self._spec = spec
         self._codec = types.codec
         self._rows = rows_of(inner, types)
+        self._pages = HugePages(inner)
 
     def __len__(self) -> int:
         """Return the number of keys."""
@@ -41,6 +43,7 @@ class FlatIndex:
             keys, codes = keys[~known], codes[~known]
         self._rows.append(codes)
         self.keys.append(keys)
+        self._pages.follow(self.inner)
 
     def delete(self, keys: Keys) -> int:
         """Move the last rows into the holes."""
@@ -49,6 +52,7 @@ class FlatIndex:
         holes, movers = self.keys.drop(at)
         self._rows.replace(holes, self._rows.gather(movers))
         self._rows.truncate(len(self.keys))
+        self._pages.follow(self.inner)  # fast scan moves what has become much smaller
         return len(at)
 
     def search(

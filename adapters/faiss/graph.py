@@ -12,6 +12,7 @@ from requant.adapters.faiss import files
 from requant.adapters.faiss.answers import among_rows, ask, candidates
 from requant.adapters.faiss.flat import found_codes, found_keys, rows_of
 from requant.adapters.faiss.index_types import IndexTypes
+from requant.adapters.faiss.pages import HugePages
 from requant.adapters.guards import whole_number
 from requant.adapters.keys import KeyColumn, Rows
 from requant.adapters.protocol import Candidates, IndexSpec, Keys
@@ -45,6 +46,7 @@ class GraphIndex:
             self.inner.add(self._types.codec.vectors(codes[start : start + _AT_ONCE]))
         self._bury(at[at >= 0])
         self.keys.append(keys)
+        self._pages.follow(self.inner)
 
     def delete(self, keys: Keys) -> int:
         """Let the nodes of `keys` die."""
@@ -135,6 +137,7 @@ class GraphIndex:
         self._rows = rows_of(self._storage, self._types)
         self.dead: int = len(self.keys) - len(self._live_rows())
         self._alive = None
+        self._pages = HugePages(inner)
         tune(self._spec, inner)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
+
+from requant.adapters.advice import advise
 
 _RANDOM = 1  # MADV_RANDOM; POSIX_FADV_RANDOM has no effect on what is mapped
 
@@ -17,7 +16,7 @@ def read_here_and_there(path: str, inode: int) -> bool:
     found = False
     for start, end in _regions(os.fsencode(Path(path).name), inode):
         # A hint, which changes nothing that is read: no harm where it is another's by now.
-        found = _madvise()(start, end - start, _RANDOM) == 0 or found
+        found = advise(start, end, _RANDOM) or found
     return found
 
 
@@ -35,10 +34,3 @@ def _regions(name: bytes, inode: int) -> Iterator[tuple[int, int]]:
             start, _, end = line.partition(b" ")[0].partition(b"-")
             yield int(start, 16), int(end, 16)
         at = text.find(number, at + len(number))
-
-
-@cache
-def _madvise() -> Any:
-    madvise = ctypes.CDLL(None).madvise
-    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return madvise
