@@ -51,7 +51,7 @@ class CompressedIndex:
         self._bury(at[at >= 0])
         self.keys.append(keys)
         self._alive = None
-        self._pages.follow(self.inner)
+        self._pages.follow()
         self._compact_if_due()
 
     def delete(self, keys: Keys) -> int:

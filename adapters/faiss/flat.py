@@ -43,7 +43,7 @@ class FlatIndex:
             keys, codes = keys[~known], codes[~known]
         self._rows.append(codes)
         self.keys.append(keys)
-        self._pages.follow(self.inner)
+        self._pages.follow()
 
     def delete(self, keys: Keys) -> int:
         """Move the last rows into the holes."""
@@ -52,7 +52,7 @@ class FlatIndex:
         holes, movers = self.keys.drop(at)
         self._rows.replace(holes, self._rows.gather(movers))
         self._rows.truncate(len(self.keys))
-        self._pages.follow(self.inner)  # fast scan moves what has become much smaller
+        self._pages.follow()  # fast scan moves what has become much smaller
         return len(at)
 
     def search(

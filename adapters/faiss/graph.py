@@ -46,7 +46,7 @@ class GraphIndex:
             self.inner.add(self._types.codec.vectors(codes[start : start + _AT_ONCE]))
         self._bury(at[at >= 0])
         self.keys.append(keys)
-        self._pages.follow(self.inner)
+        self._pages.follow()
 
     def delete(self, keys: Keys) -> int:
         """Let the nodes of `keys` die."""

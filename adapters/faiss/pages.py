@@ -20,31 +20,33 @@ from requant.adapters.faiss.files import downcast
 from requant.adapters.faiss.layers import core_of
 
 _HUGEPAGE, _COLLAPSE = 14, 25  # MADV_HUGEPAGE, MADV_COLLAPSE
-_SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
+SETTINGS = Path("/sys/kernel/mm/transparent_hugepage")
 
 
 class HugePages:
     """The pages of one index's codes that have been asked for."""
 
-    __slots__ = ("_done", "_start")
+    __slots__ = ("_codes", "_done", "_start")
 
     def __init__(self, index: Any) -> None:
-        """Ask for what a FAISS index holds by now."""
+        """Ask for what a FAISS index holds by now; it has to outlive this."""
+        self._codes = _own_codes(index)
         self._start = self._done = 0
-        self.follow(index)
+        self.follow()
 
-    def follow(self, index: Any) -> None:
+    def follow(self) -> None:
         """Ask for what was added, or for all where FAISS has moved it; nobody else writes.
 
         A page is asked for once it is full of codes: huge pages take no memory that had no use.
         """
         page = _page_bytes()
-        if not page:
+        if not page or self._codes is None:
             return
-        start, end = _span(index)
+        size = int(self._codes.size())
+        start = int(self._codes.data()) if size else 0
         if start != self._start:
             self._start = self._done = start
-        first, last = -(-self._done // page) * page, end // page * page
+        first, last = -(-self._done // page) * page, (start + size) // page * page
         if first < last:
             self._done = last
             if "[never]" not in _setting("enabled"):
@@ -53,17 +55,14 @@ class HugePages:
                 advise(first, last, _COLLAPSE)
 
 
-def _span(index: Any) -> tuple[int, int]:
-    """Return where the codes of an index begin and end, if they lie in one piece of memory."""
+def _own_codes(index: Any) -> Any:
+    """Return the codes of an index where they lie in one piece of FAISS's own memory, or None."""
     store = _store(index)
     if not isinstance(store, (faiss.IndexFlatCodes, faiss.IndexFastScan, faiss.IndexBinaryFlat)):
-        return 0, 0
+        return None
     codes = store.xb if isinstance(store, faiss.IndexBinary) else store.codes
     # Bytes that are not owned are a view of a file that is mapped.
-    if not codes.size() or not getattr(codes, "is_owned", True):
-        return 0, 0
-    start = int(codes.data())
-    return start, start + int(codes.size())
+    return codes if getattr(codes, "is_owned", True) else None
 
 
 def _store(index: Any) -> Any:
@@ -83,6 +82,6 @@ def _page_bytes() -> int:
 
 def _setting(name: str) -> str:
     try:
-        return (_SETTINGS / name).read_text().strip()
+        return (SETTINGS / name).read_text().strip()
     except OSError:
         return ""
