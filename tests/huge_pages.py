@@ -1,6 +1,6 @@
 """FAISS's codes in memory, looked at by a process whose other memory asks for no huge pages.
 
-Run with `MALLOC_MMAP_THRESHOLD_` set, so that what is freed is not used again, flags and all.
+Run it as `ENVIRONMENT` says: NumPy would ask for its arrays, and what was freed be used again.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ import numpy as np
 
 from requant.adapters.advice import advise
 from requant.adapters.faiss import FaissBackend, pages
-from requant.adapters.protocol import IndexSpec
+from requant.adapters.protocol import IndexSpec, IndexType
+from requant.quantizers.codes import CodeMetric, Format
 from requant.testing.data import code_spec, make_codes, make_queries
 
-FORMS = [
-    # format, metric, index type, dimensions, and rows of more than two huge pages
-    ("int2", "ip", "flat", 512, 40_000),
-    ("int8", "ip", "flat", 512, 10_000),
-    ("binary", "hamming", "flat", 1024, 40_000),
-    ("float32", "l2", "hnsw", 1024, 1_300),
-    ("native", "l2", "flat", 256, 80_000),
+FORMS: list[tuple[Format, CodeMetric, IndexType, int, int, dict[str, Any]]] = [
+    # And dimensions, and rows of a little more than two huge pages.
+    ("int2", "ip", "flat", 768, 23_000, {}),
+    ("int8", "ip", "flat", 768, 6_000, {}),
+    ("binary", "hamming", "flat", 2048, 17_000, {}),
+    ("float32", "l2", "hnsw", 1024, 1_100, {"M": 4, "efConstruction": 8}),
+    ("native", "l2", "flat", 768, 6_000, {"factory": "SQ8"}),
 ]
+ENVIRONMENT = {"NUMPY_MADVISE_HUGEPAGE": "0", "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
 COLLAPSE = 25
 NOT_HERE = 77
 
@@ -128,9 +130,8 @@ def main(folder: Path) -> int:
         print("the system gives no huge pages of 2 MB")
         return NOT_HERE
     moved = moves_at_once(page)
-    for format, metric, kind, dim, n in FORMS:
+    for format, metric, kind, dim, n, params in FORMS:
         print(format, kind, flush=True)
-        params = {"M": 4, "efConstruction": 8} if kind == "hnsw" else {}
         story(IndexSpec(code_spec(format, dim), metric, kind, params), n, folder, page, moved)
     return 0
 

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from tests.huge_pages import NOT_HERE
+from tests.huge_pages import ENVIRONMENT, NOT_HERE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="huge pages are asked for on Linux alone")
 def test_codes_ask_for_huge_pages_and_answers_stay_the_same(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.huge_pages", str(tmp_path)],
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 18)},
+        env={**os.environ, **ENVIRONMENT},
         capture_output=True,
         text=True,
     )
