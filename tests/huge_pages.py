@@ -44,7 +44,7 @@ def page_bytes() -> int:
 
 def moves_at_once(page: int) -> bool:
     """Whether this kernel puts memory that is there already into huge pages when asked to."""
-    with mmap.mmap(-1, 3 * page) as memory:
+    with mmap.mmap(-1, 3 * page, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         array = np.frombuffer(memory, np.uint8)
         start = -(-array.ctypes.data // page) * page
         array[:] = 1
