@@ -133,7 +133,6 @@ __all__ = [
     "Move",
     "Noted",
     "Numbering",
-    "Noted",
     "Origin",
     "Page",
     "Part",
