@@ -328,7 +328,7 @@ def test_a_group_found_late_has_the_ranks_that_all_have(any_db):
     for hit in found:
         assert (hit.score, hit.ranks) == (every[hit.id].score, every[hit.id].ranks)
         ranks = hit.ranks
-        assert hit.score == np.float32(1 / (2 + ranks.text) + 2 / (2 + ranks.vector))
+        assert hit.score == np.float32(1 / (2 + ranks.text) + 3 / (2 + ranks.vector))
 
 
 def test_a_hybrid_search_embeds_its_text(notes):
