@@ -131,7 +131,12 @@ def _encoder(model: Any, kind: str) -> Callable[..., Any]:
 
 
 def _checked(embeddings: Any, n: int, dim: int | None) -> Float32s:
-    array = as_array(embeddings)
+    try:
+        array = as_array(embeddings)
+    except RequantError:
+        raise
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of unequal lengths, say
+        raise InputError(f"what the model gave for {n} texts is no array: {error}") from error
     if array.dtype in (np.int8, np.uint8):
         raise InputError(
             f"the model gave {array.dtype} codes: a collection keeps floats and quantizes them "
