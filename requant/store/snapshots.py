@@ -83,6 +83,7 @@ class Snapshots:
             connection, reader = self._idle.pop()
         except IndexError:
             connection, reader = self._connect()
+        reader.noted = None  # in a snapshot before
         if self._sql.name == "sqlite":
             self._begin(connection, reader)
         else:

@@ -30,6 +30,8 @@ class HotSql:
     keys: Callable[[list[int]], Any]
     texts: Callable[[Sequence[str]], Any]
     state: str  # and, a row each, what has no number yet
+    state_model: str  # the same, and last what is noted of the model, or of the words
+    state_text: str
     index_number: str
     index_info: str
     head: str
@@ -122,6 +124,18 @@ def _of_values(statement: str, count: int) -> str:
     values = f"(VALUES {', '.join(['(?)'] * count)})"
     return statement.replace("json_each(?)", values).replace("j.value", "j.column1")
 
+
+_STATE = (
+    "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
+    "name<noted> FROM requant_collections WHERE id = ?"
+)
+_STATE_BESIDE = (
+    "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
+    "CASE WHEN c.fields_at = c.seq THEN c.fields END, c.name, "
+    "w.token, w.fields, w.added, w.changed, w.touched<noted> FROM requant_collections AS c "
+    "LEFT JOIN requant_writes AS w ON w.collection_id = c.id WHERE c.id = %s"
+)
+_NOTED = ", (SELECT value FROM requant_meta WHERE name = '{} of ' || {}.id)"
 
 _HEAD = (
     "SELECT l.name, l.reaching, l.applied_key, l.applied_seq, l.item_count "
@@ -247,10 +261,9 @@ _SQLITE = HotSql(
     # str() of a list of integers is JSON, and twice as fast as json.dumps.
     keys=str,
     texts=json_texts,
-    state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
-        "name FROM requant_collections WHERE id = ?"
-    ),
+    state=_STATE.replace("<noted>", ""),
+    state_model=_STATE.replace("<noted>", _NOTED.format("model", "requant_collections")),
+    state_text=_STATE.replace("<noted>", _NOTED.format("text", "requant_collections")),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
     index_info="SELECT info FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
@@ -354,12 +367,9 @@ _POSTGRES = HotSql(
     # Lists of keys are cast in a SELECT of their own, which is evaluated once; in a condition they
     # are parsed anew for each row where the planner scans the table (25,000 keys: a minute).
     # In one statement, as others may commit between two; rows are planned faster than aggregates.
-    state=(
-        "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
-        "CASE WHEN c.fields_at = c.seq THEN c.fields END, c.name, "
-        "w.token, w.fields, w.added, w.changed, w.touched FROM requant_collections AS c "
-        "LEFT JOIN requant_writes AS w ON w.collection_id = c.id WHERE c.id = %s"
-    ),
+    state=_STATE_BESIDE.replace("<noted>", ""),
+    state_model=_STATE_BESIDE.replace("<noted>", _NOTED.format("model", "c")),
+    state_text=_STATE_BESIDE.replace("<noted>", _NOTED.format("text", "c")),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     index_info="SELECT info FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
