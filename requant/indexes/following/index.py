@@ -25,7 +25,12 @@ from requant.indexes.following.lost import leads_to
 from requant.indexes.following.making import begin
 from requant.indexes.following.newest import Newest
 from requant.indexes.following.publishing import Publisher, is_due
-from requant.indexes.following.refit import is_outgrown, needs_building, outgrown_lists
+from requant.indexes.following.refit import (
+    has_drifted,
+    is_outgrown,
+    needs_building,
+    outgrown_lists,
+)
 from requant.indexes.following.retired import Retired
 from requant.indexes.following.share import follow_some
 from requant.indexes.loaded import Loaded
@@ -57,6 +62,10 @@ _OPENING_SECONDS = 1.0
 _TOO_FAR = (
     "it is attached and too much was written since: searches are exact until you migrate to an "
     "index of your own"
+)
+_DRIFTED = (
+    "its codes were made for other vectors than it has followed since, and lose more of these than "
+    "they would have to: rebuild it to fit them anew"
 )
 
 
@@ -184,6 +193,7 @@ class FollowingIndex:
             build = loaded is None or needs_building(loaded, reader, owner, state, config, wait)
             if not build:
                 loaded = self._caught_up(loaded, reader, state, progress, wait)
+                build = self._has_drifted(loaded, reader, state)
             if build or loaded is None:
                 keep = self._publisher.keep_part if loaded is None else None
                 with self._store.patience(None):  # it takes long anyway, and is not to be in vain
@@ -195,6 +205,15 @@ class FollowingIndex:
             if is_due(loaded, SEARCH_PUBLISH_ROWS, 2):
                 self._publish_if_possible()
             return loaded
+
+    def _has_drifted(self, loaded: Loaded | None, reader: Reader, state: CollectionState) -> bool:
+        """Tell whether to fit it anew because of what it has followed; a graph is its owner's."""
+        config = self.row.config
+        if loaded is None or not has_drifted(loaded, reader, self._owner, state, config):
+            return False
+        if config.index_type != "flat":
+            self._warn_once(_DRIFTED)
+        return config.index_type == "flat"
 
     def _caught_up(
         self,
@@ -221,6 +240,7 @@ class FollowingIndex:
                     else:
                         rows = self._bring_nearer(loaded, reader, state, reaching)
                     operation.count("rows_followed", rows)
+                loaded.followed += rows
                 took = operation.seconds
                 logger("indexes").debug("%s: %d rows followed, %.3f s", self._called, rows, took)
                 if not wait:
