@@ -77,7 +77,7 @@ def killed_and_gone_on(db, folder, model, n, kills, seed):
     notes, texts = db.collection("notes"), definitions(n)
     for kill in range(kills):
         least, seconds = chance.randint(0, 3), chance.uniform(0, 0.2)
-        done = moved_for(target, folder, model.name, least, seconds, pause=0.1)
+        done = moved_for(target, folder, model.name, least, seconds, pause=0.3)
         if done or db.collection("notes").model.name == model.name:
             return kill
         notes.upsert_texts([kill, n + kill], [f"changed {kill}", f"new {kill}"], OLD)
