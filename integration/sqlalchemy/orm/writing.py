@@ -91,7 +91,8 @@ def put(mapped: Mapped, connection: sa.Connection, items: Sequence[Item]) -> Non
     """Store items: those with a vector, or none, and those whose vector stays as it is."""
     said = [item for item in items if item.vector is not Kept.AS_IT_IS]
     unsaid = [item for item in items if item.vector is Kept.AS_IT_IS]
-    for some, vectors in ((said, [item.vector for item in said]), (unsaid, None)):
+    given: list[Any] = [item.vector for item in said]
+    for some, vectors in ((said, given), (unsaid, None)):
         if not some:
             continue
         try:
