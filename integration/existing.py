@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from requant.errors import IndexWarning, InputError
@@ -13,6 +14,7 @@ from requant.integration.filling import filling
 from requant.integration.importing.run import Job, Progress
 from requant.integration.importing.source import Import, open_import
 from requant.integration.readers import Wanted
+from requant.scores import Metric
 
 _BATCH = 4096
 
@@ -32,6 +34,23 @@ def open_existing(source: Any) -> Import:
             "stores it, and the store is opened on the collection after that"
         )
     return opened
+
+
+def metric_of(name: str, told: Metric | None, notes: Sequence[str]) -> Metric:
+    """Return the metric for a source of which nobody has said one: its own, or the cosine.
+
+    Warns with IndexWarning where it compares otherwise, or does not tell.
+    """
+    if told is not None:
+        return told
+    why = "; ".join(notes) or "it does not tell how it compares"
+    warnings.warn(
+        f"{name} is searched by cosine from now on, which may give other results than before: "
+        f"{why}; say the metric (cosine, ip or l2) to choose it",
+        IndexWarning,
+        stacklevel=4,
+    )
+    return "cosine"
 
 
 def fill(door: Door, source: Import, progress: Progress | None) -> None:

@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 
+import faiss
+import numpy as np
 import pytest
 
 import requant
-from requant.errors import ExistsError, StoreError
+from requant.errors import ExistsError, IndexWarning, StoreError
+from requant.integration.haystack import RequantDocumentStore
 from requant.integration.langchain import RequantVectorStore as LangChainStore
 from requant.integration.llama_index import RequantVectorStore as LlamaStore
 from tests.foreign_cases import unpack
@@ -115,3 +118,26 @@ def test_who_comes_while_another_fills_it_leaves_it_alone(tmp_path, monkeypatch)
     assert calls == [1]
     assert len(store.collection) == 27
     store.close()
+
+
+@pytest.mark.filterwarnings("ignore:no node of a.faiss came with a text")
+@pytest.mark.parametrize(
+    ("opened", "said"),
+    [
+        (lambda path, **kw: LangChainStore.from_existing(path, Spoken(), **kw), {"metric": "l2"}),
+        (lambda path, **kw: LlamaStore.from_existing(path, **kw), {"metric": "l2"}),
+        (lambda path, **kw: RequantDocumentStore.from_existing(path, "a.db", **kw),
+         {"similarity": "l2"}),
+    ],
+)  # fmt: skip
+def test_another_metric_is_told(tmp_path, monkeypatch, opened, said):
+    monkeypatch.chdir(tmp_path)
+    index = faiss.IndexFlat(2, faiss.METRIC_L1)
+    index.add(np.array([[1, 0], [0, 3]], np.float32))
+    faiss.write_index(index, "a.faiss")
+    with pytest.warns(IndexWarning, match="none of cosine, ip and l2; say the metric"):
+        store = opened("a.faiss")
+    assert store.collection.metric == "cosine"
+    store.close()
+    (tmp_path / "a.db").unlink(missing_ok=True)
+    opened("a.faiss", **said).close()  # which is without a word

@@ -13,7 +13,7 @@ from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.core.vector_stores.utils import node_to_metadata_dict
 
 import requant
-from requant.errors import ExistsError, RequantError
+from requant.errors import ExistsError, IndexWarning, RequantError
 from requant.integration.errors import SourceError
 from requant.integration.llama_index import RequantVectorStore
 from tests.foreign_cases import unpack
@@ -147,3 +147,11 @@ def test_what_cannot_be_read_makes_nothing(tmp_path):
     documents.write_text(documents.read_text().replace('"TextNode"', '"Other"', 1)[:-50])
     with pytest.raises(SourceError):
         RequantVectorStore.from_existing(tmp_path / "kept", tmp_path / "a.db")
+
+
+def test_texts_that_are_missing_are_told(tmp_path):
+    simple_folder(tmp_path / "kept")
+    (tmp_path / "kept" / "docstore.json").unlink()
+    with pytest.warns(IndexWarning, match="no node of .* came with a text"):
+        store = RequantVectorStore.from_existing(tmp_path / "kept")
+    assert len(store.get_nodes()) == len(nodes())

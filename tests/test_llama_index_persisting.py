@@ -41,6 +41,10 @@ def test_a_store_in_a_file_is_found_again(tmp_path):
     again.close()
     for name in ("a.db", "a.db.indexes"):
         (tmp_path / name).rename(tmp_path / name.replace("a.", "b."))
+    for place in (None, tmp_path / "typo.db"):
+        with pytest.raises(InputError, match="not there, which holds the nodes"):
+            RequantVectorStore.from_persist_dir(str(tmp_path / "kept"), location=place)
+        assert not (place or tmp_path / "a.db").exists()  # no empty one in its place
     moved = RequantVectorStore.from_persist_dir(str(tmp_path / "kept"), location=tmp_path / "b.db")
     assert moved.query(ASKED) == before
     moved.close()
@@ -107,7 +111,7 @@ def test_what_is_no_store_is_refused(tmp_path):
     store.persist(str(tmp_path / "cut"))
     whole = (tmp_path / "cut").read_bytes()
     (tmp_path / "cut").write_bytes(whole[:-100])
-    with pytest.raises(CorruptDataError):
+    with pytest.raises(CorruptDataError, match="/cut is damaged"):
         RequantVectorStore.from_persist_path(str(tmp_path / "cut"))
 
 

@@ -109,6 +109,8 @@ def test_a_folder_that_cannot_be_written_to(path, engine):
             if engine:
                 assert inside.loaded_of(notes, "main").size == N  # it was asked
                 assert notes.stats().indexes[0].items == N
+        with pytest.raises(StoreError, match="read_only=True"):
+            requant.open(path)
         assert sorted(path.parent.rglob("*")) == names
     with requant.open(path) as db:
         db.collection("notes").upsert([N], vectors(1))

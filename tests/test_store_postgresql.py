@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import InputError
+from requant.errors import InputError, StoreError
 from requant.store.snapshots import KEPT
 from tests import inside
 from tests.databases import expected, held, vectors
@@ -261,4 +261,82 @@ def test_a_transaction_that_had_failed_before_the_database_was_opened(empty_post
             notes.upsert([1], vectors(1), connection=connection)
             connection.commit()
             assert list(notes.ids()) == [1]
+    engine.dispose()
+
+
+def test_what_failed_is_ended_where_no_pool_does_so(empty_postgres, tmp_path):
+    engine = sa.create_engine(
+        empty_postgres, pool_size=1, max_overflow=0, pool_timeout=1, pool_reset_on_return=None
+    )
+    with requant.open(engine, folder=tmp_path) as db:
+        notes = db.create_collection("notes", DIM)
+        notes.upsert([1], vectors(1, DIM))
+        with observer(empty_postgres) as other:
+            other.execute("ALTER TABLE requant_writes RENAME TO elsewhere")
+            with pytest.raises(StoreError, match="requant_writes"):
+                notes.search(vectors(1, DIM)[0])
+            other.execute("ALTER TABLE elsewhere RENAME TO requant_writes")
+        assert [hit.id for hit in notes.search(vectors(1, DIM)[0])] == [1]
+    engine.dispose()
+
+
+def test_an_engine_of_client_side_cursors(empty_postgres, tmp_path):
+    """Which hand out texts alone."""
+    options = {"cursor_factory": psycopg.ClientCursor}
+    engine = sa.create_engine(empty_postgres, connect_args=options)
+    with requant.open(engine, folder=tmp_path) as db:
+        notes = db.create_collection("notes", DIM, index_fields=["n"])
+        notes.upsert(range(20), vectors(20, DIM), metadata=[{"n": n % 2} for n in range(20)])
+        with engine.begin() as connection:
+            notes.upsert([1], vectors(1, DIM), metadata=[{"n": 2}], connection=connection)
+            assert (
+                notes.search(vectors(1, DIM)[0], where={"n": 2}, connection=connection)[0].id == 1
+            )
+        notes.delete([2])
+        notes.flush()
+        assert notes.count({"n": 2}) == 1
+        assert notes.count({"n": 0}) == 9
+        assert notes.verify(deep=True).ok
+    engine.dispose()
+
+
+def made_with(url, name, encoding):
+    with observer(url) as other:
+        other.execute(f"DROP DATABASE IF EXISTS {name}")
+        other.execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 "
+            "LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc"
+        )
+    return url.replace("/postgres?", f"/{name}?")
+
+
+def test_a_database_that_knows_of_no_encoding(empty_postgres, tmp_path):
+    url = made_with(empty_postgres, "bytes_only", "SQL_ASCII")
+    with requant.open(url, folder=tmp_path) as db:
+        notes = db.create_collection("notes", DIM, index_fields=["w"])
+        notes.upsert(["日本", "é"], vectors(2, DIM), metadata=[{"w": "é"}, {"w": "日"}])
+        assert notes.search(vectors(2, DIM)[1], where={"w": "日"})[0].id == "é"
+        assert notes.verify(deep=True).ok
+
+
+def test_texts_that_an_encoding_lacks_are_refused(empty_postgres, tmp_path):
+    url = made_with(empty_postgres, "latin", "LATIN1")
+    engine = sa.create_engine(url)
+    with requant.open(url, folder=tmp_path / "own") as db:
+        notes = db.create_collection("notes", DIM)
+        notes.upsert(["é"], vectors(1, DIM))
+        with pytest.raises(StoreError, match="no equivalent in encoding"):
+            notes.upsert(["日"], vectors(1, DIM))
+    with requant.open(engine, folder=tmp_path / "theirs") as db:
+        notes = db.collection("notes")
+        for act in (
+            lambda: notes.upsert(["日"], vectors(1, DIM)),
+            lambda: notes.search(vectors(1, DIM)[0], among=["日"]),
+        ):
+            with pytest.raises(StoreError, match="client_encoding"):
+                act()
+        with engine.connect() as connection:
+            with pytest.raises(InputError, match="client_encoding"):
+                notes.upsert(["日"], vectors(1, DIM), connection=connection)
+            assert [hit.id for hit in notes.search(vectors(1)[0], connection=connection)] == ["é"]
     engine.dispose()

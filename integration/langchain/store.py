@@ -12,7 +12,7 @@ from typing_extensions import Self
 from requant.collection import Collection
 from requant.errors import UnknownCollectionError
 from requant.integration.doors import Door
-from requant.integration.existing import fill, open_existing
+from requant.integration.existing import fill, metric_of, open_existing
 from requant.integration.importing.run import Progress
 from requant.integration.importing.source import Import
 from requant.integration.langchain.opened import checked, in_thread
@@ -128,7 +128,8 @@ class RequantVectorStore(Writing, Searching):
                 whatever else `requant import` reads with its texts. It is only read.
             embedding: the one that has embedded what is there.
             **constructor: see there; `metric` is by default as the source compares, or cosine where
-                it does not tell (LanceDB without an index: LangChain compares by l2 there).
+                it does not tell (LanceDB without an index: LangChain compares by l2 there), or by
+                another one.
 
         Raises:
             ExistsError: there is something in the collection; SourceError: the source cannot be
@@ -136,7 +137,8 @@ class RequantVectorStore(Writing, Searching):
             StoreError: a process fills the collection, or did until it was killed: the text says
                 how to begin again.
 
-        Warns with IndexWarning where the source has not kept the vectors as they were embedded.
+        Warns with IndexWarning where the source has not kept the vectors as they were embedded, or
+        cosine is not known to be its metric.
         """
         return cls._existing(source, embedding, constructor, None)
 
@@ -156,7 +158,9 @@ class RequantVectorStore(Writing, Searching):
         checked(embedding)
         opened = open_existing(source)
         try:
-            constructor.setdefault("metric", opened.metric or "cosine")
+            if "metric" not in constructor:
+                notes = opened.described()["notes"]
+                constructor["metric"] = metric_of(opened.name, opened.metric, notes)
             store = cls(embedding, **constructor)
             try:
                 cls._fill(store, opened, progress)

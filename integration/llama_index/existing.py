@@ -15,6 +15,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
 from requant.errors import IndexWarning, RequantError
 from requant.integration.errors import SourceError
+from requant.integration.existing import metric_of
 from requant.integration.llama_index.nodes import OWN, to_columns, to_node
 from requant.integration.locations import Location
 from requant.integration.readers.columns import Wanted
@@ -45,7 +46,8 @@ def from_existing(
             "collection of Chroma, Qdrant, LanceDB or FAISS"
         )
     try:
-        options.setdefault("metric", foreign.metric or "cosine")
+        if "metric" not in options:
+            options["metric"] = metric_of(foreign.name, foreign.metric, foreign.notes)
         store = kind(location, **options)
         try:
             _fill(store, foreign, _documents(name))
@@ -61,14 +63,23 @@ def _fill(
     store: RequantVectorStore, foreign: ForeignSource, documents: dict[str, BaseNode]
 ) -> None:
     """Store everything, or leave the collection as it was: absent, or without a node."""
+    texts = False
     with store.filling(foreign.dim, foreign.name, foreign.kind) as target:
         for batch in foreign.batches(_BATCH):
-            columns = to_columns(list(_nodes(foreign.name, batch, documents)))
-            target.upsert(*columns, duplicates="last")
+            nodes = list(_nodes(foreign.name, batch, documents))
+            texts = texts or any(type(node) is not TextNode or node.text for node in nodes)
+            target.upsert(*to_columns(nodes), duplicates="last")
         if not len(target):
             raise SourceError(f"{foreign.name} holds no nodes")
         target.note_origin(foreign.name, foreign.kind, foreign.fidelity)
         store.made(target.dim)  # with its indexes
+    if not texts:
+        warnings.warn(
+            f"no node of {foreign.name} came with a text: of a persist folder texts are in "
+            f"{_DOCUMENTS}, of what LlamaIndex did not write in the field that text= names",
+            IndexWarning,
+            stacklevel=4,
+        )
     if foreign.fidelity in ("lossy", "codes-only"):
         warnings.warn(
             f"{foreign.name} ({foreign.kind}) holds compressed vectors alone: what was stored is "

@@ -17,7 +17,7 @@ from llama_index.core.vector_stores.types import DEFAULT_PERSIST_FNAME
 
 import requant
 from requant.errors import CorruptDataError, ExistsError, InputError
-from requant.integration.locations import MEMORY, Location
+from requant.integration.locations import MEMORY, Location, is_new
 
 if TYPE_CHECKING:
     from requant.integration.llama_index.store import RequantVectorStore
@@ -103,10 +103,16 @@ def from_persist_path(
         described = _header(path, file.readline())
         whole = described.pop("whole", False)
         place = {} if location is None else {"location": location}
-        store = kind(**arguments({**described, **place}))
+        given = arguments({**described, **place})
+        if not whole and is_new(given.get("location", MEMORY)):
+            raise InputError(
+                f"{shown(given['location'])} is not there, which holds the nodes of {path}: give "
+                "location=, where it is now"
+            )
+        store = kind(**given)
         if whole:
             try:
-                _fill(store, file)
+                _fill(store, path, file)
             except BaseException:
                 store.close()
                 raise
@@ -124,7 +130,7 @@ def _header(path: str, line: bytes) -> dict[str, Any]:
     return dict(found)
 
 
-def _fill(store: RequantVectorStore, file: Any) -> None:
+def _fill(store: RequantVectorStore, path: str, file: Any) -> None:
     """Put the nodes of a backup into a store that has none."""
     found = store.collection
     if found is not None and len(found):
@@ -136,7 +142,12 @@ def _fill(store: RequantVectorStore, file: Any) -> None:
         backup, restored = Path(home) / "backup", Path(home) / "store.db"
         with backup.open("wb") as whole:
             shutil.copyfileobj(file, whole)
-        requant.restore(backup, restored)
+        try:
+            requant.restore(backup, restored)
+        except CorruptDataError as error:
+            raise CorruptDataError(
+                f"{path} is damaged or cut off: persist the store again, or take another copy of it"
+            ) from error
         with requant.open(restored) as database:
             if store.collection_name not in database.collections():
                 return

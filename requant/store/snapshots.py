@@ -14,7 +14,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import StoreError
-from requant.store.connections import Gate, Held, Standing, parents, unawaited
+from requant.store.connections import (
+    Gate,
+    Held,
+    Standing,
+    binary_cursor,
+    parents,
+    unawaited,
+    unwritable,
+)
 from requant.store.fields import Memory
 from requant.store.interrupted import handled_now, interruption
 from requant.store.mapping import Mapped
@@ -60,7 +68,10 @@ class Snapshots:
         self.may_be_cut: bool = sql.name != "sqlite"
         self._idle: list[tuple[sa.Connection, Reader]] = []
         driver: Any = engine.dialect.loaded_dbapi
-        self.failures: tuple[type[Exception], ...] = (sa.exc.SQLAlchemyError, driver.Error)
+        # What a text meets that has no place in the encoding of the connection is no driver's own.
+        self.failures: tuple[type[Exception], ...] = (
+            sa.exc.SQLAlchemyError, driver.Error, UnicodeEncodeError,
+        )  # fmt: skip
 
     def map(self, standing: Standing) -> None:
         """Let readers map this file, which is SQLite's, when they fetch rows here and there."""
@@ -139,7 +150,7 @@ class Snapshots:
                 reader.mapped.leave()
         if self._sql.name != "sqlite":
             with contextlib.suppress(*self.failures):
-                unawaited.settle(connection.connection.driver_connection)
+                unawaited.end(connection.connection.driver_connection)
         connection.close()
 
     def _begin(self, connection: sa.Connection, reader: Reader) -> None:
@@ -169,7 +180,7 @@ class Snapshots:
         else:
             # Begun by hand, with the first statement, see `requant.store.connections.unawaited`.
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            cursor = raw.cursor(binary=True)
+            cursor = binary_cursor(raw)
         tables, memory = self._tables, self._memory
         return connection, Reader(connection, cursor, self._sql, tables, memory, mapped=mapped)
 
@@ -261,6 +272,8 @@ def store_error(action: str, error: BaseException) -> StoreError:
             ". Each search and each write takes one connection while it runs: give the engine as "
             "many (pool_size, max_overflow) as threads use it at once"
         )
+    elif isinstance(error, UnicodeEncodeError):
+        text += unwritable(error)
     elif "database is locked" in text:
         kind = BusyError
         text += (
@@ -273,6 +286,6 @@ def store_error(action: str, error: BaseException) -> StoreError:
             "it opens or builds an index, three while it writes to a live one: raise "
             "default_pool_size"
         )
-    elif "readonly database" in text:
+    elif "readonly database" in text or "unable to open database file" in text:
         text += ". What cannot be written to is read by requant.open(..., read_only=True)"
     return kind(text)

@@ -103,7 +103,8 @@ class RequantDocumentStore(AwaitedStore):
             DocumentStoreError: it cannot be read, or a document not be stored;
                 requant.ExistsError: the collection is there already. Nothing is stored then.
 
-        Warns with IndexWarning where the source has not kept the vectors as they were embedded.
+        Warns with IndexWarning where the source has not kept the vectors as they were embedded, or
+        cosine is not known to be its metric.
         """
         with telling():
             opened = open_existing(source)

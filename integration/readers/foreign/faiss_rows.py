@@ -60,8 +60,10 @@ def read_faiss(path: Path) -> FaissRows:
     ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in parts)])
     none = np.empty((0, index.d), np.float32)
     vectors = np.concatenate([none, *(rows for _, rows in parts)])
-    return FaissRows(ids, vectors, type(index).__name__, _metric(faiss, index), walk.fidelity,
-                     walk.notes)  # fmt: skip
+    metric, notes = _metric(faiss, index), walk.notes
+    if metric is None:
+        notes = (*notes, f"FAISS's metric {index.metric_type} is none of cosine, ip and l2")
+    return FaissRows(ids, vectors, type(index).__name__, metric, walk.fidelity, notes)
 
 
 def _metric(faiss: Any, index: Any) -> Metric | None:

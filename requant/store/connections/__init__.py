@@ -14,6 +14,7 @@ from requant.store.connections.checkpoints import keep_log_short
 from requant.store.connections.drivers import (
     BUSY,
     LEAST_COPIED,
+    binary_cursor,
     checked,
     copies,
     copy_rows,
@@ -21,6 +22,7 @@ from requant.store.connections.drivers import (
     ended_in_time,
     is_pooled,
     raw_of,
+    unwritable,
 )
 from requant.store.connections.forks import Gate, parents
 from requant.store.connections.held import Held, sibling, working_for
@@ -56,6 +58,7 @@ __all__ = [
     "Untried",
     "as_connection",
     "as_sqlalchemy",
+    "binary_cursor",
     "check_durable",
     "check_engine",
     "check_rows",
@@ -78,5 +81,6 @@ __all__ = [
     "sibling",
     "taken_of",
     "unawaited",
+    "unwritable",
     "working_for",
 ]

@@ -65,6 +65,27 @@ def is_pooled(driver: Any, raw: Any) -> bool:
     return bool(process != driver.info.backend_pid)
 
 
+def binary_cursor(raw: Any) -> Any:
+    """Return a cursor of psycopg's own, whatever factories the application has chosen."""
+    from psycopg import Cursor
+    from psycopg.pq import Format
+    from psycopg.rows import tuple_row
+
+    cursor = Cursor(raw, row_factory=tuple_row)
+    cursor.format = Format.BINARY
+    return cursor
+
+
+def unwritable(error: UnicodeEncodeError) -> str:
+    """Return what to do about a text that the encoding of a connection has no bytes for."""
+    if error.encoding == "utf-8":  # half a surrogate pair, which no encoding has
+        return ""
+    return (
+        ". The connection speaks that encoding, not UTF-8: make the engine with "
+        "connect_args={'client_encoding': 'utf8'}, in a database of UTF-8"
+    )
+
+
 def copies(connection: sa.Connection) -> bool:
     """Whether the driver can COPY as psycopg 3 does, and takes parameters marked `%b`."""
     dialect = connection.dialect

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import sqlalchemy as sa
 
 from requant.errors import InputError, UnsupportedError
-from requant.store.connections.drivers import raw_of, unchecked
+from requant.store.connections.drivers import binary_cursor, raw_of, unchecked, unwritable
 from requant.store.connections.opening import INSTEAD, check_engine, refuse_async
 from requant.store.interrupted import handled_now, interruption
 
@@ -112,6 +112,8 @@ def as_sqlalchemy(connection: sa.Connection) -> Iterator[None]:
         raise sa.exc.DBAPIError.instance(
             "(a statement of requant)", None, error, driver.Error, True, False, dialect
         ) from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"connection=: {error}{unwritable(error)}") from error
 
 
 def plain_cursor(connection: sa.Connection) -> Any:
@@ -120,9 +122,7 @@ def plain_cursor(connection: sa.Connection) -> Any:
     if connection.dialect.is_async:
         return raw.cursor()
     if connection.dialect.name != "sqlite":
-        from psycopg.rows import tuple_row
-
-        return raw.cursor(binary=True, row_factory=tuple_row)
+        return binary_cursor(raw)
     cursor = raw.cursor()
     cursor.row_factory = None
     return cursor

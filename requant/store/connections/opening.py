@@ -140,7 +140,11 @@ def _engine_of_url(text: str, durable: bool) -> sa.Engine:
             return _sqlite_engine(url, durable)
         # Readers are kept outside the pool, so the ping costs writes alone. To look at the socket
         # instead is not enough: a connection that is being cut fails at its next statement.
-        engine = sa.create_engine(url, max_overflow=_NO_LIMIT, pool_pre_ping=True)
+        # Texts are UTF-8 whatever the database calls them.
+        options = {"client_encoding": "utf8"}
+        engine = sa.create_engine(
+            url, connect_args=options, max_overflow=_NO_LIMIT, pool_pre_ping=True
+        )
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise StoreError(f"cannot open {shown}: {error}") from error
     except InputError:

@@ -39,6 +39,13 @@ def settle(raw: Any) -> None:
             pass
 
 
+def end(raw: Any) -> None:
+    """Let no transaction be left, also of a statement that failed: a pool may see to none."""
+    settle(raw)
+    roll_back(raw)
+    settle(raw)
+
+
 class Untried:
     """Stands for a cursor until its first statement has been executed."""
 
