@@ -130,10 +130,9 @@ class FollowingIndex:
         self._building = False
         if loaded is not None and loaded is not self._doubted:
             loaded.note(state)
-        if follows and not wait and not due and self._is_left(loaded, reader, state):
-            self._lock.release()
-            return loaded
         try:
+            if follows and not wait and not due and self._is_left(loaded, reader, state):
+                return loaded
             with self._store.patience(None if wait else _PATIENCE_MS):
                 return self._brought_up(reader, state, progress, wait)
         except BusyError:
