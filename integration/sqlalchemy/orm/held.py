@@ -26,7 +26,7 @@ class Held(NamedTuple):
 def held(state: InstanceState[Any], name: str) -> Held | None:
     """Return what an object holds under the name of a Vector, None if nobody knows."""
     found = state.info.get(_KEY)
-    return Held._make(found[name]) if found is not None and name in found else None
+    return Held(*found[name]) if found is not None and name in found else None
 
 
 def hold(
