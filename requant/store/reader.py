@@ -468,9 +468,15 @@ class Reader:
 
     def vectors_named(self, collection: int, ids: Sequence[str], dim: int) -> tuple[Keys, Float32s]:
         """Return the keys, in order, and vectors of those ids that have one; few ids, each once."""
+        self._here_and_there()
         parameters = (json_texts(ids), collection)
+        if self._sql.block_named and self._joins_bytes():
+            (row,) = self._cursor.execute(self._sql.block_named, parameters).fetchall()
+            block = block_of(row[0], row[1], dim)
+            if block is not None:
+                return block
         rows = self._cursor.execute(self._sql.vectors_named, parameters).fetchall()
-        rows.sort(key=itemgetter(0))
+        rows = sorted((row for row in rows if row[1] is not None), key=itemgetter(0))
         return matrix_of(rows, dim)
 
     def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:
@@ -505,7 +511,11 @@ class Reader:
     def _of_keys(self, statement: str, keys: list[int], *, bulk: bool = False) -> list[Any]:
         if bulk:
             self.in_bulk()
-        elif self.mapped is not None and not self.mapped.ready:
-            self.mapped.here_and_there()
+        else:
+            self._here_and_there()
         rows: list[Any] = self._cursor.execute(*self._sql.of_keys(statement, keys)).fetchall()
         return rows
+
+    def _here_and_there(self) -> None:
+        if self.mapped is not None and not self.mapped.ready:
+            self.mapped.here_and_there()

@@ -32,7 +32,7 @@ from requant.indexes.following.refit import (
     outgrown_lists,
 )
 from requant.indexes.following.retired import Retired
-from requant.indexes.following.share import follow_some
+from requant.indexes.following.share import follow_some, left_to_later
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
 from requant.indexes.sampling import sample
@@ -84,6 +84,7 @@ class FollowingIndex:
         self._doubted: Loaded | None = None  # may be somebody else's by now, or of another time
         self._told = False
         self._building = False
+        self._left = -1  # the number of the state that it was last left behind
         self._further = 0.0  # when it was last followed to beyond what a search saw
 
     @cached_property
@@ -139,6 +140,8 @@ class FollowingIndex:
         if loaded is not None and loaded is not self._doubted:
             loaded.note(state)
         try:
+            if follows and not wait and not due and self._is_left(loaded, reader, state):
+                return loaded
             with self._store.patience(None if wait else _PATIENCE_MS):
                 return self._brought_up(reader, state, progress, wait)
         except BusyError:
@@ -152,6 +155,19 @@ class FollowingIndex:
             return None
         finally:
             self._lock.release()
+
+    def _is_left(self, loaded: Loaded | None, reader: Reader, state: CollectionState) -> bool:
+        """Whether a search does best to read what the index lacks, and to leave it there.
+
+        Where others write all the time, each search would follow a write or two, which takes as
+        long as many. The second search without a write between them follows.
+        """
+        if loaded is None or loaded.name or self._store.read_only or self._left == state.seq:
+            return False
+        if not left_to_later(loaded, reader, self._owner, state):
+            return False
+        self._left = state.seq
+        return True
 
     @property
     def mark(self) -> Watermark | None:
