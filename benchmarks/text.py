@@ -4,8 +4,9 @@
 
 `DATA` is the folder that `benchmarks.rebuild_data` makes: WordNet's definitions, their vectors, and
 the lemmas of some as queries, each of which is to find its own definition. By hand means a table of
-FTS5, or a tsvector column with a GIN index, filled with the same texts and asked by the driver with
-the same query, best ten first, and the ten texts fetched.
+FTS5, or a tsvector column with a GIN index, filled with the same texts and asked by the driver for
+the same words in the database's own syntax, best ten first, and the ten texts fetched. Times are
+CPU time in SQLite, and what the clock tells where a server works, too.
 """
 
 from __future__ import annotations
@@ -13,23 +14,71 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
+import re
 import sqlite3
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 
 import requant
 from benchmarks.timing import in_turn, ratio
-from requant.store import read_query
-from requant.store.text.sqlite import match_of
 
 K = 10
 _RANKED = """SELECT key, document, ts_rank_cd(words, q) AS score
-FROM by_hand, (SELECT {terms} AS q) AS asked WHERE words @@ q ORDER BY score DESC LIMIT 10"""
+FROM by_hand, to_tsquery('simple', %s) AS q WHERE words @@ q ORDER BY score DESC LIMIT 10"""
+
+
+class Query(NamedTuple):
+    """One query as requant, FTS5 and PostgreSQL have it."""
+
+    ours: str
+    fts5: str
+    tsquery: str
+
+
+def _any_word(lemmas: list[str], _text: list[str]) -> Query:
+    words = list(dict.fromkeys(_words(" ".join(lemmas)))) or ["a"]
+    return Query(" ".join(words), " OR ".join(words), " | ".join(words))
+
+
+def _one_word(_lemmas: list[str], text: list[str]) -> Query:
+    word = max(text, key=len)
+    return Query(word, word, word)
+
+
+def _all_words(_lemmas: list[str], text: list[str]) -> Query:
+    words = sorted(set(text), key=len)[-2:]
+    return Query(" AND ".join(words), " AND ".join(words), " & ".join(words))
+
+
+def _phrase(_lemmas: list[str], text: list[str]) -> Query:
+    phrase = f'"{" ".join(text[:3])}"'
+    return Query(phrase, phrase, " <-> ".join(text[:3]))
+
+
+def _prefix(_lemmas: list[str], text: list[str]) -> Query:
+    letters = max(text, key=len)[:5]
+    return Query(f"{letters}*", f"{letters}*", f"{letters}:*")
+
+
+# From the lemmas of a definition, and the words in it.
+KINDS: dict[str, Callable[[list[str], list[str]], Query]] = {
+    "any word": _any_word,
+    "one word": _one_word,
+    "all words": _all_words,
+    "phrase": _phrase,
+    "prefix": _prefix,
+}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall("[a-z]+", text.lower())
 
 
 class FTS5:
@@ -48,12 +97,20 @@ class FTS5:
             self._raw.executemany("INSERT INTO item VALUES (?, ?)", enumerate(texts))
             self._raw.execute("INSERT INTO words (words) VALUES ('rebuild')")
 
-    def search(self, query: str) -> list[Any]:
+    def search(self, query: Query) -> list[Any]:
         """Return the best ten, as SQLite's documentation asks for them."""
         return self._raw.execute(
             "SELECT rowid, document, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT 10",
-            (match_of(read_query(query)),),
+            (query.fts5,),
         ).fetchall()
+
+    def server_cpu(self) -> float:
+        """Return the seconds that other processes have worked for this one."""
+        return 0.0
+
+    def close(self) -> None:
+        """Close it."""
+        self._raw.close()
 
 
 class Tsvector:
@@ -77,13 +134,17 @@ class Tsvector:
         raw.autocommit = True
         self._cursor.execute("ANALYZE by_hand")
 
-    def search(self, query: str) -> list[Any]:
+    def search(self, query: Query) -> list[Any]:
         """Return the best ten."""
-        terms = " || ".join(["phraseto_tsquery('simple', %s)"] * len(read_query(query).terms))
-        texts = [term.text for term in read_query(query).terms]
-        statement = _RANKED.replace("{terms}", terms)
-        found: list[Any] = self._cursor.execute(statement, texts).fetchall()
+        found: list[Any] = self._cursor.execute(_RANKED, (query.tsquery,)).fetchall()
         return found
+
+    def server_cpu(self) -> float:
+        """Return the seconds that the server's processes for clients have worked, on Linux."""
+        self._cursor.execute("SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'client%'")
+        files = [Path(f"/proc/{pid}/stat") for (pid,) in self._cursor.fetchall()]
+        fields = [file.read_text().rpartition(")")[2].split() for file in files if file.exists()]
+        return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         """Drop it."""
@@ -91,14 +152,29 @@ class Tsvector:
         self._connection.close()
 
 
-def _read(data: Path, count: int) -> tuple[list[dict[str, Any]], Any, list[str], Any, list[str]]:
+def _read(data: Path) -> tuple[list[dict[str, Any]], Any]:
     with gzip.open(data / "wordnet.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    vectors = np.load(data / "wordnet_vectors_f16.npy").astype(np.float32)
-    right = json.loads((data / "wordnet_query_ids.json").read_text("utf-8"))[:count]
-    queries = np.load(data / "wordnet_queries_f16.npy").astype(np.float32)[:count]
-    lemmas = {row["id"]: " ".join(row["lemmas"]).replace("_", " ") for row in rows}
-    return rows, vectors, [lemmas[one] for one in right], queries, right
+    return rows, np.load(data / "wordnet_vectors_f16.npy").astype(np.float32)
+
+
+class Queries:
+    """Lemmas as queries, by their vectors as well, and which definition each is to find."""
+
+    def __init__(self, data: Path, rows: list[dict[str, Any]], count: int) -> None:
+        """Read them."""
+        by_id = {row["id"]: row for row in rows}
+        self.right = json.loads((data / "wordnet_query_ids.json").read_text("utf-8"))[:count]
+        self.vectors = np.load(data / "wordnet_queries_f16.npy").astype(np.float32)[:count]
+        self.kinds: dict[str, list[Query]] = {
+            kind: [make(by_id[id]["lemmas"], _words(by_id[id]["text"])) for id in self.right]
+            for kind, make in KINDS.items()
+        }
+        self.texts = [query.ours for query in self.kinds["any word"]]
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return len(self.right)
 
 
 def main() -> None:
@@ -108,10 +184,17 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--url", help="a PostgreSQL database to use instead of a SQLite file")
     given = parser.parse_args()
-    rows, vectors, texts, queries, right = _read(given.data, given.queries)
+    rows, vectors = _read(given.data)
     documents = [row["text"] for row in rows]
+    queries = Queries(given.data, rows, given.queries)
+    clock = time.perf_counter if given.url else time.process_time
     with tempfile.TemporaryDirectory(prefix="requant-text-") as home:
         target = given.url or Path(home) / "notes.requant"
+        by_hand: Tsvector | FTS5 = (
+            Tsvector(given.url, documents)
+            if given.url
+            else FTS5(Path(home) / "by_hand.db", documents)
+        )
         with requant.open(target, folder=Path(home) / "indexes") as db:
             if "text_benchmark" in db.collections():
                 db.drop_collection("text_benchmark")
@@ -119,51 +202,62 @@ def main() -> None:
             for start in range(0, len(rows), 5000):
                 part = slice(start, start + 5000)
                 notes.upsert([row["id"] for row in rows[part]], vectors[part], documents[part])
-            cpu, wall = time.process_time(), time.perf_counter()
-            notes.index_text()
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-            print(f"index_text of {len(rows):,} definitions: {cpu:.1f} s of cpu here, {wall:.1f} s")
+            _indexing(notes, by_hand)
             notes.add_index("main", precision="int8")
-            by_hand: Any = (
-                Tsvector(given.url, documents)
-                if given.url
-                else FTS5(Path(home) / "by_hand.db", documents)
-            )
-            _times(notes, by_hand, texts, queries, bool(given.url))
-            _found(notes, texts, queries, right)
-            if given.url:
-                by_hand.close()
-                db.drop_collection("text_benchmark")
+            _times_of_words(notes, by_hand, queries, clock)
+            _times_of_both(notes, queries, clock)
+            _found(notes, queries)
+            by_hand.close()
+            db.drop_collection("text_benchmark")
 
 
-def _times(notes: Any, by_hand: Any, texts: list[str], queries: Any, wall: bool) -> None:
-    contenders = {
-        "by hand, any word": lambda i: by_hand.search(texts[i]),
-        "search_documents, any word": lambda i: notes.search_documents(texts[i]),
-        "by vector": lambda i: notes.search(queries[i]),
-        "search_hybrid": lambda i: notes.search_hybrid(texts[i], queries[i]),
-    }
-    if wall:  # the server's time is not ours
-        time.process_time, before = time.perf_counter, time.process_time
-    times = in_turn(contenders, len(texts))
-    if wall:
-        time.process_time = before
-    for name, each in times.items():
-        print(f"{name}: {np.median(each):.3f} ms a query")
-    print(f"words / by hand: {ratio(times, *list(contenders)[1::-1]):.2f}")
-    both = np.array(times["search_documents, any word"]) + np.array(times["by vector"])
-    more = float(np.median(np.array(times["search_hybrid"]) - both))
-    print(f"hybrid takes {more:+.3f} ms more than both alone")
+def _indexing(notes: Any, by_hand: Tsvector | FTS5) -> None:
+    def spent() -> tuple[float, float]:
+        return time.process_time() + by_hand.server_cpu(), time.perf_counter()
+
+    cpu, wall = spent()
+    notes.index_text()
+    cpu, wall = (after - before for after, before in zip(spent(), (cpu, wall), strict=True))
+    print(f"index_text of {len(notes):,} definitions: {cpu:.1f} s of CPU, {wall:.1f} s")
 
 
-def _found(notes: Any, texts: list[str], queries: Any, right: list[str]) -> None:
-    searches = {
+def _times_of_words(
+    notes: Any, by_hand: Tsvector | FTS5, queries: Queries, clock: Callable[[], float]
+) -> None:
+    print(f"{'milliseconds a query':24}{'by hand':>10}{'requant':>10}{'ratio':>8}")
+    for kind, asked in queries.kinds.items():
+        contenders = {
+            "by hand": lambda i, asked=asked: by_hand.search(asked[i]),
+            "requant": lambda i, asked=asked: notes.search_documents(asked[i].ours, K),
+        }
+        times = in_turn(contenders, len(queries), clock=clock)
+        theirs, ours = (float(np.median(times[name])) for name in contenders)
+        print(f"{kind:24}{theirs:10.3f}{ours:10.3f}{ratio(times, 'requant', 'by hand'):8.2f}")
+
+
+def _times_of_both(notes: Any, queries: Queries, clock: Callable[[], float]) -> None:
+    texts, vectors = queries.texts, queries.vectors
+    contenders: dict[str, Callable[[int], Any]] = {
         "words": lambda i: notes.search_documents(texts[i], K),
-        "vectors": lambda i: notes.search(queries[i], K),
-        "both": lambda i: notes.search_hybrid(texts[i], queries[i], K),
+        "vectors": lambda i: notes.search(vectors[i], K),
+        "hybrid": lambda i: notes.search_hybrid(texts[i], vectors[i], k=K),
+    }
+    times = in_turn(contenders, len(queries), clock=clock)
+    both = np.array(times["words"]) + np.array(times["vectors"])
+    more = float(np.median(np.array(times["hybrid"]) - both))
+    each = ", ".join(f"{name} {np.median(times[name]):.3f}" for name in contenders)
+    print(f"{each}: hybrid takes {more:+.3f} ms more than both alone")
+
+
+def _found(notes: Any, queries: Queries) -> None:
+    texts, vectors = queries.texts, queries.vectors
+    searches: dict[str, Callable[[int], Any]] = {
+        "words": lambda i: notes.search_documents(texts[i], K),
+        "vectors": lambda i: notes.search(vectors[i], K),
+        "both": lambda i: notes.search_hybrid(texts[i], vectors[i], k=K),
     }
     for name, search in searches.items():
-        hits = [right[i] in {hit.id for hit in search(i)} for i in range(len(texts))]
+        hits = [queries.right[i] in {hit.id for hit in search(i)} for i in range(len(queries))]
         print(f"found among the first {K} by {name}: {np.mean(hits):.4f}")
 
 

@@ -818,7 +818,7 @@ class Collection:
         *,
         model: Any = None,
         encode: Mapping[str, Any] | None = None,
-        weights: tuple[float, float] = (1.0, 2.0),
+        weights: tuple[float, float] = (1.0, 3.0),
         **options: Unpack[SearchOptions],
     ) -> list[Hit]:
         """Search by words and by meaning, and return the best k of both lists as one.

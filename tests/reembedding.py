@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
+import time
+from functools import cache
+from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
 
 import requant
+from requant.errors import UnknownCollectionError
 from tests import minilm
 
 ITEMS = Path(__file__).parents[1] / "examples" / "wordnet" / "items.jsonl.gz"
@@ -63,15 +68,64 @@ def is_all_by(notes, model):
     )
 
 
-def move(target, folder, name, batch, sender):
+class Searching:
+    """A thread that searches both collections all the time, and tells by which model hits are.
+
+    A hit's score tells: whatever is written meanwhile, it is that of its collection's own model.
+    """
+
+    def __init__(self, db, model, texts):
+        self._db, self._model, self._texts = db, model, texts
+        self._stop, self._thread = threading.Event(), threading.Thread(target=self._go_on)
+        self.right, self._wrong = {OLD.name: 0, model.name: 0}, []
+        self._direction = cache(self._embedded)
+
+    def __enter__(self):
+        self._thread.start()
+        return self.right
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        assert self._wrong == []
+
+    def _embedded(self, model, text):
+        (row,) = np.float64(model.encoder([text]))
+        return row / np.linalg.norm(row)
+
+    def _go_on(self):
+        for text, name in cycle(product(self._texts, ("notes", "notes.reembed"))):
+            if self._stop.is_set():
+                return
+            try:
+                self._ask(name, text)
+            except UnknownCollectionError:  # not yet, or the switch
+                pass
+            except Exception as error:
+                self._wrong.append(error)
+
+    def _ask(self, name, text):
+        notes = self._db.collection(name)
+        model = OLD if notes.dim == 16 else self._model
+        for hit in notes.search_text(text, 5, model=model):
+            right = self._direction(model, text) @ self._direction(model, hit.document)
+            if abs(hit.score - right) > 1e-5:
+                self._wrong.append((name, model.name, hit))
+            self.right[model.name] += 1
+
+
+def move(target, folder, name, batch, pause, sender):
     """Move a collection, and tell of each share; until somebody kills the process."""
+
+    def tell(done, _total):
+        sender.send(done)
+        time.sleep(pause)
+
     model = {one.name: one for one in (OLD, NEW, REAL)}[name]
     model.encoder(["warm"])
     with requant.open(target, folder=folder) as db:
         sender.send(0)
-        report = db.collection("notes").reembed(
-            model, batch=batch, progress=lambda done, _total: sender.send(done)
-        )
+        report = db.collection("notes").reembed(model, batch=batch, progress=tell)
         sender.send(report.state)
 
 

@@ -45,6 +45,31 @@ def place(collection):
     return (*lag(collection), inside.loaded_of(collection, "main").logged)
 
 
+@pytest.mark.parametrize("engine", ["faiss", "usearch"])
+def test_a_few_changes_are_read_along_and_followed_later(notes, engine):
+    notes.upsert(range(START), vectors(START, DIM))
+    notes.add_index("main", engine=engine, precision="int8")
+    notes.search(np.ones(DIM), oversample=4)
+    query = vectors(1, DIM, 5)[0]
+    notes.upsert([7, 8], np.stack([query, query + 0.01]))
+    notes.delete([notes.search(query, k=3)[2].id])
+    assert [hit.id for hit in notes.search(query, k=2)] == [7, 8]
+    assert right(notes)
+    assert lag(notes) == (0, 0)
+    notes.upsert([9], -query[None])
+    assert right(notes)
+    assert lag(notes) == (0, 1)
+    assert right(notes)
+    assert lag(notes) == (0, 0)
+    for n in range(40):  # more than what is left, and nobody searches twice
+        notes.upsert([n], vectors(1, DIM, n + 100))
+        assert right(notes)
+        assert lag(notes)[1] <= 32
+    notes.upsert(["new"], query[None])
+    assert notes.search(query, k=1)[0].id == "new"
+    assert lag(notes) == (0, 0)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_each_search_moves_the_index_on_and_is_whole(notes, engine, monkeypatch):
     monkeypatch.setattr(inside.SHARE_SECONDS, 1e-6)

@@ -331,7 +331,7 @@ def test_an_observer_hears_of_everything(db):
 def test_what_happens_in_passing_is_within(db):
     noted = Noted()
     notes = filled(db, precision="int8")
-    notes.upsert([1], vectors(1, DIM))
+    notes.upsert(["new"], vectors(1, DIM))
     db.observe(noted)
     notes.search(vectors(1, DIM)[0])
     assert [name for name, _ in noted.began] == ["search", "catch_up"]

@@ -186,6 +186,7 @@ def test_what_is_noted_may_be_nonsense(db):
     ("wrong", "error"),
     [
         (lambda rows: rows[:-1], InputError),
+        (lambda rows: [*rows[1:], rows[0][1:]], InputError),
         (lambda rows: rows[:, :5], DimensionError),
         (lambda rows: np.where(rows == rows[-1], np.nan, rows), NonFiniteError),
     ],

@@ -83,7 +83,7 @@ def test_spans_of_writing_and_building(notes, received):
 
 def test_a_search_below_the_span_of_the_application(notes, received):
     received.spans()
-    notes.upsert([1], vectors(1, DIM))
+    notes.upsert(["new"], vectors(1, DIM))
     tracer = trace.get_tracer("application", tracer_provider=received.tracers)
     with tracer.start_as_current_span("request"):
         notes.search(vectors(1, DIM)[0], oversample=5)

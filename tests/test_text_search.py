@@ -96,6 +96,18 @@ def test_what_a_query_finds(notes):
     assert {query: ids(notes.search_documents(query)) for query in FOUND} == FOUND
 
 
+@pytest.mark.parametrize("full_text", ["unicode", "porter"])
+def test_plain_words_find_what_others_do(any_db, full_text):
+    """PostgreSQL is asked in another way for words that need not be made plain first."""
+    notes = filled(any_db, full_text)
+    plain = ["cat", "black cat", "hot dog", "black AND cat OR noir", '"hot dogs"', '"black ca"*',
+             "run*", "black -cat", "cat dogs -running", '"3 14"', "14", "null*"]  # fmt: skip
+    for query in plain:
+        others = " ".join(w if w.isupper() else w.title() for w in query.split())
+        found, also = (notes.search_documents(one) for one in (query, others))
+        assert [(hit.id, hit.score) for hit in found] == [(hit.id, hit.score) for hit in also]
+
+
 def test_hits_are_whole_and_in_order(notes):
     found = notes.search_documents("black cat tattoo", vectors=True)
     assert found[0].id == "c"
@@ -316,7 +328,7 @@ def test_a_group_found_late_has_the_ranks_that_all_have(any_db):
     for hit in found:
         assert (hit.score, hit.ranks) == (every[hit.id].score, every[hit.id].ranks)
         ranks = hit.ranks
-        assert hit.score == np.float32(1 / (2 + ranks.text) + 2 / (2 + ranks.vector))
+        assert hit.score == np.float32(1 / (2 + ranks.text) + 3 / (2 + ranks.vector))
 
 
 def test_a_hybrid_search_embeds_its_text(notes):

@@ -41,6 +41,8 @@ class FlatIndex:
         if known.any():
             self._rows.replace(at[known], codes[known])
             keys, codes = keys[~known], codes[~known]
+        if not len(keys):
+            return
         self._rows.append(codes)
         self.keys.append(keys)
         self._pages.follow()

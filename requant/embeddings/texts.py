@@ -25,7 +25,6 @@ from requant.quantizers.arrays import Float32s, as_vectors
 # Texts that are handed to the model at once, in its batches: it sorts them by length.
 _BATCHES = 32
 _BATCH = 32
-_LANGCHAIN = ("embed_documents", "embed_query")
 
 Progress = Callable[[int, int], object]
 
@@ -58,21 +57,42 @@ def embed(
     encode = _encoder(resolve(model).encoder, kind)
     check_texts(texts)
     given = {name: value for name, value in (options or {}).items() if value is not None}
-    vectors = np.empty((len(texts), dim or 0), np.float32)
     step = _BATCHES * int(given.get("batch_size", _BATCH))
+    if 0 < len(texts) <= step and progress is None:  # as mostly
+        # A model may write its next answer into the same array.
+        return _embedded(encode, texts, given, dim, patient).copy()
+    vectors = np.empty((len(texts), dim or 0), np.float32)
     with _shown(len(texts), step, progress) as report:
         for start in range(0, len(texts), step):
-            part = list(texts[start : start + step])
-            what = f"texts {start} to {start + len(part) - 1}"
-            call = partial(encode, part, **given)
-            found = patiently(call, what) if patient else call()
-            rows = _named_checked(found, len(part), dim, what if len(texts) > step else "")
+            part = texts[start : start + step]
+            rows = _embedded(encode, part, given, dim, patient, start, len(texts) > step)
             if dim is None:
                 dim = rows.shape[1]
                 vectors = np.empty((len(texts), dim), np.float32)
             vectors[start : start + step] = rows
             report(start + len(part), len(texts))
     return vectors
+
+
+def _embedded(
+    encode: Callable[..., Any],
+    texts: Sequence[str],
+    options: Mapping[str, Any],
+    dim: int | None,
+    patient: bool,
+    first: int = 0,
+    one_of_many: bool = False,
+) -> Float32s:
+    """Return the vectors of one batch, whose first text has the number `first`."""
+    what = f"texts {first} to {first + len(texts) - 1}"
+    call = partial(encode, list(texts), **options)
+    found = patiently(call, what) if patient else call()
+    try:
+        return _checked(found, len(texts), dim)
+    except RequantError as error:
+        if not one_of_many:
+            raise
+        raise type(error)(f"{what}: {error}") from error
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -96,10 +116,10 @@ def _encoder(model: Any, kind: str) -> Callable[..., Any]:
         if callable(found):
             encode: Callable[..., Any] = found
             return encode
-    if all(callable(getattr(model, name, None)) for name in _LANGCHAIN):
+    many: Callable[..., Any] | None = getattr(model, "embed_documents", None)
+    if callable(many) and callable(getattr(model, "embed_query", None)):
         if kind == "query":
             return lambda texts: [model.embed_query(text) for text in texts]
-        many: Callable[..., Any] = model.embed_documents
         return many
     if not callable(model):
         raise InputError(
@@ -110,17 +130,13 @@ def _encoder(model: Any, kind: str) -> Callable[..., Any]:
     return function
 
 
-def _named_checked(embeddings: Any, n: int, dim: int | None, what: str) -> Float32s:
-    try:
-        return _checked(embeddings, n, dim)
-    except RequantError as error:
-        if not what:
-            raise
-        raise type(error)(f"{what}: {error}") from error
-
-
 def _checked(embeddings: Any, n: int, dim: int | None) -> Float32s:
-    array = as_array(embeddings)
+    try:
+        array = as_array(embeddings)
+    except RequantError:
+        raise
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of unequal lengths, say
+        raise InputError(f"what the model gave for {n} texts is no array: {error}") from error
     if array.dtype in (np.int8, np.uint8):
         raise InputError(
             f"the model gave {array.dtype} codes: a collection keeps floats and quantizes them "

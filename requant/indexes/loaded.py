@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +15,8 @@ from requant.quantizers import factory
 from requant.quantizers.protocol import Quantizer, Refining
 from requant.store import CollectionRow, CollectionState, Head, Reader, Seen, Watermark
 
+# Rows that an index has followed where nobody has noted them.
+UNKNOWN = sys.maxsize
 _NOTHING = Seen(0, None)
 _NO_KEYS = np.empty(0, np.int64)
 
@@ -46,6 +49,7 @@ class Loaded:
     index: str = ""  # what the user calls it
     built: int = 0  # its size when it was built, here
     judged: int = 0  # its size when its quantizer was last found good enough
+    followed: int = 0  # rows since its quantizer was fitted, or last found to fit
     told: bool = False  # whether it was said that it should be calibrated again
     nearby: Nearby = field(default_factory=Nearby)
     _changed: tuple[object, Keys] = field(default=(None, _NO_KEYS), init=False, repr=False)

@@ -22,7 +22,7 @@ _ROUNDING = 2.0**-24  # of float32, relative
 _SMALLEST = float(np.finfo(np.float32).tiny)
 # Fewer rows, and numbers, are scored in float64 outright: screening costs some calls of NumPy.
 _FEW, _FEW_FLOATS = 1024, 1 << 19
-_A_FEW = 64  # that are scored only once
+_A_FEW = 128  # that are scored only once
 # From so many queries on BLAS is faster, though it wakes all its threads, and waits for them.
 _MANY_QUERIES = 4
 _NONE, _NO_SCORES = np.empty(0, np.intp), np.empty(0, np.float32)

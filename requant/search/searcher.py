@@ -29,6 +29,7 @@ from requant.store import (
     CollectionRow,
     CollectionState,
     Id,
+    Noted,
     RawItem,
     Reader,
     Store,
@@ -212,13 +213,16 @@ class Searcher:
         operation.count("queries", len(question.request.queries))
         if question.connection is not None:
             return self._answer_within(question, join, operation)
+        noting: Noted | None = None if question.model is None else "model"
+        if question.words is not None:
+            noting = "text"
         numbered = False
         for attempt in range(_TRIES):
             if attempt:
                 operation.count("retries")
             begun = perf_counter()
             with self._store.reading() as reader:
-                state = reader.state_of(self._owner)
+                state = reader.state_of(self._owner, noting)
                 operation.took("snapshot", begun)
                 if numbered or not state.fresh.much:
                     loaded, found = self._found(reader, state, question, operation)

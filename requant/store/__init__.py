@@ -58,7 +58,7 @@ from requant.store.history import (
 from requant.store.history import make_missing_keys as draw_keys
 from requant.store.moving import Move, is_of_move
 from requant.store.read_only import open_read_only
-from requant.store.reader import Reader
+from requant.store.reader import Noted, Reader
 from requant.store.records import (
     Generation,
     Identity,
@@ -131,6 +131,7 @@ __all__ = [
     "Memory",
     "MigrationRow",
     "Move",
+    "Noted",
     "Numbering",
     "Origin",
     "Page",

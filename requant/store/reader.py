@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -41,6 +41,7 @@ from requant.store.statements import FIELDS, HotSql, json_texts
 from requant.store.states import CollectionState, Head, Seen, Watermark, state_of_rows
 
 T = TypeVar("T")
+Noted = Literal["model", "text"]
 # Rows of so many keys are read faster one after the other than by a mapping that is not cached.
 _MANY = 1024
 _APART = 8  # so many keys from one to the next, on average, and rows lie together
@@ -79,6 +80,8 @@ class Reader:
         self._vectors = tables.vectors
         self._changes = tables.changes
         self._joins: bool | None = None
+        # What was noted under which name when the state was read: for who asks for it next.
+        self.noted: tuple[str, str | None] | None = None
         # Begins another snapshot beside this one, where there may be several.
         self.another: Callable[[], AbstractContextManager[Reader]] | None = None
 
@@ -144,25 +147,40 @@ class Reader:
         """End a snapshot of SQLite's that was begun by `begin`."""
         self._driver_cursor.connection.rollback()
 
-    def state_of(self, owner: CollectionRow) -> CollectionState:
-        """Return the state of a collection; raises UnknownCollectionError if it is gone."""
-        state = self.state_at(owner.id, owner.name)
+    def state_of(self, owner: CollectionRow, noting: Noted | None = None) -> CollectionState:
+        """Return the state of a collection; raises UnknownCollectionError if it is gone.
+
+        What is noted of `noting` is read by the way, for the `note` that follows.
+        """
+        state = self.state_at(owner.id, owner.name, noting)
         if state is None:
             raise UnknownCollectionError.gone(owner.name)
         return state
 
-    def state_at(self, collection: int, name: str | None = None) -> CollectionState | None:
+    def state_at(
+        self, collection: int, name: str | None = None, noting: Noted | None = None
+    ) -> CollectionState | None:
         """Return the state of a collection by its number, None if it is gone, or of another name.
 
         Its name is given away when it moves to another model.
         """
-        rows = self._cursor.execute(self._sql.state, (collection,)).fetchall()
+        sql, self.noted = self._sql, None
+        statement = sql.state
+        if noting is not None:
+            statement = sql.state_model if noting == "model" else sql.state_text
+        rows = self._cursor.execute(statement, (collection,)).fetchall()
         if not rows or (name is not None and rows[0][6] != name):
             return None
+        if noting is not None:
+            self.noted = f"{noting} of {collection}", rows[0][-1]
+            rows = [row[:-1] for row in rows]
         return state_of_rows(rows)
 
     def note(self, name: str) -> str | None:
         """Return what is noted in `meta` under a name, None if nothing is."""
+        if self.noted is not None and self.noted[0] == name:
+            (_, value), self.noted = self.noted, None
+            return value
         row = self._cursor.execute(self._sql.note, (name,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -450,9 +468,15 @@ class Reader:
 
     def vectors_named(self, collection: int, ids: Sequence[str], dim: int) -> tuple[Keys, Float32s]:
         """Return the keys, in order, and vectors of those ids that have one; few ids, each once."""
+        self._here_and_there()
         parameters = (json_texts(ids), collection)
+        if self._sql.block_named and self._joins_bytes():
+            (row,) = self._cursor.execute(self._sql.block_named, parameters).fetchall()
+            block = block_of(row[0], row[1], dim)
+            if block is not None:
+                return block
         rows = self._cursor.execute(self._sql.vectors_named, parameters).fetchall()
-        rows.sort(key=itemgetter(0))
+        rows = sorted((row for row in rows if row[1] is not None), key=itemgetter(0))
         return matrix_of(rows, dim)
 
     def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:
@@ -487,7 +511,11 @@ class Reader:
     def _of_keys(self, statement: str, keys: list[int], *, bulk: bool = False) -> list[Any]:
         if bulk:
             self.in_bulk()
-        elif self.mapped is not None and not self.mapped.ready:
-            self.mapped.here_and_there()
+        else:
+            self._here_and_there()
         rows: list[Any] = self._cursor.execute(*self._sql.of_keys(statement, keys)).fetchall()
         return rows
+
+    def _here_and_there(self) -> None:
+        if self.mapped is not None and not self.mapped.ready:
+            self.mapped.here_and_there()

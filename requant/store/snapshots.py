@@ -83,6 +83,7 @@ class Snapshots:
             connection, reader = self._idle.pop()
         except IndexError:
             connection, reader = self._connect()
+        reader.noted = None  # in a snapshot before
         if self._sql.name == "sqlite":
             self._begin(connection, reader)
         else:
@@ -109,10 +110,13 @@ class Snapshots:
             if failed:  # a server that went away has left the others as useless
                 self.close()
             return
-        if self._sql.name == "sqlite" and not connection.in_transaction():
-            reader.end()
+        if self._sql.name != "sqlite":
+            # Past SQLAlchemy, for which a transaction that commits by itself may go on.
+            unawaited.roll_back(connection.connection.driver_connection)
+        elif connection.in_transaction():
+            connection.rollback()
         else:
-            self._roll_back(connection)
+            reader.end()
         self._idle.append((connection, reader))
         if self._shut:  # meanwhile
             self.close()

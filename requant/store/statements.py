@@ -30,6 +30,8 @@ class HotSql:
     keys: Callable[[list[int]], Any]
     texts: Callable[[Sequence[str]], Any]
     state: str  # and, a row each, what has no number yet
+    state_model: str  # the same, and last what is noted of the model, or of the words
+    state_text: str
     index_number: str
     index_info: str
     head: str
@@ -49,7 +51,8 @@ class HotSql:
     existing: str
     existing_named: str  # the same of a collection that has a name still
     note: str
-    vectors_named: str
+    vectors_named: str  # None for an item without
+    block_named: str  # the same rows as one, as `block` has them
     aliases: str
     insert_item: str
     insert_new: str
@@ -122,6 +125,18 @@ def _of_values(statement: str, count: int) -> str:
     values = f"(VALUES {', '.join(['(?)'] * count)})"
     return statement.replace("json_each(?)", values).replace("j.value", "j.column1")
 
+
+_STATE = (
+    "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
+    "name<noted> FROM requant_collections WHERE id = ?"
+)
+_STATE_BESIDE = (
+    "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
+    "CASE WHEN c.fields_at = c.seq THEN c.fields END, c.name, "
+    "w.token, w.fields, w.added, w.changed, w.touched<noted> FROM requant_collections AS c "
+    "LEFT JOIN requant_writes AS w ON w.collection_id = c.id WHERE c.id = %s"
+)
+_NOTED = ", (SELECT value FROM requant_meta WHERE name = '{} of ' || {}.id)"
 
 _HEAD = (
     "SELECT l.name, l.reaching, l.applied_key, l.applied_seq, l.item_count "
@@ -247,10 +262,9 @@ _SQLITE = HotSql(
     # str() of a list of integers is JSON, and twice as fast as json.dumps.
     keys=str,
     texts=json_texts,
-    state=(
-        "SELECT next_key, seq, log_floor, active, run, CASE WHEN fields_at = seq THEN fields END, "
-        "name FROM requant_collections WHERE id = ?"
-    ),
+    state=_STATE.replace("<noted>", ""),
+    state_model=_STATE.replace("<noted>", _NOTED.format("model", "requant_collections")),
+    state_text=_STATE.replace("<noted>", _NOTED.format("text", "requant_collections")),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = ? AND name = ?",
     index_info="SELECT info FROM requant_indexes WHERE collection_id = ? AND name = ?",
     head=_HEAD.format("?"),
@@ -315,6 +329,12 @@ _SQLITE = HotSql(
         "ON i.collection_id = ? AND i.ext_id = j.value "
         "CROSS JOIN requant_vectors AS v ON v.key = i.key"
     ),
+    block_named=(
+        "SELECT group_concat(v.key), CAST(group_concat(v.vec, x'a55ac57f') AS BLOB) "
+        "FROM json_each(?) AS j CROSS JOIN requant_items AS i "
+        "ON i.collection_id = ? AND i.ext_id = j.value "
+        "CROSS JOIN requant_vectors AS v ON v.key = i.key"
+    ),
     aliases=(
         "SELECT a.foreign_id, a.key FROM json_each(?) AS j CROSS JOIN requant_aliases AS a "
         "ON a.index_id = ? AND a.foreign_id = j.value"
@@ -354,12 +374,9 @@ _POSTGRES = HotSql(
     # Lists of keys are cast in a SELECT of their own, which is evaluated once; in a condition they
     # are parsed anew for each row where the planner scans the table (25,000 keys: a minute).
     # In one statement, as others may commit between two; rows are planned faster than aggregates.
-    state=(
-        "SELECT c.next_key, c.seq, c.log_floor, c.active, c.run, "
-        "CASE WHEN c.fields_at = c.seq THEN c.fields END, c.name, "
-        "w.token, w.fields, w.added, w.changed, w.touched FROM requant_collections AS c "
-        "LEFT JOIN requant_writes AS w ON w.collection_id = c.id WHERE c.id = %s"
-    ),
+    state=_STATE_BESIDE.replace("<noted>", ""),
+    state_model=_STATE_BESIDE.replace("<noted>", _NOTED.format("model", "c")),
+    state_text=_STATE_BESIDE.replace("<noted>", _NOTED.format("text", "c")),
     index_number="SELECT id FROM requant_indexes WHERE collection_id = %s AND name = %s",
     index_info="SELECT info FROM requant_indexes WHERE collection_id = %s AND name = %s",
     head=_HEAD.format("%s"),
@@ -421,13 +438,14 @@ _POSTGRES = HotSql(
         "WHERE EXISTS (SELECT 1 FROM requant_collections WHERE id = %s AND name = %s)"
     ),
     note="SELECT value FROM requant_meta WHERE name = %s",
+    # A join would remember vectors by key, in case that one comes again: a third of its time.
     vectors_named=(
-        "SELECT v.key, v.vec "
+        "SELECT i.key, (SELECT vec FROM requant_vectors AS stored WHERE stored.key = i.key) "
         "FROM json_array_elements_text(%s::text::json) AS given(ext_id) CROSS JOIN LATERAL ("
         "SELECT key FROM requant_items AS stored WHERE stored.collection_id = %s "
-        "AND stored.ext_id = given.ext_id LIMIT 1) AS i CROSS JOIN LATERAL ("
-        "SELECT key, vec FROM requant_vectors AS stored WHERE stored.key = i.key LIMIT 1) AS v"
+        "AND stored.ext_id = given.ext_id LIMIT 1) AS i"
     ),
+    block_named="",
     aliases=(
         "SELECT foreign_id, key FROM requant_aliases WHERE foreign_id = ANY(%s) AND index_id = %s"
     ),

@@ -13,8 +13,8 @@ from sqlalchemy.orm.attributes import instance_state
 
 from requant.integration.sqlalchemy.orm.embedding import embedded
 from requant.integration.sqlalchemy.orm.held import held, let_go, saved
-from requant.integration.sqlalchemy.orm.mapped import Mapped
-from requant.integration.sqlalchemy.orm.writing import Given, Rows, write
+from requant.integration.sqlalchemy.orm.mapped import Mapped, has_changed
+from requant.integration.sqlalchemy.orm.writing import Rows, write
 from requant.quantizers.arrays import Float32s
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Flush:
 
     known: dict[Mapped, dict[str, Float32s]] = field(default_factory=dict)
     rows: dict[_Where, Rows] = field(default_factory=dict)
-    states: dict[Mapped, list[tuple[Any, InstanceState[Any]]]] = field(default_factory=dict)
+    states: dict[Mapped, list[InstanceState[Any]]] = field(default_factory=dict)
     # Those that had changed before the database made a value of it.
     changed: set[InstanceState[Any]] = field(default_factory=set)
 
@@ -70,7 +70,8 @@ class Flushes:
             return
         for (mapped, connection), rows in flush.rows.items():
             written = write(mapped, connection, rows, flush.known.get(mapped))
-            for key, state in flush.states.get(mapped, ()):
+            for state in flush.states.get(mapped, ()):
+                key = mapped.key_of(state)
                 if key in written:
                     saved(state, mapped.name, written[key])
 
@@ -83,8 +84,8 @@ class Flushes:
             rows.new.add(key)
             found = held(state, mapped.name)
             if found is not None and found.given:
-                rows.given[key] = Given(found.vector)
-            flush.states.setdefault(mapped, []).append((key, state))
+                rows.given[key] = found.vector
+            flush.states.setdefault(mapped, []).append(state)
 
     def after_update(
         self, mapper: Mapper[Any], connection: sa.Connection, state: InstanceState[Any]
@@ -98,12 +99,12 @@ class Flushes:
             rows, key = flush.of(mapped, connection), mapped.key_of(state)
             found = held(state, mapped.name)
             if found is not None and found.unsaved:
-                rows.given[key] = Given(found.vector)
+                rows.given[key] = found.vector
             if key != before:
                 rows.moved[before] = key
             elif state in flush.changed or mapped.is_changed(state):
                 rows.changed.add(key)
-            flush.states.setdefault(mapped, []).append((key, state))
+            flush.states.setdefault(mapped, []).append(state)
 
     def after_delete(
         self, mapper: Mapper[Any], connection: sa.Connection, state: InstanceState[Any]
@@ -150,7 +151,7 @@ class Flushes:
                 continue
             text = state.dict.get(document)
             # What the database makes is embedded once it is there.
-            if isinstance(text, str) and (new or state.attrs[document].history.has_changes()):
+            if isinstance(text, str) and (new or has_changed(state, document)):
                 asked.setdefault(mapped, []).append((mapped.row_name(state), text))
 
 

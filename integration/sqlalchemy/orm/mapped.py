@@ -11,6 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.orm.base import PASSIVE_NO_INITIALIZE
 
 from requant.collection import Collection
 from requant.errors import InputError
@@ -76,8 +77,7 @@ class Mapped:
     def is_changed(self, state: InstanceState[Any]) -> bool:
         """Whether a write of this object may change what is kept of it."""
         return self.made_by_database or any(
-            name not in state.dict or state.attrs[name].history.has_changes()
-            for name in self.columns
+            name not in state.dict or has_changed(state, name) for name in self.columns
         )
 
     def select(self) -> sa.Select[Any]:
@@ -96,14 +96,21 @@ class Mapped:
 
     def item(self, row: Any) -> tuple[str | None, dict[str, Any]]:
         """Return the document and the metadata of a row that `select` has read."""
-        key, *values = row
-        document = values.pop(0) if self.vector.document is not None else None
+        if self.vector.document is None:
+            return None, dict(zip(self.vector.metadata, map(plain, row[1:]), strict=True))
+        document = row[1]
         if document is not None and not isinstance(document, str):
             kind = type(document).__name__
             raise InputError(
-                f"{self.named(key)}: {self.vector.document} is a {kind}: a document is text"
+                f"{self.named(row[0])}: {self.vector.document} is a {kind}: a document is text"
             )
-        return document, dict(zip(self.vector.metadata, map(plain, values), strict=True))
+        return document, dict(zip(self.vector.metadata, map(plain, row[2:]), strict=True))
+
+
+def has_changed(state: InstanceState[Any], name: str) -> bool:
+    """Whether an object has another value in a column than the database."""
+    # As `state.attrs[name].history`, which makes an object for each attribute and keeps them all.
+    return state.get_history(name, PASSIVE_NO_INITIALIZE).has_changes()
 
 
 def connection_of(session: Any, mapper: Mapper[Any]) -> sa.Connection:

@@ -13,7 +13,7 @@ from requant.inputs import encode_json
 from requant.integration.sqlalchemy.orm.embedding import embedded
 from requant.integration.sqlalchemy.orm.held import let_go
 from requant.integration.sqlalchemy.orm.mapped import Mapped, connection_of
-from requant.integration.sqlalchemy.orm.writing import Given, Item, Rows, put, remove, write
+from requant.integration.sqlalchemy.orm.writing import Item, Kept, Rows, put, remove, write
 from requant.store import Item as StoredItem
 
 _Row = tuple[str | None, dict[str, Any]]
@@ -70,8 +70,8 @@ def _differing(mapped: Mapped, connection: sa.Connection, rows: Sequence[Any]) -
     texts = {key: found[key][0] for key in bare}
     asked = [(mapped.named(key), text) for key, text in texts.items() if text is not None]
     made = embedded(mapped, asked) if asked else {}
-    vectors = {key: Given(None if text is None else made[text]) for key, text in texts.items()}
-    return [Item(key, *found[key], vectors.get(key)) for key in [*bare, *others]]
+    vectors = {key: None if text is None else made[text] for key, text in texts.items()}
+    return [Item(key, *found[key], vectors.get(key, Kept.AS_IT_IS)) for key in [*bare, *others]]
 
 
 def _compared(

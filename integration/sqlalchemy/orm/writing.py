@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -19,10 +20,14 @@ from requant.quantizers.arrays import Float32s
 _AT_ONCE = 1000
 
 
-class Given(NamedTuple):
-    """What is to become of the vector of a row: `vector`, or None for none."""
+class Kept(Enum):
+    """What a row says of its vector that says nothing of it."""
 
-    vector: Float32s | None
+    AS_IT_IS = "as it is"
+
+
+# The vector that a row is to have, None for none.
+Given = Float32s | None
 
 
 @dataclass
@@ -42,12 +47,12 @@ class Rows:
 
 
 class Item(NamedTuple):
-    """A row as its collection is to hold it; `vector` is None where that stays as it is."""
+    """A row as its collection is to hold it."""
 
     key: Any
     document: str | None
     metadata: dict[str, Any]
-    vector: Given | None
+    vector: Given | Kept
 
 
 def write(
@@ -74,7 +79,9 @@ def write(
         items = _items(mapped, connection, part, rows, carried, known or {})
         gone.update(set(part) - {item.key for item in items})
         put(mapped, connection, items)
-        written.update((item.key, item.vector.vector) for item in items if item.vector is not None)
+        written.update(
+            (item.key, item.vector) for item in items if item.vector is not Kept.AS_IT_IS
+        )
     if gone:
         remove(mapped, connection, list(gone))
     return written
@@ -82,14 +89,16 @@ def write(
 
 def put(mapped: Mapped, connection: sa.Connection, items: Sequence[Item]) -> None:
     """Store items: those with a vector, or none, and those whose vector stays as it is."""
-    for some in ([i for i in items if i.vector is not None], [i for i in items if not i.vector]):
+    said = [item for item in items if item.vector is not Kept.AS_IT_IS]
+    unsaid = [item for item in items if item.vector is Kept.AS_IT_IS]
+    given: list[Any] = [item.vector for item in said]
+    for some, vectors in ((said, given), (unsaid, None)):
         if not some:
             continue
-        vectors = [item.vector.vector for item in some if item.vector is not None]
         try:
             mapped.collection.upsert(
                 [item.key for item in some],
-                vectors or None,
+                vectors,
                 [item.document for item in some] if mapped.vector.document is not None else None,
                 [item.metadata for item in some] if mapped.vector.metadata else None,
                 connection=connection,
@@ -127,8 +136,8 @@ def _items(
         asked = {key: found[key][0] for key in found.keys() - vectors.keys() - stays}
         vectors.update(_made(mapped, asked, known))
     for key in (found.keys() & rows.new) - vectors.keys():
-        vectors[key] = Given(None)
-    return [Item(key, *found[key], vectors.get(key)) for key in found]
+        vectors[key] = None
+    return [Item(key, *known, vectors.get(key, Kept.AS_IT_IS)) for key, known in found.items()]
 
 
 def _check_keys(mapped: Mapped, keys: Iterable[Any], found: Iterable[Any]) -> None:
@@ -154,9 +163,9 @@ def _made(
     vectors = embedded(mapped, fresh) if fresh else {}
     for key, text in documents.items():
         if text is None:
-            yield key, Given(None)
+            yield key, None
         else:
-            yield key, Given(known[text] if text in known else vectors[text])
+            yield key, known[text] if text in known else vectors[text]
 
 
 def _unchanged(
@@ -186,7 +195,7 @@ def _carried(
     items = mapped.collection.get(list(rows.moved), vectors=True, connection=connection)
     found = {mapped.as_key(item.id): item for item in items}
     return {
-        now: (found[before].document, Given(found[before].vector))
+        now: (found[before].document, found[before].vector)
         for before, now in rows.moved.items()
         if before in found
     }

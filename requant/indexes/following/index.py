@@ -25,9 +25,14 @@ from requant.indexes.following.lost import leads_to
 from requant.indexes.following.making import begin
 from requant.indexes.following.newest import Newest
 from requant.indexes.following.publishing import Publisher, is_due
-from requant.indexes.following.refit import is_outgrown, needs_building, outgrown_lists
+from requant.indexes.following.refit import (
+    has_drifted,
+    is_outgrown,
+    needs_building,
+    outgrown_lists,
+)
 from requant.indexes.following.retired import Retired
-from requant.indexes.following.share import follow_some
+from requant.indexes.following.share import follow_some, left_to_later
 from requant.indexes.loaded import Loaded
 from requant.indexes.location import Location, Workspace, location_of
 from requant.indexes.sampling import sample
@@ -58,6 +63,10 @@ _TOO_FAR = (
     "it is attached and too much was written since: searches are exact until you migrate to an "
     "index of your own"
 )
+_DRIFTED = (
+    "its codes were made for other vectors than it has followed since, and lose more of these than "
+    "they would have to: rebuild it to fit them anew"
+)
 
 
 class FollowingIndex:
@@ -75,6 +84,7 @@ class FollowingIndex:
         self._doubted: Loaded | None = None  # may be somebody else's by now, or of another time
         self._told = False
         self._building = False
+        self._left = -1  # the number of the state that it was last left behind
         self._further = 0.0  # when it was last followed to beyond what a search saw
 
     @cached_property
@@ -130,6 +140,8 @@ class FollowingIndex:
         if loaded is not None and loaded is not self._doubted:
             loaded.note(state)
         try:
+            if follows and not wait and not due and self._is_left(loaded, reader, state):
+                return loaded
             with self._store.patience(None if wait else _PATIENCE_MS):
                 return self._brought_up(reader, state, progress, wait)
         except BusyError:
@@ -143,6 +155,19 @@ class FollowingIndex:
             return None
         finally:
             self._lock.release()
+
+    def _is_left(self, loaded: Loaded | None, reader: Reader, state: CollectionState) -> bool:
+        """Whether a search does best to read what the index lacks, and to leave it there.
+
+        Where others write all the time, each search would follow a write or two, which takes as
+        long as many. The second search without a write between them follows.
+        """
+        if loaded is None or loaded.name or self._store.read_only or self._left == state.seq:
+            return False
+        if not left_to_later(loaded, reader, self._owner, state):
+            return False
+        self._left = state.seq
+        return True
 
     @property
     def mark(self) -> Watermark | None:
@@ -184,6 +209,7 @@ class FollowingIndex:
             build = loaded is None or needs_building(loaded, reader, owner, state, config, wait)
             if not build:
                 loaded = self._caught_up(loaded, reader, state, progress, wait)
+                build = self._has_drifted(loaded, reader, state)
             if build or loaded is None:
                 keep = self._publisher.keep_part if loaded is None else None
                 with self._store.patience(None):  # it takes long anyway, and is not to be in vain
@@ -195,6 +221,15 @@ class FollowingIndex:
             if is_due(loaded, SEARCH_PUBLISH_ROWS, 2):
                 self._publish_if_possible()
             return loaded
+
+    def _has_drifted(self, loaded: Loaded | None, reader: Reader, state: CollectionState) -> bool:
+        """Tell whether to fit it anew because of what it has followed; a graph is its owner's."""
+        config = self.row.config
+        if loaded is None or not has_drifted(loaded, reader, self._owner, state, config):
+            return False
+        if config.index_type != "flat":
+            self._warn_once(_DRIFTED)
+        return config.index_type == "flat"
 
     def _caught_up(
         self,
@@ -221,6 +256,7 @@ class FollowingIndex:
                     else:
                         rows = self._bring_nearer(loaded, reader, state, reaching)
                     operation.count("rows_followed", rows)
+                loaded.followed += rows
                 took = operation.seconds
                 logger("indexes").debug("%s: %d rows followed, %.3f s", self._called, rows, took)
                 if not wait:

@@ -77,7 +77,7 @@ def record(
     generation = Generation(
         fingerprint=factory.fingerprint(loaded.quantizer),
         fit_rows=loaded.fit_rows,
-        spec={"metric": spec.metric, "expected": spec.expected},
+        spec={"metric": spec.metric, "expected": spec.expected, "followed": loaded.followed},
         watermark=loaded.watermark,
         items=loaded.size,
         file=name,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from requant.errors import CorruptDataError, CorruptIndexError
-from requant.indexes.loaded import Loaded
+from requant.indexes.loaded import UNKNOWN, Loaded
 from requant.indexes.location import Location, Workspace
 from requant.indexes.spec import index_spec
 from requant.quantizers import factory
@@ -92,11 +92,13 @@ class Newest:
         if factory.fingerprint(quantizer) != generation.fingerprint:
             raise CorruptIndexError("its quantizer is not the one that made its codes")
         secrets = self._workspace.secrets
-        spec = index_spec(self._row.config, secrets, quantizer, **generation.spec)
+        made = dict(generation.spec)
+        followed = made.pop("followed", UNKNOWN)
+        spec = index_spec(self._row.config, secrets, quantizer, **made)
         backend = self._location.open(generation, spec)
         mark, rows = generation.watermark, generation.fit_rows
         loaded = Loaded(quantizer, backend, rows, mark, self._location, reaching=mark.seq)
-        loaded.recorded, loaded.index = True, self._row.name
+        loaded.recorded, loaded.index, loaded.followed = True, self._row.name, followed
         if head is not None:
             loaded.name, loaded.heard, loaded.items = head.name, head.mark.rank, head.items
             loaded.reaching = max(mark.seq, head.reaching)

@@ -1,4 +1,4 @@
-"""Whether an index is to be fitted anew: its quantizer has seen too little of what there is."""
+"""Whether an index is to be fitted anew: its quantizer has seen too little of what there is now."""
 
 from __future__ import annotations
 
@@ -78,13 +78,42 @@ def _can_wait(
     if config.precision == "native" or config.index_type == "ivf":
         return False
     if size >= 2 * loaded.judged:
-        _, vectors = spread(reader, owner, state, _JUDGED_ROWS)
-        vectors = prepared(owner, vectors)
-        fresh = fit_quantizer(config, vectors[::2], owner.metric)
-        if _loss(loaded.quantizer, vectors[1::2]) > _LOSS * _loss(fresh, vectors[1::2]):
+        if not _fits(loaded, reader, owner, state, config):
             return False
         loaded.judged = size
     return True
+
+
+def has_drifted(
+    loaded: Loaded,
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    config: IndexConfig,
+) -> bool:
+    """Tell whether codes were fitted to vectors that others have come instead of.
+
+    Looked at each time that an index has followed as many rows as half of what it holds.
+    """
+    if config.precision == "native" or loaded.size < ENOUGH_ROWS:
+        return False
+    if loaded.followed < loaded.size // 2:
+        return False
+    loaded.followed = 0
+    return not _fits(loaded, reader, owner, state, config)
+
+
+def _fits(
+    loaded: Loaded,
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    config: IndexConfig,
+) -> bool:
+    _, vectors = spread(reader, owner, state, _JUDGED_ROWS)
+    vectors = prepared(owner, vectors)
+    fresh = fit_quantizer(config, vectors[::2], owner.metric)
+    return _loss(loaded.quantizer, vectors[1::2]) <= _LOSS * _loss(fresh, vectors[1::2])
 
 
 def _size(loaded: Loaded, state: CollectionState) -> int:

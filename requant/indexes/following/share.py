@@ -21,6 +21,8 @@ _LEAST = 8
 _LEAST_LIVE = 1024
 _OF_TIME = 0.75
 _EVERY_KEY = 1 << 62
+# So few changes, and no new items, are read along with a search's candidates for next to nothing.
+_LEFT = 32
 _now = time.perf_counter
 
 
@@ -68,6 +70,16 @@ def follow_some(
     return followed
 
 
+def left_to_later(
+    loaded: Loaded, reader: Reader, owner: CollectionRow, state: CollectionState
+) -> bool:
+    """Whether so little was changed that reading it costs less than following it."""
+    mark = loaded.watermark
+    if mark.key < state.next_key or not 0 < state.seq - mark.seq <= _LEFT:
+        return False
+    return len(loaded.changed(reader, owner, state, mark)) <= _LEFT
+
+
 def _step(
     loaded: Loaded, reader: Reader, owner: CollectionRow, state: CollectionState, rows: int
 ) -> int:
@@ -95,7 +107,8 @@ def _follow_log(
     logged = reader.log(owner.id, after, before, rows)
     keys = np.unique(np.array([key for _, key in logged], np.int64))
     found, vectors = reader.vectors(keys, owner.dim)
-    loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))
+    if len(found) < len(keys):
+        loaded.backend.delete(np.setdiff1d(keys, found, assume_unique=True))
     put(loaded, owner, found, vectors)
     loaded.unpublished += len(keys)
     if len(logged) < rows:

@@ -23,8 +23,8 @@ from requant.errors import DimensionError, InputError
 from requant.quantizers.arrays import Float32s
 from requant.store import CollectionRow, Store, models
 
-# So many texts take long: whether they may be embedded is then looked at before, too.
-_MANY = 64
+# More texts take long: whether they may be embedded is then looked at before, too.
+_MANY = 256
 _TOLERANCE = 1e-3
 
 _NOTHING = ModelInfo("", None, 0)  # of a model without a name

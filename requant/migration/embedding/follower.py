@@ -15,7 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from requant.embeddings import Model, embed
-from requant.errors import StoreError, UnknownCollectionError
+from requant.errors import InputError, ModelError, StoreError, UnknownCollectionError
 from requant.inputs import Rows
 from requant.migration.embedding.embedder import info_of
 from requant.store import CollectionRow, ContentsWriter, Move, RawItem, Reader, Store, moving
@@ -150,11 +150,17 @@ class Follower:
     def _embed(self, share: Share) -> Any:
         if not share.to_embed:
             return None
-        texts = [str(item[3]) for item in share.to_embed]
-        return embed(
-            self._model(), texts, "document", self._target.dim, options=self._options,
-            progress=lambda _done, _total: None,
-        )  # fmt: skip
+        model, items = self._model(), share.to_embed
+        try:
+            return embed(
+                model, [str(item[3]) for item in items], "document", self._target.dim,
+                options=self._options, progress=lambda _done, _total: None,
+            )  # fmt: skip
+        except (InputError, ModelError) as error:
+            first, last = (f"{item[1]!r:.80}" for item in (items[0], items[-1]))
+            raise type(error)(
+                f"the batch of {len(items)} items from {first} to {last} was not stored: {error}"
+            ) from error
 
     def _write(self, connection: sa.Connection, share: Share, vectors: Any) -> None:
         if not moving.marks.take(connection, self._store.tables, self._move.id, share.numbers):

@@ -38,7 +38,7 @@ def items_among(reader: Reader, owner: CollectionRow, ids: sa.SelectBase, few: i
     Raises InputError where it selects what is no id.
     """
     few = min(few, rows_for(owner.dim))
-    connection, _ = reader.source()
+    connection, _ = reader.source(bulk=False)
     with _explained(reader):
         if is_read_as_stored(ids, connection.dialect.name):
             # Past the statement that joins both, which takes SQLAlchemy as long as the database.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MOST = (2 << 30) - (64 << 10)  # what SQLite is built to map
 # Looking for a mapping may take one part in so many of a reader's time: where others write all the
 # time, each snapshot has another one, and it is not worth while.
-_SHARE = 20
+_SHARE = 100
 
 
 class Mapped:
@@ -51,8 +51,7 @@ class Mapped:
             self.leave()
             return
         self._switch(_MOST)
-        # All of them: what is found after the first may be another reader's mapping.
-        self.ready, self._version = any([self._made(touch) for touch in self._touch]), version
+        self.ready, self._version = self._made(), version
         self._later = begun + _SHARE * (perf_counter() - begun)
         if not self.ready:
             self.leave()
@@ -63,9 +62,10 @@ class Mapped:
             self._switch(0)
             self.ready = False
 
-    def _made(self, touch: str) -> bool:
-        """Whether SQLite has mapped the file once this statement has read a page."""
-        self._cursor.execute(touch).fetchone()
+    def _made(self) -> bool:
+        """Whether SQLite has mapped the file once pages have been read."""
+        for touch in self._touch:
+            self._cursor.execute(touch).fetchone()
         return read_here_and_there(self._standing.path, self._standing.inode)
 
     def _switch(self, size: int) -> None:

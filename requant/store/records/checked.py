@@ -62,12 +62,17 @@ def config(text: object, index: object) -> dict[str, Any]:
 
 
 def spec(text: object, index: object) -> dict[str, Any]:
-    """Return what a generation was made with: `metric` and `expected`; raises CorruptDataError."""
+    """Return what a generation was made with: `metric` and `expected`; raises CorruptDataError.
+
+    Also `followed`, where it is noted.
+    """
     what = f"the spec of a generation of index {index!r}"
     found = mapping(text, what)
-    if set(found) != {"metric", "expected"} or found["metric"] not in get_args(CodeMetric):
+    names = set(found) - {"followed"}
+    if names != {"metric", "expected"} or found["metric"] not in get_args(CodeMetric):
         raise CorruptDataError(f"{what} is not what requant writes: {str(found)[:80]}")
     whole(found["expected"], what)
+    whole(found.get("followed", 0), what)
     return found
 
 

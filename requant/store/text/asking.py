@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from requant.adapters.protocol import Keys
@@ -18,10 +16,7 @@ from requant.store.text.syntax import TextQuery, check_length
 
 def text_index(reader: Reader, owner: CollectionRow) -> TextIndex | None:
     """Return the text index of a collection, None if it has none."""
-    connection, cursor = reader.source(bulk=False)
-    statement = _noted(reader.tables.quoted("meta"), connection.dialect.name)
-    row = cursor.execute(statement, (note_of(owner.id),)).fetchone()
-    return read_note(owner.id, None if row is None else row[0])
+    return read_note(owner.id, reader.note(note_of(owner.id)))
 
 
 def matching_text(
@@ -44,9 +39,3 @@ def matching_text(
         rows = dialect(connection).matches(cursor, reader.tables, index, query, limit)
     keys = np.fromiter((row[0] for row in rows), np.int64, len(rows))
     return keys, np.fromiter((row[1] for row in rows), np.float32, len(rows))
-
-
-@lru_cache
-def _noted(meta: str, dialect_name: str) -> str:
-    mark = "?" if dialect_name == "sqlite" else "%s"
-    return f"SELECT value FROM {meta} WHERE name = {mark}"  # noqa: S608

@@ -1,0 +1,96 @@
+"""Codes are fitted anew where others have come instead of the vectors that they were fitted to."""
+
+import numpy as np
+import pytest
+
+import requant
+from requant.errors import IndexWarning
+
+N, DIM = 2400, 32
+IDS = [str(i) for i in range(N)]
+BEFORE = np.random.default_rng(0).standard_normal((N, DIM)).astype(np.float32)
+
+
+def cluster(seed=1):
+    rng = np.random.default_rng(seed)
+    center = rng.standard_normal(DIM)
+    return (center + 0.05 * rng.standard_normal((N, DIM))).astype(np.float32)
+
+
+def recall(notes, vectors):
+    queries = vectors[:40] + np.float32(0.01)
+    found = notes.search_many(queries, k=10)
+    right = notes.search_many(queries, k=10, exact=True)
+    hits = [
+        len({a.id for a in one} & {b.id for b in two})
+        for one, two in zip(found, right, strict=True)
+    ]
+    return sum(hits) / 400
+
+
+def made(tmp_path, **index):
+    db = requant.open(tmp_path / "a.db")
+    notes = db.create_collection("notes", dim=DIM)
+    notes.upsert(IDS, BEFORE)
+    notes.add_index("main", **index)
+    return db, notes
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "least"),
+    [("faiss", "int2", 0.8), ("faiss", "int8", 0.8), ("usearch", "int8", 0.8)],
+)
+def test_everything_is_replaced(tmp_path, engine, precision, least):
+    db, notes = made(tmp_path, engine=engine, precision=precision)
+    after = cluster()
+    notes.upsert(IDS, after)
+    notes.flush()
+    assert recall(notes, after) >= least
+    assert notes.verify().ok
+    db.close()
+
+
+def test_a_few_at_a_time_by_processes_that_end_soon(tmp_path):
+    db, notes = made(tmp_path, engine="faiss", precision="int8")
+    after = cluster()
+    for start in range(0, N, N // 8):
+        notes.upsert(IDS[start : start + N // 8], after[start : start + N // 8])
+        notes.flush()
+        db.close()
+        db = requant.open(tmp_path / "a.db")
+        notes = db.collection("notes")
+    assert recall(notes, after) >= 0.8
+    db.close()
+
+
+def test_searches_alone_see_to_it(tmp_path):
+    db, notes = made(tmp_path, engine="faiss", precision="int8")
+    after = cluster()
+    notes.upsert(IDS, after)
+    for query in after[:40]:
+        notes.search(query, k=1)
+    assert recall(notes, after) >= 0.8
+    db.close()
+
+
+def test_more_of_the_same_keeps_its_codes(tmp_path):
+    db, notes = made(tmp_path, engine="faiss", precision="int8")
+    again = np.random.default_rng(5).standard_normal((N, DIM)).astype(np.float32)
+    notes.calibrate(target=0.9)
+    for _ in range(3):
+        notes.upsert(IDS, again)
+        notes.flush()
+    # Warnings are errors: of another quantizer one would be told here.
+    notes.search(again[0], k=10, recall=0.9)
+    db.close()
+
+
+def test_a_graph_is_built_anew_by_its_owner(tmp_path):
+    db, notes = made(tmp_path, engine="faiss", precision="int8", index_type="hnsw")
+    after = cluster()
+    notes.upsert(IDS, after)
+    with pytest.warns(IndexWarning, match="rebuild it to fit them anew"):
+        notes.flush()
+    notes.rebuild("main")
+    assert recall(notes, after) >= 0.8
+    db.close()
