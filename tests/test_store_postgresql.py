@@ -325,7 +325,7 @@ def test_texts_that_an_encoding_lacks_are_refused(empty_postgres, tmp_path):
     with requant.open(url, folder=tmp_path / "own") as db:
         notes = db.create_collection("notes", DIM)
         notes.upsert(["é"], vectors(1, DIM))
-        with pytest.raises(StoreError, match="no equivalent in encoding"):
+        with pytest.raises(StoreError, match="in a database of UTF-8"):
             notes.upsert(["日"], vectors(1, DIM))
     with requant.open(engine, folder=tmp_path / "theirs") as db:
         notes = db.collection("notes")

@@ -76,7 +76,7 @@ def test_a_transaction_finds_its_own_words(any_db):
         mine = {hit.id for hit in notes.search_documents("new", connection=connection)}
         assert mine == {0, "x"}
         assert notes.search_documents("w0002", connection=connection) == []
-        hybrid = notes.search_hybrid("new", vectors(1)[0], connection=connection)
+        hybrid = notes.search_hybrid("new", vectors(1)[0], 20, connection=connection)
         assert {hit.id for hit in hybrid if hit.ranks.text} == {0, "x"}
         assert notes.search_documents("new") == []
         assert len(notes.search_documents("w0002")) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,7 +15,7 @@ from requant.quantizers.protocol import Quantizer, Refining
 from requant.store import CollectionRow, CollectionState, Head, Reader, Seen, Watermark
 
 # Rows that an index has followed where nobody has noted them.
-UNKNOWN = sys.maxsize
+UNKNOWN = 1 << 48
 _NOTHING = Seen(0, None)
 _NO_KEYS = np.empty(0, np.int64)
 

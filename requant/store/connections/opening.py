@@ -140,11 +140,8 @@ def _engine_of_url(text: str, durable: bool) -> sa.Engine:
             return _sqlite_engine(url, durable)
         # Readers are kept outside the pool, so the ping costs writes alone. To look at the socket
         # instead is not enough: a connection that is being cut fails at its next statement.
-        # Texts are UTF-8 whatever the database calls them.
-        options = {"client_encoding": "utf8"}
-        engine = sa.create_engine(
-            url, connect_args=options, max_overflow=_NO_LIMIT, pool_pre_ping=True
-        )
+        engine = sa.create_engine(url, max_overflow=_NO_LIMIT, pool_pre_ping=True)
+        sa.event.listen(engine, "connect", _speak_utf8, insert=True)  # before SQLAlchemy asks
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise StoreError(f"cannot open {shown}: {error}") from error
     except InputError:
@@ -154,6 +151,13 @@ def _engine_of_url(text: str, durable: bool) -> sa.Engine:
     if durable:
         sa.event.listen(engine, "connect", _commit_synchronously)
     return engine
+
+
+def _speak_utf8(driver: Any, _record: object) -> None:
+    """Give texts in UTF-8 to a database that asks for none; psycopg would give them as bytes."""
+    if driver.info.parameter_status("client_encoding") == "SQL_ASCII":
+        driver.execute("SET client_encoding TO 'UTF8'")
+        driver.commit()
 
 
 def _refuse_memory(url: sa.URL) -> None:
