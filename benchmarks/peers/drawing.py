@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def curves(results: list[dict[str, Any]], path: Path) -> None:
     """Draw recall against queries a second: up and to the right is better."""
     figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
     flat = min(one["flat"] for one in results)
-    shades = iter(mpl.color_sequences["tab20"])
+    shades = cycle(mpl.color_sequences["tab20"])
     for one in sorted(results, key=lambda one: not one["name"].startswith(OURS)):
         points = sorted((row["recall"], 1e3 / (row["of_flat"] * flat)) for row in one["settings"])
         points = [point for point in points if point[0] >= 0.8]
