@@ -8,6 +8,8 @@ with its connection, and lent to one caller at a time.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -250,6 +252,16 @@ def give_up_if_interrupted(connection: sa.Connection, error: BaseException | Non
     """Close what Ctrl-C has stopped in the middle of a statement: no server would roll it back."""
     if connection.dialect.name != "sqlite" and interruption(error) is not None:
         connection.invalidate()
+
+
+@contextmanager
+def giving_up(connection: sa.Connection) -> Iterator[None]:
+    """Give the connection up where Ctrl-C stops the block."""
+    try:
+        yield
+    except BaseException as error:
+        give_up_if_interrupted(connection, error)
+        raise
 
 
 def translated(action: str, error: BaseException, handled: BaseException | None) -> BaseException:
