@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import DuplicateIdError, UnknownCollectionError, UnknownIdError
+from requant.errors import DuplicateIdError, StoreError, UnknownCollectionError, UnknownIdError
 from requant.integration.sqlalchemy import add_tables
 from tests import beside, inside
 from tests.databases import expected, held, vectors
@@ -586,4 +586,6 @@ def test_who_may_only_read_searches_beside_what_has_no_number(db, empty_postgres
         assert other.collection("notes").search(vectors(1, DIM, seed=2)[0], k=1)[0].id == "3"
         notes.flush()
         answers(other.collection("notes"))
+        with pytest.raises(StoreError, match="read_only=True"):
+            other.collection("notes").delete(["3"])
     engine.dispose()

@@ -295,6 +295,6 @@ def store_error(action: str, error: BaseException) -> StoreError:
             "it opens or builds an index, three while it writes to a live one: raise "
             "default_pool_size"
         )
-    elif "readonly database" in text:
+    elif "readonly database" in text or "read-only transaction" in text:
         text += ". What cannot be written to is read by requant.open(..., read_only=True)"
     return kind(text)
