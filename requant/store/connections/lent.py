@@ -115,7 +115,7 @@ def as_sqlalchemy(connection: sa.Connection) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise InputError(f"connection=: {error}{unwritable(error)}") from error
     except BaseException as error:
-        if not isinstance(error, Exception) and _is_stuck(connection):
+        if not isinstance(error, Exception | GeneratorExit) and _is_stuck(connection):
             connection.invalidate()  # as SQLAlchemy does: the caller could not even roll back
         raise
 
