@@ -109,6 +109,9 @@ class EngineGuard:
         """Raise what an engine raised as an EngineError, and Ctrl-C as what it is."""
         if isinstance(error, RuntimeError) and str(error) == _STOPPED:
             raise KeyboardInterrupt from error
+        # An engine that asks for signals in its midst answers Ctrl-C by an error of its own.
+        if isinstance(error, Exception) and isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__
         if isinstance(error, (RuntimeError, AssertionError)):
             raise EngineError(f"{self._engine} failed: {error}") from error
 

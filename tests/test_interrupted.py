@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
+from requant.adapters.guards import EngineGuard
 from requant.errors import StoreError
 from tests.databases import vectors
 
@@ -148,3 +149,36 @@ def test_an_error_while_ctrl_c_is_handled_is_an_error(any_db):
         except KeyboardInterrupt:
             with pytest.raises(StoreError):
                 call()
+
+
+def test_a_caller_whose_driver_is_left_in_the_midst_of_a_statement(notes, any_db, monkeypatch):
+    """As psycopg is where Ctrl-C comes between two of its steps: no rollback gets through then."""
+    import psycopg
+
+    def stopped(cursor, *arguments, **options):
+        monkeypatch.undo()
+        cursor.connection.pgconn.send_query(b"SELECT 1")
+        raise KeyboardInterrupt
+
+    def act(call):
+        with any_db.engine.begin() as connection:
+            notes.delete([1], connection=connection)
+            monkeypatch.setattr(psycopg.Cursor, "execute", stopped)
+            call(connection)
+
+    for call in (
+        lambda connection: notes.upsert([N], vectors(1), connection=connection),
+        lambda connection: notes.search(vectors(1)[0], connection=connection),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            act(call)
+        assert notes.count() == N
+
+
+def test_an_engine_that_answers_ctrl_c_by_an_error():
+    """As usearch does, now by a SystemError and now by a MemoryError."""
+    guard = EngineGuard("usearch")
+    with pytest.raises(KeyboardInterrupt), guard.shared:
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+    with pytest.raises(MemoryError), guard.shared:
+        raise MemoryError

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import DuplicateIdError, UnknownCollectionError, UnknownIdError
+from requant.errors import DuplicateIdError, StoreError, UnknownCollectionError, UnknownIdError
 from requant.integration.sqlalchemy import add_tables
 from tests import beside, inside
 from tests.databases import expected, held, vectors
@@ -572,3 +572,20 @@ def test_notes_are_numbered_by_those_who_write_alone(db):
     with db.engine.connect() as connection:
         left = connection.execute(sa.text("SELECT count(*) FROM requant_writes")).scalar()
     assert left == 0
+
+
+@pytest.mark.filterwarnings("ignore::requant.IndexWarning")
+def test_who_may_only_read_searches_beside_what_has_no_number(db, empty_postgres, tmp_path):
+    """Whose folder has no file of the index, which cannot be made without giving a number."""
+    notes = make(db)
+    notes.upsert(["3"], vectors(1, DIM, seed=2))
+    options = {"options": "-c default_transaction_read_only=on"}
+    engine = sa.create_engine(empty_postgres, connect_args=options)
+    with requant.open(engine, folder=tmp_path / "other") as other:
+        answers(other.collection("notes"))
+        assert other.collection("notes").search(vectors(1, DIM, seed=2)[0], k=1)[0].id == "3"
+        notes.flush()
+        answers(other.collection("notes"))
+        with pytest.raises(StoreError, match="read_only=True"):
+            other.collection("notes").delete(["3"])
+    engine.dispose()

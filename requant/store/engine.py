@@ -54,7 +54,7 @@ from requant.store.snapshots import BusyError as BusyError
 from requant.store.snapshots import (
     Reading,
     Snapshots,
-    give_up_if_interrupted,
+    giving_up,
     store_error,
     translated,
 )
@@ -226,14 +226,11 @@ class Store:
             self._connection() as own,
             self._as_patient(own),
             own.begin(),
+            giving_up(own),
         ):
-            try:
-                if first is not None:
-                    first(own)
-                yield own
-            except BaseException as error:
-                give_up_if_interrupted(own, error)
-                raise
+            if first is not None:
+                first(own)
+            yield own
         self.gate.check_standing()  # no acknowledgement of what went to a file that was replaced
 
     @contextmanager
@@ -259,7 +256,7 @@ class Store:
             self._as_patient(connection),
         ):
             if self.sql.name != "sqlite":
-                with connection.begin():
+                with connection.begin(), giving_up(connection):
                     connection.execute(sa.text(_DURABLY))
                     yield connection
                 return
@@ -309,6 +306,7 @@ class Store:
             self.errors("write"),
             self._beside.connect() if beside else self._connection() as own,
             own.begin(),
+            giving_up(own),
         ):
             if beside:  # that transaction may have locked whole tables, and would never end
                 own.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")

@@ -8,6 +8,8 @@ with its connection, and lent to one caller at a time.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +38,9 @@ KEPT = 16
 
 class BusyError(StoreError):
     """Somebody else was writing for longer than the caller wanted to wait."""
+
+
+_NOT_WRITABLE = ("readonly database", "read-only transaction", "unable to open database file")
 
 
 class Snapshots:
@@ -256,6 +261,16 @@ def give_up_if_interrupted(connection: sa.Connection, error: BaseException | Non
         connection.invalidate()
 
 
+@contextmanager
+def giving_up(connection: sa.Connection) -> Iterator[None]:
+    """Give the connection up where Ctrl-C stops the block."""
+    try:
+        yield
+    except BaseException as error:
+        give_up_if_interrupted(connection, error)
+        raise
+
+
 def translated(action: str, error: BaseException, handled: BaseException | None) -> BaseException:
     """Return what is to be raised for what SQLAlchemy or a driver raised: StoreError, or Ctrl-C.
 
@@ -287,6 +302,6 @@ def store_error(action: str, error: BaseException) -> StoreError:
             "it opens or builds an index, three while it writes to a live one: raise "
             "default_pool_size"
         )
-    elif "readonly database" in text or "unable to open database file" in text:
+    elif any(words in text for words in _NOT_WRITABLE):
         text += ". What cannot be written to is read by requant.open(..., read_only=True)"
     return kind(text)

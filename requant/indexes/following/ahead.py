@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from requant.adapters.protocol import Keys
+from requant.errors import StoreError
 from requant.indexes.loaded import Loaded
 from requant.store import BusyError, CollectionRow, CollectionState, Reader, Store
 
@@ -21,13 +22,24 @@ def takes_in_more(
     altered, mark = state.fresh.altered, loaded.watermark
     if not len(altered):
         return False
-    new = (altered >= mark.key) & (altered < state.next_key)
-    return bool(new.any()) or reader.has_logged(owner.id, mark.seq, altered)
+    return alters(state, mark.key) or reader.has_logged(owner.id, mark.seq, altered)
+
+
+def alters(state: CollectionState, key: int) -> bool:
+    """Whether items from `key` on, which have a number, were changed by what has none."""
+    altered = state.fresh.altered
+    return bool(((altered >= key) & (altered < state.next_key)).any())
 
 
 def numbered(store: Store, owner: CollectionRow) -> int:
-    """Give a number to what is committed, and return the latest; raises BusyError."""
-    seq = store.number(owner.id, wait=True)
+    """Give a number to what is committed, and return the latest.
+
+    Raises BusyError, also where this user may give none: whoever may write does it.
+    """
+    try:
+        seq = store.number(owner.id, wait=True)
+    except StoreError as error:
+        raise BusyError(f"{error}: what was written last cannot be followed meanwhile") from error
     if seq is None:
         raise BusyError(
             f"another transaction has had collection {owner.name!r} for itself for some seconds: "

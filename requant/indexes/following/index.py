@@ -19,7 +19,7 @@ from requant.errors import (
     TurnLostError,
     UnsupportedError,
 )
-from requant.indexes.following.ahead import numbered, takes_in_more
+from requant.indexes.following.ahead import alters, numbered, takes_in_more
 from requant.indexes.following.catch_up import Progress, catch_up
 from requant.indexes.following.lost import leads_to
 from requant.indexes.following.making import begin
@@ -528,6 +528,8 @@ class FollowingIndex:
         keep: Callable[[Loaded], None] | None = None,
     ) -> Loaded | None:
         self._building = True  # until whoever has the lock next
+        first, _ = key_range(self._owner.id)
+        reaching = numbered(self._store, self._owner) if alters(state, first) else 0
         rows = sample(reader, self._owner, state)
         if len(rows) < 2:  # one has no spread to learn, and is found without an index
             return None
@@ -538,8 +540,6 @@ class FollowingIndex:
             )  # fmt: skip
             begun = operation.took("fit", operation.begun)
             try:
-                more = takes_in_more(loaded, reader, self._owner, state)
-                reaching = numbered(self._store, self._owner) if more else 0
                 catch_up(loaded, reader, self._owner, state, progress, keep, reaching)
             except BaseException:
                 self._abandon(loaded)

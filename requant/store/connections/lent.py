@@ -18,7 +18,7 @@ from requant.store.interrupted import handled_now, interruption
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
-_IN_ERROR = 3  # what PostgreSQL's drivers call a transaction that has failed
+_ACTIVE, _IN_ERROR = 1, 3  # what PostgreSQL's drivers call a transaction at work, or failed
 _ROWS = {"tuple_row", "namedtuple_row", "Row"}  # row factories of drivers, all of which are tuples
 
 # What `connection=` takes. Whoever has a session has imported SQLAlchemy's ORM; we need not.
@@ -114,6 +114,18 @@ def as_sqlalchemy(connection: sa.Connection) -> Iterator[None]:
         ) from error
     except UnicodeEncodeError as error:
         raise InputError(f"connection=: {error}{unwritable(error)}") from error
+    except BaseException as error:
+        if not isinstance(error, Exception | GeneratorExit) and _is_stuck(connection):
+            connection.invalidate()  # as SQLAlchemy does: the caller could not even roll back
+        raise
+
+
+def _is_stuck(connection: sa.Connection) -> bool:
+    """Whether Ctrl-C has left psycopg in the midst of a statement."""
+    if connection.closed or connection.invalidated or connection.dialect.is_async:
+        return False
+    info = getattr(connection.connection.driver_connection, "info", None)
+    return info is not None and bool(info.transaction_status == _ACTIVE)
 
 
 def plain_cursor(connection: sa.Connection) -> Any:
