@@ -34,13 +34,11 @@ from requant.store.statements import HotSql
 
 # Readers that are kept between uses, at most: a burst of threads must not leave its connections.
 KEPT = 16
+_NOT_WRITABLE = ("readonly database", "read-only transaction", "unable to open database file")
 
 
 class BusyError(StoreError):
     """Somebody else was writing for longer than the caller wanted to wait."""
-
-
-_NOT_WRITABLE = ("readonly database", "read-only transaction", "unable to open database file")
 
 
 class Snapshots:
