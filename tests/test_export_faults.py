@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -48,6 +47,8 @@ def until_halfway(path, target, format, told):
 
 def limited(limit, arguments, said):
     """Run the command line where no file may grow beyond `limit`; write what it says to a file."""
+    import resource  # not on Windows
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
     sys.argv[1:] = arguments
