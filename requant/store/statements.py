@@ -100,7 +100,7 @@ class HotSql:
 
     def items_with(self, fields: frozenset[str]) -> str:
         """Return `items` with NULL for what is not among `fields`."""
-        return self.items if fields == FIELDS else _with(self.items, fields)
+        return with_fields(self.items, fields)
 
 
 # What is stored of an item beside its id and its vector.
@@ -108,7 +108,8 @@ FIELDS: frozenset[str] = frozenset({"document", "metadata"})
 
 
 @lru_cache(maxsize=64)
-def _with(statement: str, fields: frozenset[str]) -> str:
+def with_fields(statement: str, fields: frozenset[str]) -> str:
+    """Return a statement about items `i` with NULL for what is not among `fields`."""
     for field in FIELDS - fields:
         statement = statement.replace(f"i.{field}", "NULL")
     return statement

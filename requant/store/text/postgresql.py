@@ -92,8 +92,11 @@ _FILL = """INSERT INTO {text} (key, words) SELECT key, {words}(document) FROM {i
 WHERE key >= %s AND key < %s AND document IS NOT NULL ON CONFLICT (key) DO NOTHING"""
 # By the logarithm of a document's length: measured on WordNet, more is found so than without.
 _MATCHES = """SELECT t.key, ts_rank_cd(t.words, q.found, 1) AS score
-FROM {text} AS t CROSS JOIN (SELECT {found} AS found) AS q {beside}
-WHERE t.words @@ q.found {without} ORDER BY score DESC, t.key LIMIT %s"""
+FROM {text} AS t CROSS JOIN (SELECT {found} AS found {fence}) AS q {beside}
+WHERE t.words @@ q.found {without} ORDER BY score DESC, t.key LIMIT {limit}"""
+# Lets the server keep one plan for whatever is asked, which is worth it where little is found;
+# another one for each power of 2: a plan for a small table would read all of a large one.
+_FENCE = "OFFSET 0 /* of some 2 ^ {} items */"
 _LACKING = """SELECT key FROM {items} AS i WHERE key >= {first} AND key < {end}
 AND document IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {text} AS t WHERE t.key = i.key)"""
 _STRANGE = """SELECT key FROM {text} AS t WHERE NOT EXISTS (SELECT 1 FROM {items} AS i
@@ -166,9 +169,20 @@ def matches(
 def _matching(
     cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
 ) -> list[tuple[int, float]]:
+    asked = matching(tables, index, query, limit)
+    return [] if asked is None else list(cursor.execute(*asked).fetchall())
+
+
+def matching(
+    tables: Tables, index: TextIndex, query: TextQuery, limit: int | None, size: int | None = None
+) -> tuple[str, tuple[str, ...]] | None:
+    """Return the statement of `matches`, and its parameters; None if nothing can match.
+
+    With a `size`, the power of 2 of how many items there may be, its plan is kept.
+    """
     groups = [group for group in query.groups if all(map(_may_be_found, group))]
     if not groups:
-        return []
+        return None
     asked = _Asked(index)
     found = asked.any_of(groups)
     without = asked.any_of([(term,) for term in filter(_may_be_found, query.without)])
@@ -179,9 +193,10 @@ def _matching(
         each = " OR ".join(f"({' AND '.join(map(asked.within, group))})" for group in groups)
         statement = statement.replace(" ORDER BY", f" AND ({each}) ORDER BY")
     beside = "JOIN {items} AS i ON i.key = t.key" if index.tokenizer == "trigram" else ""
-    statement = _named(statement.replace("{beside}", beside), tables, index)
-    rows: list[tuple[int, float]] = cursor.execute(statement, (*asked.texts, limit)).fetchall()
-    return rows
+    statement = statement.replace("{beside}", beside)
+    statement = statement.replace("{limit}", "ALL" if limit is None else str(limit))
+    statement = statement.replace("{fence}", "" if size is None else _FENCE.format(size))
+    return _named(statement, tables, index), tuple(asked.texts)
 
 
 class _Asked:

@@ -52,8 +52,8 @@ SELECT key, document FROM "{text}_items" AS i WHERE key >= ? AND key < ?
 AND NOT EXISTS (SELECT 1 FROM "{text}_docsize" WHERE id = i.key)"""
 _EMPTY = """INSERT INTO "{text}" ("{text}") VALUES ('delete-all')"""
 # By our own ORDER BY: the one by `rank` sorts all rows, where this keeps the best ones.
-_MATCHES = """SELECT rowid, -bm25("{text}") AS score FROM "{text}" WHERE "{text}" MATCH ?
-ORDER BY score DESC, rowid LIMIT ?"""
+_MATCHES = """SELECT rowid AS key, -bm25("{text}") AS score FROM "{text}" WHERE "{text}" MATCH ?
+ORDER BY score DESC, rowid LIMIT {limit}"""
 _LACKING = """SELECT key FROM "{text}_items" AS i
 WHERE NOT EXISTS (SELECT 1 FROM "{text}_docsize" WHERE id = i.key)"""
 _STRANGE = """SELECT id FROM "{text}_docsize" AS d WHERE id < {first} OR id >= {end}
@@ -102,10 +102,18 @@ def matches(
     cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
 ) -> list[tuple[int, float]]:
     """Return (key, score) of what matches, best first by BM25; all of it without a limit."""
-    asked = (match_of(query), -1 if limit is None else limit)
+    found = cursor.execute(*matching(tables, index, query, limit))
+    rows: list[tuple[int, float]] = found.fetchall()
+    return rows
+
+
+def matching(
+    tables: Tables, index: TextIndex, query: TextQuery, limit: int | None, size: int | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the statement of `matches`, and its parameters; no plan depends on a `size` here."""
     statement = _MATCHES.replace("{text}", index.name(tables))
-    found: list[tuple[int, float]] = cursor.execute(statement, asked).fetchall()
-    return found
+    most = "-1" if limit is None else str(limit)
+    return statement.replace("{limit}", most), (match_of(query),)
 
 
 def out_of_step(cursor: Any, tables: Tables, index: TextIndex) -> tuple[list[int], list[int]]:

@@ -1,0 +1,99 @@
+"""What matches a query and the items themselves, by one statement.
+
+A statement is a snapshot by itself, so that nothing is begun or ended for it: of a search by words
+alone a round trip to PostgreSQL is most of the time. Which statement it is depends on how the text
+index was made, which is known from the search before; the statement tells whether that is so still.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from requant.store.decoding import RawItem
+from requant.store.reader import Reader
+from requant.store.schema import CollectionRow, key_range
+from requant.store.statements import with_fields
+from requant.store.text.asking import text_index
+from requant.store.text.building import dialect
+from requant.store.text.definitions import TextIndex, note_of, read_note
+from requant.store.text.scanning import too_short
+from requant.store.text.syntax import TextQuery, check_length
+
+if TYPE_CHECKING:
+    from requant.store.engine import Store
+
+_AT_ONCE = """SELECT c.name, (SELECT value FROM {meta} WHERE name = '{note}'), c.next_key, m.score,
+i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM {collections} AS c
+LEFT JOIN ({matching}) AS m ON true LEFT JOIN {items} AS i ON i.key = m.key
+WHERE c.id = {collection} ORDER BY m.score DESC, m.key"""
+# Of PostgreSQL: a table, parser or function that is gone.
+_GONE = ("42P01", "42704", "42883")
+
+
+class AtOnce:
+    """Asks the text index of one collection, as long as it is what it was."""
+
+    def __init__(self, store: Store, owner: CollectionRow) -> None:
+        """Know nothing of it yet."""
+        self._tables = store.tables
+        self._ways = dialect(store.engine)
+        driver: Any = store.engine.dialect.loaded_dbapi
+        self._failures: tuple[type[Exception], ...] = (driver.Error, UnicodeEncodeError)
+        self._owner = owner
+        self._index: TextIndex | None = None
+        self._size = 0  # how many items there have been, as a power of 2
+
+    def found(
+        self, reader: Reader, query: TextQuery, limit: int, fields: frozenset[str]
+    ) -> list[tuple[float, RawItem]] | None:
+        """Return scores and items, best first, of which nothing is read but id and `fields`.
+
+        None where it takes more than one statement, or the index is another by now, or none. Of a
+        reader nothing else is to be read before or after.
+        """
+        owner = self._owner
+        if self._index is None:
+            reader.state_of(owner, "text")
+            self._index = text_index(reader, owner)
+        index = self._index
+        if index is None or not index.ready:
+            self._index = None
+            return None
+        check_length(query, trigrams=index.tokenizer == "trigram")
+        if not query.groups or (index.tokenizer == "trigram" and too_short(query)):
+            return None
+        rows = self._rows(reader, index, query, limit, fields)
+        if not rows or rows[0][0] != owner.name or read_note(owner.id, rows[0][1]) != index:
+            self._index = None
+            return None
+        self._size = (rows[0][2] - key_range(owner.id)[0]).bit_length()
+        return [(row[3], row[4:]) for row in rows if row[4] is not None]
+
+    def _rows(
+        self,
+        reader: Reader,
+        index: TextIndex,
+        query: TextQuery,
+        limit: int,
+        fields: frozenset[str],
+    ) -> list[Any]:
+        """Return what the statement does; nothing where the ordinary way is to tell why."""
+        tables = self._tables
+        matching = self._ways.matching(tables, index, query, limit, self._size)
+        if matching is None:
+            return []
+        statement = with_fields(_AT_ONCE, fields).format(
+            meta=tables.quoted("meta"),
+            note=note_of(index.collection),
+            collections=tables.quoted("collections"),
+            matching=matching[0],
+            items=tables.quoted("items"),
+            collection=index.collection,
+        )
+        try:
+            return reader.at_once(statement, matching[1])
+        except self._failures as error:
+            gone = getattr(error, "sqlstate", None) in _GONE or "no such table" in str(error)
+            if gone or isinstance(error, UnicodeEncodeError):
+                return []
+            raise
