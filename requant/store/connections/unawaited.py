@@ -30,14 +30,14 @@ def roll_back(raw: Any) -> None:
 
     `settle` is called before anything else is done with the connection.
     """
-    if raw.info.transaction_status != _IDLE:
+    if raw.pgconn.transaction_status != _IDLE:
         raw.pgconn.send_query(b"ROLLBACK")
         raw.pgconn.flush()
 
 
 def settle(raw: Any) -> None:
     """Take the answer; if the connection is dead, its next statement tells."""
-    if raw.info.transaction_status == _ACTIVE:
+    if raw.pgconn.transaction_status == _ACTIVE:
         while raw.pgconn.get_result() is not None:
             pass
 

@@ -7,13 +7,13 @@ index was made, which is known from the search before; the statement tells wheth
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from requant.store.decoding import RawItem
 from requant.store.reader import Reader
 from requant.store.schema import CollectionRow, key_range
 from requant.store.statements import with_fields
-from requant.store.text.asking import text_index
 from requant.store.text.building import dialect
 from requant.store.text.definitions import TextIndex, note_of, read_note
 from requant.store.text.scanning import too_short
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _AT_ONCE = """SELECT c.name, (SELECT value FROM {meta} WHERE name = '{note}'), c.next_key, m.score,
 i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM {collections} AS c
 LEFT JOIN ({matching}) AS m ON true LEFT JOIN {items} AS i ON i.key = m.key
-WHERE c.id = {collection} ORDER BY m.score DESC, m.key"""
+WHERE c.id = {collection}"""
 # Of PostgreSQL: a table, parser or function that is gone.
 _GONE = ("42P01", "42704", "42883")
 
@@ -40,8 +40,9 @@ class AtOnce:
         driver: Any = store.engine.dialect.loaded_dbapi
         self._failures: tuple[type[Exception], ...] = (driver.Error, UnicodeEncodeError)
         self._owner = owner
-        self._index: TextIndex | None = None
+        self._known: tuple[str | None, TextIndex | None] = None, None  # as noted, and as read
         self._size = 0  # how many items there have been, as a power of 2
+        self._whole = lru_cache(maxsize=32)(self._made)
 
     def found(
         self, reader: Reader, query: TextQuery, limit: int, fields: frozenset[str]
@@ -52,22 +53,25 @@ class AtOnce:
         reader nothing else is to be read before or after.
         """
         owner = self._owner
-        if self._index is None:
+        if self._known[1] is None:
             reader.state_of(owner, "text")
-            self._index = text_index(reader, owner)
-        index = self._index
+            noted = reader.note(note_of(owner.id))
+            self._known = noted, read_note(owner.id, noted)
+        noted, index = self._known
         if index is None or not index.ready:
-            self._index = None
+            self._known = None, None
             return None
         check_length(query, trigrams=index.tokenizer == "trigram")
         if not query.groups or (index.tokenizer == "trigram" and too_short(query)):
             return None
         rows = self._rows(reader, index, query, limit, fields)
-        if not rows or rows[0][0] != owner.name or read_note(owner.id, rows[0][1]) != index:
-            self._index = None
+        if not rows or rows[0][:2] != (owner.name, noted):
+            self._known = None, None
             return None
         self._size = (rows[0][2] - key_range(owner.id)[0]).bit_length()
-        return [(row[3], row[4:]) for row in rows if row[4] is not None]
+        found = [(row[3], row[4:]) for row in rows if row[4] is not None]
+        found.sort(key=lambda one: (-one[0], one[1][0]))
+        return found
 
     def _rows(
         self,
@@ -78,22 +82,24 @@ class AtOnce:
         fields: frozenset[str],
     ) -> list[Any]:
         """Return what the statement does; nothing where the ordinary way is to tell why."""
-        tables = self._tables
-        matching = self._ways.matching(tables, index, query, limit, self._size)
-        if matching is None:
+        matching, texts = self._ways.matching(index, query, limit, self._size)
+        if not matching:
             return []
-        statement = with_fields(_AT_ONCE, fields).format(
-            meta=tables.quoted("meta"),
-            note=note_of(index.collection),
-            collections=tables.quoted("collections"),
-            matching=matching[0],
-            items=tables.quoted("items"),
-            collection=index.collection,
-        )
         try:
-            return reader.at_once(statement, matching[1])
+            return reader.at_once(self._whole(matching, index, fields), texts)
         except self._failures as error:
             gone = getattr(error, "sqlstate", None) in _GONE or "no such table" in str(error)
             if gone or isinstance(error, UnicodeEncodeError):
                 return []
             raise
+
+    def _made(self, matching: str, index: TextIndex, fields: frozenset[str]) -> str:
+        tables = self._tables
+        return with_fields(_AT_ONCE, fields).format(
+            meta=tables.quoted("meta"),
+            note=note_of(index.collection),
+            collections=tables.quoted("collections"),
+            matching=self._ways.named(matching, tables, index),
+            items=tables.quoted("items"),
+            collection=index.collection,
+        )

@@ -143,7 +143,7 @@ def drop(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
 
 def fill(connection: sa.Connection, tables: Tables, index: TextIndex, first: int, end: int) -> None:
     """Index the items of `first <= key < end` that are not yet."""
-    connection.exec_driver_sql(_named(_FILL, tables, index), (first, end))
+    connection.exec_driver_sql(named(_FILL, tables, index), (first, end))
 
 
 def empty(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
@@ -169,20 +169,22 @@ def matches(
 def _matching(
     cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
 ) -> list[tuple[int, float]]:
-    asked = matching(tables, index, query, limit)
-    return [] if asked is None else list(cursor.execute(*asked).fetchall())
+    statement, texts = matching(index, query, limit)
+    if not statement:
+        return []
+    return list(cursor.execute(named(statement, tables, index), texts).fetchall())
 
 
 def matching(
-    tables: Tables, index: TextIndex, query: TextQuery, limit: int | None, size: int | None = None
-) -> tuple[str, tuple[str, ...]] | None:
-    """Return the statement of `matches`, and its parameters; None if nothing can match.
+    index: TextIndex, query: TextQuery, limit: int | None, size: int | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the statement of `matches`, to be `named`, and its parameters.
 
-    With a `size`, the power of 2 of how many items there may be, its plan is kept.
+    An empty one if nothing can match. With a `size`, the power of 2 of how many items there may be, its plan is kept.
     """
     groups = [group for group in query.groups if all(map(_may_be_found, group))]
     if not groups:
-        return None
+        return "", ()
     asked = _Asked(index)
     found = asked.any_of(groups)
     without = asked.any_of([(term,) for term in filter(_may_be_found, query.without)])
@@ -196,7 +198,7 @@ def matching(
     statement = statement.replace("{beside}", beside)
     statement = statement.replace("{limit}", "ALL" if limit is None else str(limit))
     statement = statement.replace("{fence}", "" if size is None else _FENCE.format(size))
-    return _named(statement, tables, index), tuple(asked.texts)
+    return statement, tuple(asked.texts)
 
 
 class _Asked:
@@ -239,7 +241,7 @@ def _told(term: Term) -> str:
 def out_of_step(cursor: Any, tables: Tables, index: TextIndex) -> tuple[list[int], list[int]]:
     """Return the keys of documents that are not indexed, and those of what is no document."""
     lacking, strange = (
-        [row[0] for row in cursor.execute(_named(statement, tables, index)).fetchall()]
+        [row[0] for row in cursor.execute(named(statement, tables, index)).fetchall()]
         for statement in (_LACKING, _STRANGE)
     )
     return lacking, strange
@@ -258,7 +260,7 @@ def absent(cursor: Any, tables: Tables, index: TextIndex) -> list[str]:
 
 def differs(connection: sa.Connection, tables: Tables, index: TextIndex) -> bool:
     """Whether other words are indexed than those of the documents."""
-    return bool(connection.exec_driver_sql(_named(_DIFFERS, tables, index)).scalar())
+    return bool(connection.exec_driver_sql(named(_DIFFERS, tables, index)).scalar())
 
 
 def _plainly(connection: sa.Connection, index: TextIndex) -> str:
@@ -310,14 +312,17 @@ def _is_in(text: str, encoding: str) -> bool:
 
 
 def _may_be_found(term: Term) -> bool:
+    if 4 * len(term.text) <= _LONGEST_WORD:
+        return True  # as nearly always; no character takes more bytes
     return all(len(word.encode()) <= _LONGEST_WORD for word in words_of(term.text))
 
 
 def _run(connection: sa.Connection, statement: str, tables: Tables, index: TextIndex) -> None:
-    connection.exec_driver_sql(_named(statement, tables, index))
+    connection.exec_driver_sql(named(statement, tables, index))
 
 
-def _named(statement: str, tables: Tables, index: TextIndex) -> str:
+def named(statement: str, tables: Tables, index: TextIndex) -> str:
+    """Return a statement with the names of what is meant in it."""
     kind = f"text_{index.collection}"
     first, end = key_range(index.collection)
     parser = tables.quoted(f"{kind}_porter")
