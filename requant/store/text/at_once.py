@@ -8,6 +8,7 @@ index was made, which is known from the search before; the statement tells wheth
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from requant.store.decoding import RawItem
@@ -26,6 +27,8 @@ _AT_ONCE = """SELECT c.name, (SELECT value FROM {meta} WHERE name = '{note}'), c
 i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM {collections} AS c
 LEFT JOIN ({matching}) AS m ON true LEFT JOIN {items} AS i ON i.key = m.key
 WHERE c.id = {collection}"""
+# So often a search goes the ordinary way, which gives a number to what was written since.
+_ORDINARY = 256
 # Of PostgreSQL: a table, parser or function that is gone.
 _GONE = ("42P01", "42704", "42883")
 
@@ -41,6 +44,7 @@ class AtOnce:
         self._failures: tuple[type[Exception], ...] = (driver.Error, UnicodeEncodeError)
         self._owner = owner
         self._known: tuple[str | None, TextIndex | None] = None, None  # as noted, and as read
+        self._searches = count()
         self._size = 0  # how many items there have been, as a power of 2
         self._whole = lru_cache(maxsize=32)(self._made)
 
@@ -52,6 +56,8 @@ class AtOnce:
         None where it takes more than one statement, or the index is another by now, or none. Of a
         reader nothing else is to be read before or after.
         """
+        if next(self._searches) % _ORDINARY == 0:
+            return None
         owner = self._owner
         if self._known[1] is None:
             reader.state_of(owner, "text")

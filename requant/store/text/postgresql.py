@@ -178,9 +178,9 @@ def _matching(
 def matching(
     index: TextIndex, query: TextQuery, limit: int | None, size: int | None = None
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the statement of `matches`, to be `named`, and its parameters.
+    """Return the statement of `matches`, to be `named`, and its parameters; "" if nothing can.
 
-    An empty one if nothing can match. With a `size`, the power of 2 of how many items there may be, its plan is kept.
+    With a `size`, the power of 2 of how many items there may be, its plan is kept.
     """
     groups = [group for group in query.groups if all(map(_may_be_found, group))]
     if not groups:

@@ -80,7 +80,7 @@ without=(Term(text='bird', prefix=False),))
 
 def has_words(text: str) -> bool:
     """Whether there is a letter or digit in a text, so that there is something to look for."""
-    return any(map(_is_of_word, text))
+    return text.isalnum() or any(map(_is_of_word, text))
 
 
 def words_of(text: str) -> list[str]:
