@@ -68,7 +68,9 @@ class HotSql:
     forget_runs: str
     run_at: str
     join: str
+    join_model: str  # the same, and last what is noted of the model
     write_one: str  # an item if it is new, and all that is to be noted of it
+    write_one_model: str
     join_alone: str
     draw_keys: str
     lock_items: str
@@ -152,7 +154,7 @@ _BESIDE: dict[str, Any] = {
     # the row lets whoever waited there see what that one has left, and bars nobody else.
     "join": (
         "SELECT CASE WHEN fields_at = seq THEN fields END, own_keys, "
-        "<gate> FROM requant_collections "
+        "<gate><noted> FROM requant_collections "
         "WHERE id = %s AND name = %s FOR KEY SHARE"
     ),
     "join_alone": (
@@ -181,7 +183,7 @@ _BESIDE: dict[str, Any] = {
         "SELECT here.id, %s::bigint, here.fields, "
         "int8send(item.key) || int8send(item.key + 1), '', '' "
         "FROM here CROSS JOIN item) "
-        "SELECT here.fields, here.own_keys, item.key FROM here LEFT JOIN item ON true"
+        "SELECT here.fields, here.own_keys, item.key<noted> FROM here LEFT JOIN item ON true"
     ),
     "draw_keys": "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s::int)",
     "lock_items": (
@@ -212,6 +214,9 @@ _BESIDE: dict[str, Any] = {
         "WHERE collection_id = %s ORDER BY id LIMIT %s"
     ),
 }
+for _name, _of in (("join", "requant_collections"), ("write_one", "here")):
+    _BESIDE[f"{_name}_model"] = _BESIDE[_name].replace("<noted>", _NOTED.format("model", _of))
+    _BESIDE[_name] = _BESIDE[_name].replace("<noted>", "")
 _BESIDE = {name: text.replace("<gate>", PASSING) for name, text in _BESIDE.items()}
 _NOT_BESIDE: dict[str, Any] = dict.fromkeys(_BESIDE, "")
 # A backup, which is a SQLite file, holds nothing without a number.
