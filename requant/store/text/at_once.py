@@ -23,10 +23,10 @@ from requant.store.text.syntax import TextQuery, check_length
 if TYPE_CHECKING:
     from requant.store.engine import Store
 
-_AT_ONCE = """SELECT c.name, (SELECT value FROM {meta} WHERE name = '{note}'), c.next_key, m.score,
+_AT_ONCE = """SELECT c.name, n.value, c.next_key, m.score,
 i.key, i.ext_id, i.id_kind, i.document, i.metadata FROM {collections} AS c
-LEFT JOIN ({matching}) AS m ON true LEFT JOIN {items} AS i ON i.key = m.key
-WHERE c.id = {collection}"""
+LEFT JOIN {meta} AS n ON n.name = '{note}' LEFT JOIN ({matching}) AS m ON true
+LEFT JOIN {items} AS i ON i.key = m.key WHERE c.id = {collection}"""
 # So often a search goes the ordinary way, which gives a number to what was written since.
 _ORDINARY = 256
 # Of PostgreSQL: a table, parser or function that is gone.

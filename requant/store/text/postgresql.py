@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -93,7 +94,7 @@ WHERE key >= %s AND key < %s AND document IS NOT NULL ON CONFLICT (key) DO NOTHI
 # By the logarithm of a document's length: measured on WordNet, more is found so than without.
 _MATCHES = """SELECT t.key, ts_rank_cd(t.words, q.found, 1) AS score
 FROM {text} AS t CROSS JOIN (SELECT {found} AS found {fence}) AS q {beside}
-WHERE t.words @@ q.found {without} ORDER BY score DESC, t.key LIMIT {limit}"""
+WHERE t.words @@ q.found {without} {each} ORDER BY score DESC, t.key LIMIT {limit}"""
 # Lets the server keep one plan for whatever is asked, which is worth it where little is found;
 # another one for each power of 2: a plan for a small table would read all of a large one.
 _FENCE = "OFFSET 0 /* of some 2 ^ {} items */"
@@ -188,17 +189,27 @@ def matching(
     asked = _Asked(index)
     found = asked.any_of(groups)
     without = asked.any_of([(term,) for term in filter(_may_be_found, query.without)])
-    statement = _MATCHES.replace("{without}", f"AND NOT t.words @@ ({without})" if without else "")
-    statement = statement.replace("{found}", found)
+    each = ""
     if index.tokenizer == "trigram":
         # Three characters after three others need not be the same six.
         each = " OR ".join(f"({' AND '.join(map(asked.within, group))})" for group in groups)
-        statement = statement.replace(" ORDER BY", f" AND ({each}) ORDER BY")
-    beside = "JOIN {items} AS i ON i.key = t.key" if index.tokenizer == "trigram" else ""
-    statement = statement.replace("{beside}", beside)
-    statement = statement.replace("{limit}", "ALL" if limit is None else str(limit))
-    statement = statement.replace("{fence}", "" if size is None else _FENCE.format(size))
-    return statement, tuple(asked.texts)
+    return _statement(found, without, each, limit, size), tuple(asked.texts)
+
+
+@lru_cache(maxsize=32)
+def _statement(found: str, without: str, each: str, limit: int | None, size: int | None) -> str:
+    parts = {
+        "found": found,
+        "fence": "" if size is None else _FENCE.format(size),
+        "beside": "JOIN {items} AS i ON i.key = t.key" if each else "",
+        "without": f"AND NOT t.words @@ ({without})" if without else "",
+        "each": f"AND ({each})" if each else "",
+        "limit": "ALL" if limit is None else str(limit),
+    }
+    statement = _MATCHES
+    for mark, text in parts.items():
+        statement = statement.replace(f"{{{mark}}}", text)
+    return statement
 
 
 class _Asked:

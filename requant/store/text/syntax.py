@@ -130,9 +130,12 @@ def _joins(operator: str, pieces: list[tuple[Term, str | None, bool]], at: int) 
 
 def check_length(query: TextQuery, *, trigrams: bool) -> None:
     """Refuse what a database would take minutes over; raises InputError."""
-    terms = [term.text for term in {*query.terms, *query.without}]
-    if sum(map(len, terms)) <= MAX_WORDS:
+    if (
+        sum(len(term.text) for group in (*query.groups, query.without) for term in group)
+        < MAX_WORDS
+    ):
         return  # as nearly always; a word has a character
+    terms = [term.text for term in {*query.terms, *query.without}]
     count = sum(map(len, terms)) if trigrams else sum(len(words_of(text)) for text in terms)
     most, what = (MAX_CHARACTERS, "characters") if trigrams else (MAX_WORDS, "words")
     if count > most:
