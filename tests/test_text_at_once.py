@@ -1,13 +1,16 @@
-"""Searches by words alone, which one statement answers as long as the index is what it was."""
+"""Searches by words alone in one statement, and what texts are written by without another one."""
 
 from __future__ import annotations
+
+import threading
+import time
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
 import requant
-from requant.errors import StoreError, UnknownCollectionError, UnsupportedError
+from requant.errors import OtherModelError, StoreError, UnknownCollectionError, UnsupportedError
 from tests.databases import vectors
 from tests.test_store_postgresql import cut_all, observer
 from tests.test_text_search import DOCUMENTS, FOUND, filled, ids
@@ -161,3 +164,29 @@ def test_texts_are_upserted_by_as_many_statements_as_vectors(empty_postgres, tmp
                     counts.append((size, again, len(statements)))
         assert counts[:2] == counts[2:4]
         assert counts[4:6] == counts[6:8]
+
+
+def test_who_waits_for_another_writer_looks_at_the_model_again(empty_postgres, tmp_path):
+    with requant.open(empty_postgres, folder=tmp_path) as db:
+        notes, outcomes = db.create_collection("notes", 8), []
+
+        def write():
+            try:
+                notes.upsert_texts(["a"], ["text"], lambda texts: vectors(len(texts)))
+            except OtherModelError as error:
+                outcomes.append(error)
+
+        with db.engine.connect() as app, app.begin():
+            notes.upsert(["a"], vectors(1), connection=app)
+            waiting = threading.Thread(target=write)
+            waiting.start()
+            with observer(empty_postgres) as other:
+                waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                while other.execute(waits).fetchone() == (0,):
+                    time.sleep(0.01)
+            other = threading.Thread(target=notes.set_model, args=("acme/one",))  # not itself
+            other.start()
+            other.join()
+            time.sleep(0.03)
+        waiting.join()
+        assert len(outcomes) == 1

@@ -76,11 +76,13 @@ class Beside:
 
         Raises UnknownCollectionError if the collection is gone.
         """
+        statement = self._sql.join_model if self._noting else self._sql.join
         if alone:
             gate.alone(self._connection, self._tables, self._owner.id)
-        statement = self._sql.join_model if self._noting else self._sql.join
-        given = (self._owner.id, self._owner.name)
-        self._joined(self._sql.join_alone if alone else statement, given)
+            statement, self._noting = self._sql.join_alone, False
+        begun = perf_counter()
+        row = self._cursor.execute(statement, (self._owner.id, self._owner.name)).fetchone()
+        self._joined(row, begun)
 
     def add_one(self, item: tuple[Any, ...], vec: bytes | None, crc: int | None) -> int | None:
         """Join, and add an item and its note if its id is new; return its key, None else."""
@@ -91,19 +93,19 @@ class Beside:
             secrets.randbits(63),
         )  # fmt: skip
         statement = self._sql.write_one_model if self._noting else self._sql.write_one
-        key: int | None = self._joined(statement, given)[2]
+        begun = perf_counter()
+        row = self._cursor.execute(statement, given).fetchone()
+        self._joined(row, begun)
+        key: int | None = row[2]
         self._left += key is not None
         return key
 
-    def _joined(self, statement: str, given: tuple[Any, ...]) -> Any:
-        begun = perf_counter()
-        row = self._cursor.execute(statement, given).fetchone()
+    def _joined(self, row: Any, begun: float) -> None:
         if row is None:
             raise UnknownCollectionError.gone(self._owner.name)
         self.fields, self._own_keys = row[0], bool(row[1])
         if self._noting and perf_counter() - begun < _JUST_NOW:
             self.noted = (row[-1],)
-        return row
 
     def draw(self, count: int) -> list[int]:
         """Return so many keys that nobody else has, in order."""
