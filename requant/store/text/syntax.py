@@ -130,10 +130,8 @@ def _joins(operator: str, pieces: list[tuple[Term, str | None, bool]], at: int) 
 
 def check_length(query: TextQuery, *, trigrams: bool) -> None:
     """Refuse what a database would take minutes over; raises InputError."""
-    if (
-        sum(len(term.text) for group in (*query.groups, query.without) for term in group)
-        < MAX_WORDS
-    ):
+    groups = (*query.groups, query.without)
+    if sum(len(term.text) for group in groups for term in group) <= MAX_WORDS:
         return  # as nearly always; a word has a character
     terms = [term.text for term in {*query.terms, *query.without}]
     count = sum(map(len, terms)) if trigrams else sum(len(words_of(text)) for text in terms)
