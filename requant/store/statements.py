@@ -60,6 +60,8 @@ class HotSql:
     put_item: str
     put_document: str
     put_metadata: str
+    delete_items: str
+    delete_vectors: str
     log_changes: str
     next_key: str
     take_turn: str
@@ -354,6 +356,8 @@ _SQLITE = HotSql(
     put_item="UPDATE requant_items SET document = ?, metadata = ? WHERE key = ?",
     put_document="UPDATE requant_items SET document = ? WHERE key = ?",
     put_metadata="UPDATE requant_items SET metadata = ? WHERE key = ?",
+    delete_items="DELETE FROM requant_items WHERE key IN (SELECT value FROM json_each(?))",
+    delete_vectors="DELETE FROM requant_vectors WHERE key IN (SELECT value FROM json_each(?))",
     log_changes=(
         "INSERT INTO requant_changes (collection_id, seq, key) SELECT ?, ?, value FROM json_each(?)"
     ),
@@ -463,6 +467,12 @@ _POSTGRES = HotSql(
     put_item="UPDATE requant_items SET document = %s, metadata = %s WHERE key = %s",
     put_document="UPDATE requant_items SET document = %s WHERE key = %s",
     put_metadata="UPDATE requant_items SET metadata = %s WHERE key = %s",
+    delete_items=(
+        "DELETE FROM requant_items WHERE key = ANY((SELECT %s::text::bigint[])::bigint[])"
+    ),
+    delete_vectors=(
+        "DELETE FROM requant_vectors WHERE key = ANY((SELECT %s::text::bigint[])::bigint[])"
+    ),
     log_changes=(
         "INSERT INTO requant_changes (collection_id, seq, key) "
         "SELECT %s::bigint, %s::bigint, unnest(%s::text::bigint[])"
