@@ -26,6 +26,9 @@ def _no_keys() -> Keys:
     return np.empty(0, np.int64)
 
 
+_NO_KEYS = _no_keys()
+
+
 @dataclass(frozen=True)
 class Fresh:
     """Writes of one collection that a snapshot sees and that have no number yet.
@@ -61,6 +64,8 @@ class Fresh:
 
     def keys(self, first: int, end: int) -> Keys:
         """Return the keys of `first <= key < end` that were added or changed, in order."""
+        if not self.tokens:
+            return _NO_KEYS
         changed = self.changed[(self.changed >= first) & (self.changed < end)]
         return np.union1d(self.added(first, end), changed)
 
