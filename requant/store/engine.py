@@ -365,7 +365,7 @@ class Store:
 
     def _to_write(self) -> AbstractContextManager[sa.Connection]:
         if self._owned and self.sql.name != "sqlite":
-            return unawaited.begun(self.engine)  # which says itself how isolated it is
+            return unawaited.begun(self.engine, self._own)
         return self._connection()
 
     @contextmanager

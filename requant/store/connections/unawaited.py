@@ -63,16 +63,23 @@ def spare_pings(engine: sa.Engine) -> None:
 
 
 @contextmanager
-def begun(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a connection of an engine that spares pings; a transaction to write in has begun."""
+def begun(engine: sa.Engine, pinged: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection of an engine that spares pings; a transaction to write in has begun.
+
+    Where that fails, it is one of the same pool by way of `pinged`, and begins as ever: all
+    connections of that age may be dead.
+    """
     with _unpinged():
         connection = engine.connect()
-    if not _begin(connection.connection.driver_connection):
-        connection.invalidate()
-        connection.close()
-        connection = engine.connect()  # pinged, as those of its age may be dead, too
-    with connection:
-        yield connection
+    alive = False
+    try:
+        alive = _begin(connection.connection.driver_connection)
+    finally:
+        if not alive:
+            connection.invalidate()
+            connection.close()
+    with connection if alive else pinged.connect() as one:
+        yield one
 
 
 @contextmanager
