@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from requant.errors import IndexWarning, InputError
 from requant.integration.doors import Door
@@ -17,16 +17,25 @@ from requant.integration.readers import Wanted
 from requant.scores import Metric
 
 _BATCH = 4096
+_SHOWN = 3
 
 
-def open_existing(source: Any) -> Import:
-    """Open what another store has kept; raises InputError, SourceError, PackageMissingError."""
+def open_existing(source: Any, vector: str | None = None, text: str | None = None) -> Import:
+    """Open what another store has kept.
+
+    Args:
+        source: the place where it is kept.
+        vector: the name of its vectors, where it has several.
+        text: the column or payload key of the texts, where nothing else tells it.
+
+    Raises InputError, SourceError, PackageMissingError.
+    """
     if not isinstance(source, str | os.PathLike):
         raise InputError(
             f"source is the place where a store is kept, not {type(source).__name__}: a folder of "
             "FAISS.save_local or Chroma, a folder or URL of a Qdrant collection, a LanceDB table"
         )
-    opened = open_import(source, Wanted())
+    opened = open_import(source, Wanted(vector=vector, documents=text, framework=True))
     if not opened.dim:  # of a file of columns, only reading tells it
         opened.close()
         raise SourceError(
@@ -63,20 +72,41 @@ def fill(door: Door, source: Import, progress: Progress | None) -> None:
     """
     origin = source.foreign
     assert origin is not None  # a file of columns has been refused
-    with filling(door, source.dim, origin.name, origin.kind):
+    with filling(door, source.dim, origin.name, origin.kind) as target:
         Job(source, door.database, door.name, door.metric, "error").run(_BATCH, None, progress)
         door.found()  # which builds the index
-    _tell(source, door.metric)
+        empty = {"$document": None}
+        bare = Bare(target.count(empty), target.ids(empty, limit=_SHOWN), len(target))
+        if origin.kind.startswith("Haystack"):  # to which a document without content is one
+            bare = Bare(0, [], 0)
+    notes = source.described()["notes"]
+    warn_of(source.name, source.fidelity, notes, door.metric, bare)
 
 
-def _tell(source: Import, metric: str) -> None:
-    """Warn where scores are not those of what was embedded."""
-    fidelity = source.fidelity
-    if fidelity == "exact" or (fidelity == "normalised" and metric == "cosine"):
-        return
-    notes = "; ".join(source.described()["notes"])
-    warnings.warn(
-        f"{source.name} has not kept vectors as they were embedded ({fidelity}): {notes}",
-        IndexWarning,
-        stacklevel=4,
-    )
+class Bare(NamedTuple):
+    """How many of all items have come without a text, and the first of their ids."""
+
+    missing: int
+    ids: Sequence[Any]
+    of: int
+
+
+def warn_of(name: str, fidelity: str, notes: Sequence[str], metric: str, bare: Bare) -> None:
+    """Warn of all in which a store is not what its source was."""
+    told = []
+    if fidelity != "exact" and not (fidelity == "normalised" and metric == "cosine"):
+        why = "; ".join(notes)
+        told.append(f"{name} has not kept vectors as they were embedded ({fidelity}): {why}")
+    # Every reader notes it in these words.
+    if left := [note for note in notes if "left out" in note]:
+        told.append(f"not all of {name} was taken: {'; '.join(left)}")
+    if bare.missing:
+        shown = ", ".join(repr(str(one)[:80]) for one in bare.ids[:_SHOWN])
+        told.append(
+            f"{bare.missing:,} of {bare.of:,} items of {name} came without a text ({shown}"
+            f"{', ...' if bare.missing > _SHOWN else ''}): where they stand under a name of their "
+            "own, say it by text=; else they were kept elsewhere, as in a docstore.json, and have "
+            "to be added"
+        )
+    for text in told:
+        warnings.warn(text, IndexWarning, stacklevel=5)

@@ -14,6 +14,7 @@ from haystack.document_stores.errors import DocumentStoreError
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 
 import requant
+from requant.errors import IndexWarning
 from requant.integration.haystack import RequantDocumentStore
 from tests.foreign_cases import unpack
 
@@ -25,7 +26,10 @@ def test_what_others_have_written_is_opened(tmp_path, case):
     source, expected = unpack(case, tmp_path)
     if case == "chroma":
         source, expected = source / "notes-cosine", expected["notes-cosine"]
-    store = RequantDocumentStore.from_existing(source, tmp_path / "a.db", engine="usearch")
+    told = "without a text .'bare'" if case == "chroma" else "was taken: binary .*; sparse"
+    with pytest.warns(IndexWarning, match=told) as caught:
+        store = RequantDocumentStore.from_existing(source, tmp_path / "a.db", engine="usearch")
+    assert len(caught) == 1
     stored = {one.id: one for one in store.filter_documents()}
     assert sorted(stored) == sorted(expected["ids"])
     metric = {"cosine": "cosine", "dot_product": "ip", "l2": "l2"}[store.similarity]

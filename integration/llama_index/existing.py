@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator
 from os import PathLike, fspath
 from pathlib import Path
@@ -13,12 +12,13 @@ from llama_index.core.schema import BaseNode, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
-from requant.errors import IndexWarning, RequantError
+from requant.errors import RequantError
 from requant.integration.errors import SourceError
-from requant.integration.existing import metric_of
+from requant.integration.existing import Bare, metric_of, warn_of
 from requant.integration.llama_index.nodes import OWN, to_columns, to_node
 from requant.integration.locations import Location
 from requant.integration.readers.columns import Wanted
+from requant.integration.readers.foreign.llama_index import RELATIONS
 from requant.integration.readers.foreign.opening import open_foreign
 from requant.integration.readers.foreign.protocol import ForeignSource
 from requant.integration.readers.source import Batch
@@ -34,12 +34,13 @@ def from_existing(
     kind: type[RequantVectorStore],
     source: str | PathLike[str],
     location: Location,
+    vector: str | None,
     text: str | None,
     options: dict[str, Any],
 ) -> RequantVectorStore:
     """Do as `RequantVectorStore.from_existing`."""
     name = fspath(source)
-    foreign = open_foreign(name, Wanted(None, None, text, ()))
+    foreign = open_foreign(name, Wanted(None, vector, text, ()))
     if foreign is None:
         raise SourceError(
             f"{name} is no store that can be read: give a persist folder of LlamaIndex, or a "
@@ -63,30 +64,30 @@ def _fill(
     store: RequantVectorStore, foreign: ForeignSource, documents: dict[str, BaseNode]
 ) -> None:
     """Store everything, or leave the collection as it was: absent, or without a node."""
-    texts = False
+    bare: list[str] = []
     with store.filling(foreign.dim, foreign.name, foreign.kind) as target:
         for batch in foreign.batches(_BATCH):
             nodes = list(_nodes(foreign.name, batch, documents))
-            texts = texts or any(type(node) is not TextNode or node.text for node in nodes)
+            texts = batch.documents or [None] * len(nodes)
+            bare += [
+                node.node_id
+                for node, text in zip(nodes, texts, strict=True)
+                if text is None and _is_bare(node, documents)
+            ]
             target.upsert(*to_columns(nodes), duplicates="last")
         if not len(target):
             raise SourceError(f"{foreign.name} holds no nodes")
         target.note_origin(foreign.name, foreign.kind, foreign.fidelity)
         store.made(target.dim)  # with its indexes
-    if not texts:
-        warnings.warn(
-            f"no node of {foreign.name} came with a text: of a persist folder texts are in "
-            f"{_DOCUMENTS}, of what LlamaIndex did not write in the field that text= names",
-            IndexWarning,
-            stacklevel=4,
-        )
-    if foreign.fidelity in ("lossy", "codes-only"):
-        warnings.warn(
-            f"{foreign.name} ({foreign.kind}) holds compressed vectors alone: what was stored is "
-            "made from these, and no search is more exact than they are",
-            IndexWarning,
-            stacklevel=4,
-        )
+        of = len(target)
+    # Nodes come from the docstore with their relationships.
+    notes = [note for note in foreign.notes if note != RELATIONS]
+    warn_of(foreign.name, foreign.fidelity, notes, store.metric, Bare(len(bare), bare, of))
+
+
+def _is_bare(node: BaseNode, documents: dict[str, BaseNode]) -> bool:
+    """Whether a node has come without a text; what docstore.json has is whole."""
+    return type(node) is TextNode and not node.text and node.node_id not in documents
 
 
 def _nodes(name: str, batch: Batch, documents: dict[str, BaseNode]) -> Iterator[BaseNode]:

@@ -284,6 +284,7 @@ class RequantVectorStore(BasePydanticVectorStore):
         source: str | PathLike[str],
         location: Location = MEMORY,
         *,
+        vector: str | None = None,
         text: str | None = None,
         **constructor: Any,
     ) -> RequantVectorStore:
@@ -294,14 +295,18 @@ class RequantVectorStore(BasePydanticVectorStore):
                 Chroma, Qdrant, LanceDB or FAISS keep, as for `requant import`; it is only read.
             location: where the nodes are stored, all of them or, on an error, none; as in the
                 constructor.
+            vector: the name of the vectors, of a source that has several (Qdrant, LanceDB).
             text: the column or payload key that holds the texts, of what LlamaIndex did not write.
             **constructor: all else that the constructor takes; metric: the source's, by default.
 
         Raises:
             SourceError: it cannot be read, or holds no nodes, or one without a vector.
             ExistsError: the collection holds nodes already.
+
+        Warns with IndexWarning where vectors are not what was embedded, cosine is not known to be
+        the metric, something was left out, or texts are missing.
         """
-        return existing.from_existing(cls, source, location, text, constructor)
+        return existing.from_existing(cls, source, location, vector, text, constructor)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> RequantVectorStore:

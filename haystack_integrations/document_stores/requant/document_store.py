@@ -88,7 +88,13 @@ class RequantDocumentStore(AwaitedStore):
 
     @classmethod
     def from_existing(
-        cls, source: str | os.PathLike[str], location: Place, **constructor: Any
+        cls,
+        source: str | os.PathLike[str],
+        location: Place,
+        *,
+        vector: str | None = None,
+        text: str | None = None,
+        **constructor: Any,
     ) -> RequantDocumentStore:
         """Bring in what another store has written, and open it; nothing is embedded again.
 
@@ -96,6 +102,8 @@ class RequantDocumentStore(AwaitedStore):
             source: a file of `InMemoryDocumentStore.save_to_disk`, a folder of FAISSDocumentStore,
                 Qdrant's, Chroma's or LanceDB's, or what else `requant.import_items` reads.
             location: as of the constructor.
+            vector: the name of the vectors, of a source that has several (Qdrant, LanceDB).
+            text: the payload key or column of the contents, if it has a name of its own.
             **constructor: its other arguments; dimensions and, if nothing else is said, similarity
                 are those of the source.
 
@@ -103,11 +111,11 @@ class RequantDocumentStore(AwaitedStore):
             DocumentStoreError: it cannot be read, or a document not be stored;
                 requant.ExistsError: the collection is there already. Nothing is stored then.
 
-        Warns with IndexWarning where the source has not kept the vectors as they were embedded, or
-        cosine is not known to be its metric.
+        Warns with IndexWarning where the source has not kept the vectors as they were embedded,
+        cosine is not known to be its metric, something was left out, or contents are missing.
         """
         with telling():
-            opened = open_existing(source)
+            opened = open_existing(source, vector, text)
             try:
                 store = cls(location, **fitting(opened, constructor))
                 try:

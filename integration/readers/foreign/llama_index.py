@@ -16,7 +16,7 @@ _SUFFIX = "__vector_store.json"
 _DEFAULT = f"default{_SUFFIX}"
 _DOCUMENTS = "docstore.json"
 _OWN_KEYS = ("_node_content", "_node_type", "document_id", "doc_id", "ref_doc_id")
-_RELATIONS = "relationships between nodes (source, previous, next, parent, child) are left out"
+RELATIONS = "relationships between nodes (source, previous, next, parent, child) are left out"
 
 
 def is_llama_index(source: str) -> bool:
@@ -42,7 +42,7 @@ def open_llama_index(source: str, wanted: Wanted) -> Listed:
     nodes = _nodes(store.parent / _DOCUMENTS)
     listed = _from_json(store, nodes) if _is_json(store) else _from_faiss(store, nodes)
     if nodes and any(node.get("relationships") for node in nodes.values()):
-        listed.note(_RELATIONS)
+        listed.note(RELATIONS)
     if others := _others(store):
         listed.note(f"other vector stores of the folder are left out: {', '.join(others)}")
     return listed
