@@ -43,6 +43,7 @@ class RequantVectorStore(Writing, Searching):
         precision: str = "int8",
         full_text: bool = False,
         folder: str | os.PathLike[str] | None = None,
+        must_exist: bool = False,
         **index: Any,
     ) -> None:
         """Open a store, and make it with the first text that is added if it is not there.
@@ -57,6 +58,8 @@ class RequantVectorStore(Writing, Searching):
             precision: of that index.
             full_text: search texts by their words, too: `mode="text"` and `mode="hybrid"`.
             folder: where index files are kept; to be given for PostgreSQL by URL.
+            must_exist: raise InputError where the collection is not there, instead of beginning an
+                empty one.
             **index: what else `Collection.add_index` takes.
 
         Raises:
@@ -72,6 +75,7 @@ class RequantVectorStore(Writing, Searching):
             full_text=full_text,
             folder=folder,
             index=index,
+            must_exist=must_exist,
         )
         super().__init__(embedding, door)
 

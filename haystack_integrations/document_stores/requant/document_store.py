@@ -18,7 +18,13 @@ from requant.integration.haystack.hybrid import by_words_and_nearness
 from requant.integration.haystack.kept import Documents
 from requant.integration.haystack.moving import fitting
 from requant.integration.haystack.scaling import metric_of
-from requant.integration.haystack.writing_down import Place, opened_at, told_index, told_place
+from requant.integration.haystack.writing_down import (
+    Place,
+    opened_at,
+    told_index,
+    told_place,
+    warn_of_new,
+)
 from requant.integration.importing.source import Import
 from requant.integration.sqlalchemy.aio.caller import Caller
 
@@ -46,6 +52,7 @@ class RequantDocumentStore(AwaitedStore):
         index: dict[str, Any] | None = None,
         return_embedding: bool = True,
         folder: str | os.PathLike[str] | None = None,
+        must_exist: bool = False,
     ) -> None:
         """Open the database; the collection is made with the first documents.
 
@@ -61,6 +68,8 @@ class RequantDocumentStore(AwaitedStore):
             index: what else `Collection.add_index` takes: `{"index_type": "hnsw"}`.
             return_embedding: whether documents come with their embeddings, which are float32.
             folder: where index files are kept; of a database by URL, which has no place beside it.
+            must_exist: refuse to begin an empty collection where it is not there; a pipeline's YAML
+                says so of a store that had its collection when it was written down.
 
         Raises:
             DocumentStoreError, requant.RequantError: it cannot be opened so.
@@ -74,10 +83,12 @@ class RequantDocumentStore(AwaitedStore):
         self.index = index
         self.return_embedding = return_embedding
         self.folder = folder
+        self.must_exist = must_exist
         with telling():
             door = Door(
                 opened_at(location), name=collection_name, metric=metric_of(similarity),
                 engine=engine, precision=precision, folder=folder, index=index,
+                must_exist=must_exist,
             )  # fmt: skip
             try:
                 self._kept = Documents(door, embedding_dim)
@@ -157,11 +168,17 @@ class RequantDocumentStore(AwaitedStore):
             index=told_index(self.index),
             return_embedding=self.return_embedding,
             folder=None if self.folder is None else os.fspath(self.folder),
+            must_exist=self.must_exist or self._kept.door.lasts(),
         )
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RequantDocumentStore:
-        """Return the store that `to_dict` has described."""
+        """Return the store that `to_dict` has described.
+
+        Raises DocumentStoreError where its collection must exist and is not there. Where it need
+        not, IndexWarning tells of the database that is made.
+        """
+        warn_of_new(data)
         return default_from_dict(cls, data)
 
     def count_documents(self) -> int:
