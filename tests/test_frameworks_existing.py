@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 from llama_index.core import StorageContext
-from llama_index.core.schema import TextNode
+from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.simple import SimpleVectorStore
 from qdrant_client import QdrantClient, models
@@ -91,6 +91,9 @@ def test_texts_that_are_missing_are_counted(tmp_path, kind):
 
 def test_a_text_that_a_docstore_lacks_is_counted(tmp_path):
     nodes = [TextNode(id_=t, text=t, embedding=[1.0, n]) for n, t in enumerate(TEXTS)]
+    for node in nodes:
+        source = RelatedNodeInfo(node_id=f"of {node.text}")
+        node.relationships = {NodeRelationship.SOURCE: source}
     nodes.append(TextNode(id_="empty", text="", embedding=[1.0, 9.0]))
     kept, documents = SimpleVectorStore(), SimpleDocumentStore()
     kept.add(nodes)
@@ -101,6 +104,8 @@ def test_a_text_that_a_docstore_lacks_is_counted(tmp_path):
         store = LlamaStore.from_existing(tmp_path / "k")
     assert len(told) == 1
     assert [node.text for node in store.get_nodes()] == ["one", "two", "", "four", ""]
+    store.delete("of three")  # which the vectors' own file knows
+    assert [node.text for node in store.get_nodes()] == ["one", "two", "four", ""]
     store.close()
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.schema import BaseNode, TextNode
+from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
@@ -67,7 +67,7 @@ def _fill(
     bare: list[str] = []
     with store.filling(foreign.dim, foreign.name, foreign.kind) as target:
         for batch in foreign.batches(_BATCH):
-            nodes = list(_nodes(foreign.name, batch, documents))
+            nodes = list(_nodes(foreign, batch, documents))
             texts = batch.documents or [None] * len(nodes)
             bare += [
                 node.node_id
@@ -90,8 +90,12 @@ def _is_bare(node: BaseNode, documents: dict[str, BaseNode]) -> bool:
     return type(node) is TextNode and not node.text and node.node_id not in documents
 
 
-def _nodes(name: str, batch: Batch, documents: dict[str, BaseNode]) -> Iterator[BaseNode]:
-    vectors = iter(batch.vectors)
+def _nodes(
+    foreign: ForeignSource, batch: Batch, documents: dict[str, BaseNode]
+) -> Iterator[BaseNode]:
+    name, vectors = foreign.name, iter(batch.vectors)
+    # A SimpleVectorStore knows which document a node is of, also without a docstore.
+    origins: Mapping[str, str] = getattr(foreign, "origins", {})
     for row, each in enumerate(batch.ids):
         if batch.present is not None and not batch.present[row]:
             raise SourceError(f"{name}, id {str(each)[:80]!r}: it has no vector")
@@ -104,7 +108,11 @@ def _nodes(name: str, batch: Batch, documents: dict[str, BaseNode]) -> Iterator[
                 f"{name}, id {str(each)[:80]!r}: what LlamaIndex wrote of the node cannot be "
                 f"read: {error}"
             ) from error
-        yield node.model_copy(update={"id_": str(each), "embedding": next(vectors).tolist()})
+        given = {"id_": str(each), "embedding": next(vectors).tolist()}
+        if not node.relationships and str(each) in origins:
+            source = RelatedNodeInfo(node_id=origins[str(each)])
+            given["relationships"] = {NodeRelationship.SOURCE: source}
+        yield node.model_copy(update=given)
 
 
 def _node(each: object, text: str | None, metadata: Any) -> BaseNode:

@@ -94,6 +94,7 @@ def _from_json(store: Path, nodes: dict[str, dict[str, Any]] | None) -> Listed:
     ids = list(vectors)
     floats, present = to_vectors(list(vectors.values()), ids, str(store))
     own = as_object(held.get("metadata_dict") or {}, f"{store}: metadata_dict")
+    of = as_object(held.get("text_id_to_ref_doc_id") or {}, f"{store}: text_id_to_ref_doc_id")
     source = Listed(
         name=str(store),
         kind="LlamaIndex SimpleVectorStore",
@@ -102,6 +103,7 @@ def _from_json(store: Path, nodes: dict[str, dict[str, Any]] | None) -> Listed:
         ids=ids,
         vectors=floats,
         present=present,
+        origins={key: name for key, name in of.items() if name not in (None, "None")},
     )
     # A node that is not in docstore.json still has its metadata beside its vector.
     _describe(source, nodes or {}, own)
