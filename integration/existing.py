@@ -79,8 +79,8 @@ def fill(door: Door, source: Import, progress: Progress | None) -> None:
         bare = Bare(target.count(empty), target.ids(empty, limit=_SHOWN), len(target))
         if origin.kind.startswith("Haystack"):  # to which a document without content is one
             bare = Bare(0, [], 0)
-    notes = source.described()["notes"]
-    warn_of(source.name, source.fidelity, notes, door.metric, bare)
+        notes = source.described()["notes"]
+        warn_of(source.name, source.fidelity, notes, door.metric, bare)
 
 
 class Bare(NamedTuple):
@@ -92,7 +92,10 @@ class Bare(NamedTuple):
 
 
 def warn_of(name: str, fidelity: str, notes: Sequence[str], metric: str, bare: Bare) -> None:
-    """Warn of all in which a store is not what its source was."""
+    """Warn of all in which a store is not what its source was.
+
+    To be called while it is filled: where warnings are errors, nothing of it stays then.
+    """
     told = []
     if fidelity != "exact" and not (fidelity == "normalised" and metric == "cosine"):
         why = "; ".join(notes)

@@ -12,6 +12,7 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.simple import SimpleVectorStore
 from qdrant_client import QdrantClient, models
 
+import requant
 from requant.errors import IndexWarning
 from requant.integration.errors import SourceError
 from requant.integration.haystack import RequantDocumentStore
@@ -51,7 +52,8 @@ def taken(kind, source, **options):
     elif kind == "llama_index":
         store = LlamaStore.from_existing(source, **options)
     else:
-        store = RequantDocumentStore.from_existing(source, ":memory:", **options)
+        place = options.pop("location", ":memory:")
+        store = RequantDocumentStore.from_existing(source, place, **options)
     items = list(store.collection.iter())
     found = [(str(i.id), i.document, i.metadata) for i in items], store.collection
     return *found, store
@@ -83,6 +85,10 @@ def test_texts_that_are_missing_are_counted(tmp_path, kind):
         IndexWarning, match=r"4 of 4 items of .* without a text \(.*, \.\.\.\).*text="
     ):
         taken(kind, source)[2].close()
+    with requant.open(":memory:") as database:
+        with pytest.raises(IndexWarning, match="without a text"):  # an error, here
+            taken(kind, source, location=database)
+        assert database.collections() == []
     with pytest.warns(IndexWarning, match=r"1 of 4 items of .* without a text \('0'\)"):
         rows, _, store = taken(kind, source, text="body")
     assert sorted(text or "" for _, text, _ in rows) == ["", *sorted(TEXTS[1:])]

@@ -79,10 +79,10 @@ def _fill(
             raise SourceError(f"{foreign.name} holds no nodes")
         target.note_origin(foreign.name, foreign.kind, foreign.fidelity)
         store.made(target.dim)  # with its indexes
-        of = len(target)
-    # Nodes come from the docstore with their relationships.
-    notes = [note for note in foreign.notes if note != RELATIONS]
-    warn_of(foreign.name, foreign.fidelity, notes, store.metric, Bare(len(bare), bare, of))
+        # Nodes come from the docstore with their relationships.
+        notes = [note for note in foreign.notes if note != RELATIONS]
+        missing = Bare(len(bare), bare, len(target))
+        warn_of(foreign.name, foreign.fidelity, notes, store.metric, missing)
 
 
 def _is_bare(node: BaseNode, documents: dict[str, BaseNode]) -> bool:
