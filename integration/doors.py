@@ -83,10 +83,12 @@ class Door:
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
         )
         self._collection: Collection | None = None
-        self._in_memory = location == MEMORY
+        self.in_memory: bool = location == MEMORY
         file = new_file(location)
-        if must_exist and (file is not None or self._in_memory):
-            raise InputError(self._absent(f"there is no database at {file or MEMORY}"))
+        if must_exist and self.in_memory:
+            raise InputError(self._absent("what is in memory is in no other store"))
+        if must_exist and file is not None:
+            raise InputError(self._absent(f"there is no database at {file}"))
         if self._index is not None and file is not None:
             _check(self._index)
         self.database: Database
@@ -109,10 +111,8 @@ class Door:
         self._closed = True
         self._give_back()
 
-    def lasts(self) -> bool:
-        """Whether the collection has been made, in a database that outlasts the store."""
-        if self._in_memory:
-            return False
+    def is_made(self) -> bool:
+        """Whether the collection is there; of a store that is closed, whether it was."""
         return self._collection is not None if self._closed else self.found() is not None
 
     def found(self) -> Collection | None:

@@ -100,10 +100,22 @@ def test_what_describes_a_store_of_llama_index(elsewhere, monkeypatch):
             LlamaStore.from_dict(told).close()
 
 
+def test_what_describes_a_store_in_memory():
+    store = LlamaStore()
+    LlamaStore.from_dict(store.to_dict()).close()  # as empty as that was
+    store.add([TextNode(id_="a", text="one", embedding=[1.0, 0.0])])
+    with pytest.raises(InputError, match="in memory is in no other store"):
+        LlamaStore.from_dict(store.to_dict())
+    store.close()
+    documents = RequantDocumentStore(embedding_dim=2)
+    documents.write_documents([ONE])  # Haystack's own store comes back empty, too
+    assert RequantDocumentStore.from_dict(documents.to_dict()).count_documents() == 0
+
+
 def test_a_store_of_langchain_that_must_exist(tmp_path):
     with pytest.raises(InputError, match="no database at"):
         LangChainStore(Spoken(), tmp_path / "a.db", must_exist=True)
-    with pytest.raises(InputError, match=":memory:"):
+    with pytest.raises(InputError, match="in memory is in no other store"):
         LangChainStore(Spoken(), must_exist=True)
     assert not (tmp_path / "a.db").exists()
     LangChainStore.from_texts(["1 0|cat"], Spoken(), location=tmp_path / "a.db").close()

@@ -82,7 +82,10 @@ def persist(store: RequantVectorStore, path: str, fs: fsspec.AbstractFileSystem 
     found, whole = store.collection, store.location == MEMORY
     if found is not None and not store.client.read_only:
         found.flush()
-    header = {"embedding_dict": _ELSEWHERE, "requant": {**store.to_dict(), "whole": whole}}
+    described = {**store.to_dict(), "whole": whole}
+    if whole:
+        described["must_exist"] = False  # it is in the file
+    header = {"embedding_dict": _ELSEWHERE, "requant": described}
     fs = fs or fsspec.filesystem("file")
     if folder := os.fspath(path).rpartition("/")[0]:
         fs.makedirs(folder, exist_ok=True)

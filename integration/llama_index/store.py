@@ -322,8 +322,11 @@ class RequantVectorStore(BasePydanticVectorStore):
         return places.opened(cls, {**data, **kwargs})
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """Describe where the store is; once it has its collection, that must exist there."""
-        return {**super().to_dict(**kwargs), "must_exist": self.must_exist or self._door.lasts()}
+        """Describe where the store is; once it has its collection, that must exist there.
+
+        What is in memory is not in the description: `persist` keeps it.
+        """
+        return {**super().to_dict(**kwargs), "must_exist": self.must_exist or self._door.is_made()}
 
     def close(self) -> None:
         """Give the database back, which the last store that uses it closes; again is harmless."""

@@ -157,6 +157,7 @@ class RequantDocumentStore(AwaitedStore):
         Raises DocumentStoreError where the location is an engine, a `requant.Database` or a URL
         with a password: of the latter give a `Secret`.
         """
+        door = self._kept.door
         return default_to_dict(
             self,
             location=told_place(self.location),
@@ -168,7 +169,7 @@ class RequantDocumentStore(AwaitedStore):
             index=told_index(self.index),
             return_embedding=self.return_embedding,
             folder=None if self.folder is None else os.fspath(self.folder),
-            must_exist=self.must_exist or self._kept.door.lasts(),
+            must_exist=self.must_exist or (door.is_made() and not door.in_memory),
         )
 
     @classmethod
