@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from requant.errors import IndexWarning, InputError
 from requant.integration.doors import Door
@@ -18,6 +18,12 @@ from requant.scores import Metric
 
 _BATCH = 4096
 _SHOWN = 3
+_LACKS: dict[str, dict[str, Any]] = {"text": {"$document": None}, "vector": {"$has_vector": False}}
+_THEN = {
+    "text": "where they stand under a name of their own, say it by text=; else they were kept "
+    "elsewhere, as in a docstore.json, and have to be added",
+    "vector": "no search by vector finds them",
+}
 
 
 def open_existing(source: Any, vector: str | None = None, text: str | None = None) -> Import:
@@ -75,41 +81,37 @@ def fill(door: Door, source: Import, progress: Progress | None) -> None:
     with filling(door, source.dim, origin.name, origin.kind) as target:
         Job(source, door.database, door.name, door.metric, "error").run(_BATCH, None, progress)
         door.found()  # which builds the index
-        empty = {"$document": None}
-        bare = Bare(target.count(empty), target.ids(empty, limit=_SHOWN), len(target))
-        if origin.kind.startswith("Haystack"):  # to which a document without content is one
-            bare = Bare(0, [], 0)
+        lacks: list[str] = []
+        if not origin.kind.startswith("Haystack"):  # to which nothing is missing there
+            for what, where in _LACKS.items():
+                ids, number = target.ids(where, limit=_SHOWN), target.count(where)
+                lacks += lacking(what, ids, number, len(target))
         notes = source.described()["notes"]
-        warn_of(source.name, source.fidelity, notes, door.metric, bare)
+        warn_of(source.name, source.fidelity, notes, door.metric, lacks)
 
 
-class Bare(NamedTuple):
-    """How many of all items have come without a text, and the first of their ids."""
+def lacking(what: str, ids: Sequence[Any], number: int, of: int) -> list[str]:
+    """Return a sentence about items that came without a text or vector; none where all have it."""
+    if not number:
+        return []
+    shown = ", ".join(repr(str(one)[:80]) for one in ids[:_SHOWN])
+    more = ", ..." if number > _SHOWN else ""
+    return [f"{number:,} of {of:,} items came without a {what} ({shown}{more}): {_THEN[what]}"]
 
-    missing: int
-    ids: Sequence[Any]
-    of: int
 
-
-def warn_of(name: str, fidelity: str, notes: Sequence[str], metric: str, bare: Bare) -> None:
+def warn_of(
+    name: str, fidelity: str, notes: Sequence[str], metric: str, lacks: Sequence[str]
+) -> None:
     """Warn of all in which a store is not what its source was.
 
     To be called while it is filled: where warnings are errors, nothing of it stays then.
     """
-    told = []
-    if fidelity != "exact" and not (fidelity == "normalised" and metric == "cosine"):
-        why = "; ".join(notes)
-        told.append(f"{name} has not kept vectors as they were embedded ({fidelity}): {why}")
+    told = [f"{name}: {sentence}" for sentence in lacks]
     # Every reader notes it in these words.
     if left := [note for note in notes if "left out" in note]:
-        told.append(f"not all of {name} was taken: {'; '.join(left)}")
-    if bare.missing:
-        shown = ", ".join(repr(str(one)[:80]) for one in bare.ids[:_SHOWN])
-        told.append(
-            f"{bare.missing:,} of {bare.of:,} items of {name} came without a text ({shown}"
-            f"{', ...' if bare.missing > _SHOWN else ''}): where they stand under a name of their "
-            "own, say it by text=; else they were kept elsewhere, as in a docstore.json, and have "
-            "to be added"
-        )
+        told.insert(0, f"not all of {name} was taken: {'; '.join(left)}")
+    if fidelity != "exact" and not (fidelity == "normalised" and metric == "cosine"):
+        why = "; ".join(notes)
+        told.insert(0, f"{name} has not kept vectors as they were embedded ({fidelity}): {why}")
     for text in told:
         warnings.warn(text, IndexWarning, stacklevel=5)

@@ -82,14 +82,14 @@ def test_texts_that_are_missing_are_counted(tmp_path, kind):
     held = [{"body": text, "n": n} if n else {"n": 0} for n, text in enumerate(TEXTS)]
     source = qdrant(tmp_path / "q", held)
     with pytest.warns(
-        IndexWarning, match=r"4 of 4 items of .* without a text \(.*, \.\.\.\).*text="
+        IndexWarning, match=r"q/.*: 4 of 4 items .* without a text \(.*, \.\.\.\).*text="
     ):
         taken(kind, source)[2].close()
     with requant.open(":memory:") as database:
         with pytest.raises(IndexWarning, match="without a text"):  # an error, here
             taken(kind, source, location=database)
         assert database.collections() == []
-    with pytest.warns(IndexWarning, match=r"1 of 4 items of .* without a text \('0'\)"):
+    with pytest.warns(IndexWarning, match=r"1 of 4 items .* without a text \('0'\)"):
         rows, _, store = taken(kind, source, text="body")
     assert sorted(text or "" for _, text, _ in rows) == ["", *sorted(TEXTS[1:])]
     store.close()
@@ -106,7 +106,7 @@ def test_a_text_that_a_docstore_lacks_is_counted(tmp_path):
     documents.add_documents(nodes)
     documents.delete_document("three")
     StorageContext.from_defaults(vector_store=kept, docstore=documents).persist(str(tmp_path / "k"))
-    with pytest.warns(IndexWarning, match=r"1 of 5 items of .* \('three'\).*") as told:
+    with pytest.warns(IndexWarning, match=r"1 of 5 items .* \('three'\).*") as told:
         store = LlamaStore.from_existing(tmp_path / "k")
     assert len(told) == 1
     assert [node.text for node in store.get_nodes()] == ["one", "two", "", "four", ""]
@@ -137,4 +137,16 @@ def test_langchain_payloads_whose_text_has_a_name_of_its_own(tmp_path):
     held = [{"body": text, "metadata": {"n": n}} for n, text in enumerate(TEXTS)]
     rows, _, store = taken("langchain", qdrant(tmp_path / "q", held), text="body")
     assert sorted(rows) == [(str(n), text, {"n": n}) for n, text in enumerate(TEXTS)]
+    store.close()
+
+
+def test_points_without_the_chosen_vector_are_counted(tmp_path):
+    source = qdrant(tmp_path / "q", [{"text": text} for text in TEXTS], named=True)
+    client = QdrantClient(path=str(source))
+    client.delete_vectors("notes", ["title"], [2])
+    client.close()
+    with pytest.warns(IndexWarning) as told:
+        store = LangChainStore.from_existing(source, Spoken(), vector="title")
+    assert "1 of 4 items came without a vector ('2')" in str(told[-1].message)
+    assert len(store.similarity_search("1 0", k=4)) == 3
     store.close()

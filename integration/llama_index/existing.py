@@ -14,7 +14,7 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
 from requant.errors import RequantError
 from requant.integration.errors import SourceError
-from requant.integration.existing import Bare, metric_of, warn_of
+from requant.integration.existing import lacking, metric_of, warn_of
 from requant.integration.llama_index.nodes import OWN, to_columns, to_node
 from requant.integration.locations import Location
 from requant.integration.readers.columns import Wanted
@@ -40,7 +40,7 @@ def from_existing(
 ) -> RequantVectorStore:
     """Do as `RequantVectorStore.from_existing`."""
     name = fspath(source)
-    foreign = open_foreign(name, Wanted(None, vector, text, ()))
+    foreign = open_foreign(name, Wanted(vector=vector, documents=text, framework=True))
     if foreign is None:
         raise SourceError(
             f"{name} is no store that can be read: give a persist folder of LlamaIndex, or a "
@@ -81,8 +81,8 @@ def _fill(
         store.made(target.dim)  # with its indexes
         # Nodes come from the docstore with their relationships.
         notes = [note for note in foreign.notes if note != RELATIONS]
-        missing = Bare(len(bare), bare, len(target))
-        warn_of(foreign.name, foreign.fidelity, notes, store.metric, missing)
+        lacks = lacking("text", bare, len(bare), len(target))
+        warn_of(foreign.name, foreign.fidelity, notes, store.metric, lacks)
 
 
 def _is_bare(node: BaseNode, documents: dict[str, BaseNode]) -> bool:
