@@ -133,6 +133,8 @@ def _describe(source: Listed, nodes: dict[str, dict[str, Any]], own: dict[str, A
     missing = sum(key not in nodes for key in source.ids)
     if missing:
         source.note(f"{missing} of {source.rows} nodes have no text in {_DOCUMENTS}")
+    if left := len(nodes.keys() - set(source.ids)):
+        source.note(f"{left} nodes of {_DOCUMENTS} belong to no vector and are left out")
 
 
 def _text(node: dict[str, Any]) -> Any:
