@@ -16,7 +16,7 @@ from requant.integration.haystack.awaiting import AwaitedStore
 from requant.integration.haystack.errors import telling
 from requant.integration.haystack.hybrid import by_words_and_nearness
 from requant.integration.haystack.kept import Documents
-from requant.integration.haystack.moving import fitting
+from requant.integration.haystack.moving import complete, fitting
 from requant.integration.haystack.scaling import metric_of
 from requant.integration.haystack.writing_down import (
     Place,
@@ -128,6 +128,7 @@ class RequantDocumentStore(AwaitedStore):
         with telling():
             opened = open_existing(source, vector, text)
             try:
+                complete(opened)
                 store = cls(location, **fitting(opened, constructor))
                 try:
                     cls._fill(store, opened)

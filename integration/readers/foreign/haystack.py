@@ -29,7 +29,7 @@ _METRICS: dict[Any, Metric] = {"dot_product": "ip", "cosine": "cosine"}
 _HEAD, _TAIL = 1024, 64
 # What qdrant-haystack makes the ids of its points with.
 _POINTS = UUID("3896d314-1e95-4a3a-b45a-945f9f0b541d")
-_LOST = {
+LOST = {
     "blob": "binary contents (blob) are left out",
     "sparse_embedding": "sparse embeddings are left out",
     "dataframe": "tables (dataframe) are left out",
@@ -114,7 +114,8 @@ def _listed(path: Path, held: dict[str, Any], documents: list[dict[str, Any]]) -
         present=present,
         documents=[one.get("content") for one in documents],
         metadata=[_metadata(one) or None for one in documents],
-        notes=[note for name, note in _LOST.items() if any(one.get(name) for one in documents)],
+        notes=[note for name, note in LOST.items() if any(one.get(name) for one in documents)],
+        beside={one["id"]: kept for one in documents if (kept := _beside(one))},
     )
 
 
@@ -141,6 +142,11 @@ def _metadata(one: Mapping[str, Any]) -> dict[str, Any]:
     return {**flat, **(nested if isinstance(nested, dict) else {})}
 
 
+def _beside(one: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("blob", "sparse_embedding", "score")
+    return {name: one[name] for name in names if one.get(name) is not None}
+
+
 def from_payload(
     point: object, payload: Mapping[str, Any]
 ) -> tuple[str, Any, dict[str, Any] | None] | None:
@@ -162,4 +168,4 @@ def from_payload(
 
 def lost(one: Mapping[str, Any]) -> list[str]:
     """Return what of a document is left out, a sentence each."""
-    return [note for name, note in _LOST.items() if one.get(name)]
+    return [note for name, note in LOST.items() if one.get(name)]

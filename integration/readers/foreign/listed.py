@@ -23,7 +23,8 @@ class Listed:
     """Items as lists; a `ForeignSource`.
 
     `vectors (m, d)` belong to the items that `present (n,) bool` marks, to all of them if it is
-    None. `origins` has the document that an item is a part of, by the item's id.
+    None. `origins` has the document that an item is a part of, by the item's id, and `beside` what
+    it has that is no metadata.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Listed:
     present: NDArray[np.bool_] | None = None
     notes: Sequence[str] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dim: int = field(init=False)
     rows: int | None = field(init=False)
 
