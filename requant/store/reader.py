@@ -484,8 +484,7 @@ class Reader:
             if block is not None:
                 return block
         rows = self._cursor.execute(self._sql.vectors_named, parameters).fetchall()
-        rows = sorted((row for row in rows if row[1] is not None), key=itemgetter(0))
-        return matrix_of(rows, dim)
+        return matrix_of(sorted(rows, key=itemgetter(0)), dim)
 
     def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:
         """Return the keys of those names that an attached index has for items."""

@@ -1,4 +1,4 @@
-"""How a snapshot begins and ends, with fewer round trips to PostgreSQL.
+"""How a snapshot begins and ends, and a write begins, with fewer round trips to PostgreSQL.
 
 Its first statement begins it, in the same message, and tells whether the server is there: a
 connection may have died while nobody used it, and another one is tried then. Several statements in
@@ -6,17 +6,26 @@ one message are planned each time, so that the first is prepared by name, as psy
 others, once the connection has proved to last. Its rollback is waited for by nobody: the answer is
 taken when the next one begins. A statement that stands alone begins nothing: it is a snapshot by
 itself.
+
+What begins a write tells the same, in place of the ping of SQLAlchemy's pool.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
+import sqlalchemy as sa
+
+_BEGIN_TO_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_IDLE, _ACTIVE = 0, 1  # what psycopg calls the status of a transaction
+_IDLE, _ACTIVE, _BEGUN = 0, 1, 2  # what psycopg calls the status of a transaction
+_THREAD = threading.local()  # `begins` where it needs no ping
 # In the `info` of a connection: how often statements were its first; of one that is not prepared.
 _KEY, _NEVER_AGAIN = "requant_named", -(1 << 62)
 # Also there: whether a statement that begins nothing is in nobody's way.
@@ -47,6 +56,52 @@ def end(raw: Any) -> None:
     settle(raw)
     roll_back(raw)
     settle(raw)
+
+
+def spare_pings(engine: sa.Engine) -> None:
+    """Let `begun` go without the ping of the pool of an engine that has one."""
+    dialect: Any = engine.dialect
+    ping = dialect.do_ping
+    dialect.do_ping = lambda raw: getattr(_THREAD, "begins", False) or ping(raw)
+
+
+@contextmanager
+def begun(engine: sa.Engine, pinged: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection of an engine that spares pings; a transaction to write in has begun.
+
+    Where that fails, it is one of the same pool by way of `pinged`, and begins as ever: all
+    connections of that age may be dead.
+    """
+    with _unpinged():
+        connection = engine.connect()
+    alive = False
+    try:
+        alive = _begin(connection.connection.driver_connection)
+    finally:
+        if not alive:
+            connection.invalidate()
+            connection.close()
+    with connection if alive else pinged.connect() as one:
+        yield one
+
+
+@contextmanager
+def _unpinged() -> Iterator[None]:
+    _THREAD.begins = True
+    try:
+        yield
+    finally:
+        _THREAD.begins = False
+
+
+def _begin(raw: Any) -> bool:
+    from psycopg import OperationalError
+    from psycopg.generators import execute
+
+    with contextlib.suppress(OperationalError):
+        raw.pgconn.send_query(_BEGIN_TO_WRITE)
+        raw.wait(execute(raw.pgconn))
+    return bool(raw.info.transaction_status == _BEGUN)
 
 
 class Untried:
