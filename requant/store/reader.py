@@ -147,6 +147,14 @@ class Reader:
         """End a snapshot of SQLite's that was begun by `begin`."""
         self._driver_cursor.connection.rollback()
 
+    def at_once(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+        """Return the rows of a statement that tells all: nothing else of this snapshot is read."""
+        cursor = self._cursor
+        if isinstance(cursor, Untried):
+            rows: list[Any] = cursor.execute(statement, parameters, alone=True).fetchall()
+            return rows
+        return list(cursor.execute(statement, parameters).fetchall())
+
     def state_of(self, owner: CollectionRow, noting: Noted | None = None) -> CollectionState:
         """Return the state of a collection; raises UnknownCollectionError if it is gone.
 

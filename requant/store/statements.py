@@ -70,7 +70,9 @@ class HotSql:
     forget_runs: str
     run_at: str
     join: str
+    join_model: str  # the same, and last what is noted of the model
     write_one: str  # an item if it is new, and all that is to be noted of it
+    write_one_model: str
     join_alone: str
     draw_keys: str
     lock_items: str
@@ -102,7 +104,7 @@ class HotSql:
 
     def items_with(self, fields: frozenset[str]) -> str:
         """Return `items` with NULL for what is not among `fields`."""
-        return self.items if fields == FIELDS else _with(self.items, fields)
+        return with_fields(self.items, fields)
 
 
 # What is stored of an item beside its id and its vector.
@@ -110,7 +112,8 @@ FIELDS: frozenset[str] = frozenset({"document", "metadata"})
 
 
 @lru_cache(maxsize=64)
-def _with(statement: str, fields: frozenset[str]) -> str:
+def with_fields(statement: str, fields: frozenset[str]) -> str:
+    """Return a statement about items `i` with NULL for what is not among `fields`."""
     for field in FIELDS - fields:
         statement = statement.replace(f"i.{field}", "NULL")
     return statement
@@ -153,7 +156,7 @@ _BESIDE: dict[str, Any] = {
     # the row lets whoever waited there see what that one has left, and bars nobody else.
     "join": (
         "SELECT CASE WHEN fields_at = seq THEN fields END, own_keys, "
-        "<gate> FROM requant_collections "
+        "<gate><noted> FROM requant_collections "
         "WHERE id = %s AND name = %s FOR KEY SHARE"
     ),
     "join_alone": (
@@ -182,7 +185,7 @@ _BESIDE: dict[str, Any] = {
         "SELECT here.id, %s::bigint, here.fields, "
         "int8send(item.key) || int8send(item.key + 1), '', '' "
         "FROM here CROSS JOIN item) "
-        "SELECT here.fields, here.own_keys, item.key FROM here LEFT JOIN item ON true"
+        "SELECT here.fields, here.own_keys, item.key<noted> FROM here LEFT JOIN item ON true"
     ),
     "draw_keys": "SELECT nextval(%s::text::regclass) FROM generate_series(1, %s::int)",
     "lock_items": (
@@ -213,6 +216,9 @@ _BESIDE: dict[str, Any] = {
         "WHERE collection_id = %s ORDER BY id LIMIT %s"
     ),
 }
+for _name, _of in (("join", "requant_collections"), ("write_one", "here")):
+    _BESIDE[f"{_name}_model"] = _BESIDE[_name].replace("<noted>", _NOTED.format("model", _of))
+    _BESIDE[_name] = _BESIDE[_name].replace("<noted>", "")
 _BESIDE = {name: text.replace("<gate>", PASSING) for name, text in _BESIDE.items()}
 _NOT_BESIDE: dict[str, Any] = dict.fromkeys(_BESIDE, "")
 # A backup, which is a SQLite file, holds nothing without a number.

@@ -4,7 +4,8 @@ Its first statement begins it, in the same message, and tells whether the server
 connection may have died while nobody used it, and another one is tried then. Several statements in
 one message are planned each time, so that the first is prepared by name, as psycopg does with
 others, once the connection has proved to last. Its rollback is waited for by nobody: the answer is
-taken when the next one begins.
+taken when the next one begins. A statement that stands alone begins nothing: it is a snapshot by
+itself.
 
 What begins a write tells the same, in place of the ping of SQLAlchemy's pool.
 """
@@ -27,6 +28,8 @@ _IDLE, _ACTIVE, _BEGUN = 0, 1, 2  # what psycopg calls the status of a transacti
 _THREAD = threading.local()  # `begins` where it needs no ping
 # In the `info` of a connection: how often statements were its first; of one that is not prepared.
 _KEY, _NEVER_AGAIN = "requant_named", -(1 << 62)
+# Also there: whether a statement that begins nothing is in nobody's way.
+_ALONE = "requant_alone"
 # SQLSTATEs of a name that the server has lost, or had already, or whose tables are others by now.
 _UNUSABLE = ("26000", "42P05", "0A000")
 
@@ -36,14 +39,14 @@ def roll_back(raw: Any) -> None:
 
     `settle` is called before anything else is done with the connection.
     """
-    if raw.info.transaction_status != _IDLE:
+    if raw.pgconn.transaction_status != _IDLE:
         raw.pgconn.send_query(b"ROLLBACK")
         raw.pgconn.flush()
 
 
 def settle(raw: Any) -> None:
     """Take the answer; if the connection is dead, its next statement tells."""
-    if raw.info.transaction_status == _ACTIVE:
+    if raw.pgconn.transaction_status == _ACTIVE:
         while raw.pgconn.get_result() is not None:
             pass
 
@@ -122,9 +125,16 @@ class Untried:
         self._info = info
         self._renew = renew
 
-    def execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> Any:
-        """Execute the first statement, on a new connection where this one is dead."""
+    def execute(
+        self, statement: str, parameters: tuple[Any, ...] = (), *, alone: bool = False
+    ) -> Any:
+        """Execute the first statement, on a new connection where this one is dead.
+
+        With `alone` it is the last one as well; what follows all the same begins a snapshot.
+        """
         try:
+            if alone and _stands_alone(self._cursor, self._info):
+                return self._cursor.execute(statement, parameters)
             result = _begun(self._cursor, statement, parameters, self._info)
         except Exception as error:
             cursor = self._reader.go_on_as(self._renew(error))
@@ -135,6 +145,16 @@ class Untried:
     def begin(self) -> None:
         """Begin for a statement that goes another way."""
         self.execute("SELECT 1")
+
+
+def _stands_alone(cursor: Any, info: dict[Any, Any]) -> bool:
+    """Whether statements may be left to the server's default: transactions that are SERIALIZABLE
+    fail by each other, and one that begins here says that it is not.
+    """
+    if _ALONE not in info:
+        row = cursor.execute("SHOW default_transaction_isolation", prepare=False).fetchone()
+        info[_ALONE] = row[0] != "serializable"
+    return bool(info[_ALONE])
 
 
 def _begun(cursor: Any, statement: str, parameters: tuple[Any, ...], info: dict[Any, Any]) -> Any:

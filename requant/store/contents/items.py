@@ -61,6 +61,11 @@ class ItemWriter:
         if join:
             self._look_at_fields()
 
+    @property
+    def noted(self) -> tuple[str | None] | None:
+        """What was noted of the model when the write began, None where that was not read."""
+        return self._history.noted if isinstance(self._history, Beside) else None
+
     def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:
         """Write a batch and return how many of its ids are new.
 
