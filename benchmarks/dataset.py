@@ -40,10 +40,15 @@ def load(folder: Path | None) -> Dataset:
     if folder is None:
         folder, names = SUBSET, ("vectors_f16.npy", "items.jsonl.gz", "queries_f16.npy")
     vectors = np.load(folder / names[0]).astype(np.float32)
-    with gzip.open(folder / names[1], "rt", encoding="utf-8") as lines:
-        items = [json.loads(line) for line in lines]
+    items = load_items(folder, names[1])
     queries = np.load(folder / names[2]).astype(np.float32)
     return Dataset(vectors, items, queries, _tenth_best(vectors, queries))
+
+
+def load_items(folder: Path, name: str = ITEMS) -> list[dict[str, Any]]:
+    """Read the items alone."""
+    with gzip.open(folder / name, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
 
 
 def _tenth_best(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
     python -m benchmarks.lists --rows 1000000 --dim 768 --synthetic --threads 16
     python -m benchmarks.lists --data FOLDER            # WordNet, as `python -m benchmarks.spine`
+    python -m benchmarks.lists --data FOLDER --lemmas FILE    # of `python -m benchmarks.lemmas`
 
 Each index is asked with the effort and the candidates that reach the recall fastest; times are CPU
 ms of one query in the thread that asks, everything included, taken in turn with the flat index:
@@ -11,6 +12,7 @@ other threads, which wait for work by spinning, do not count.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -28,7 +30,9 @@ from numpy.typing import NDArray
 
 import requant
 from benchmarks import made_up
-from benchmarks.dataset import K, load
+from benchmarks.dataset import Dataset, K, load
+from benchmarks.lemmas import distinct
+from benchmarks.rebuild_data import QUERY_IDS
 from benchmarks.timing import in_turn, ratio
 
 Floats = NDArray[np.float32]
@@ -112,6 +116,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--synthetic", action="store_true", help="made-up vectors, not WordNet")
     parser.add_argument("--data", type=Path, help="folder of the full WordNet data")
+    parser.add_argument("--lemmas", type=Path, help="vectors of the lemmas, stored besides")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--recall", type=float, default=0.98)
     parser.add_argument("--only", nargs="*", help="indexes, beside the flat one", choices=KINDS)
@@ -124,13 +129,30 @@ def _data(wish: argparse.Namespace) -> tuple[Iterator[Floats], Floats]:
     """Return batches of vectors, made while others are stored, and queries, all of length 1."""
     if not wish.synthetic:
         data = load(wish.data)
-        unit = data.vectors / np.linalg.norm(data.vectors, axis=1, keepdims=True)
-        queries = data.queries[:QUERIES]
-        parts = range(0, len(unit), made_up.CHUNK)
-        batches = (unit[start : start + made_up.CHUNK] for start in parts)
-        return batches, queries / np.linalg.norm(queries, axis=1, keepdims=True)
+        rows, queries = data.vectors, data.queries
+        if wish.lemmas is not None:
+            rows, queries = _with_lemmas(data, wish.data, np.load(wish.lemmas))
+        parts = range(0, len(rows), made_up.CHUNK)
+        batches = (_unit(rows[start : start + made_up.CHUNK]) for start in parts)
+        return batches, _unit(queries[:QUERIES])
     made = made_up.world(wish.dim, wish.rows)
     return _made(made, wish.rows, wish.threads), made.queries(wish.rows, QUERIES)
+
+
+def _with_lemmas(data: Dataset, folder: Path, vectors: Floats) -> tuple[Floats, Floats]:
+    """Return the vectors of different texts, and the queries of which none is stored as a text.
+
+    Definitions and lemmas lie mixed, as texts of an application do.
+    """
+    ids = json.loads((folder / QUERY_IDS).read_text())
+    by_id = {item["id"]: item for item in data.items}
+    several = [row for row, name in enumerate(ids) if len(by_id[name]["lemmas"]) > 1]
+    rows = np.concatenate([data.vectors[distinct(data.items)], vectors.astype(np.float32)])
+    return rows[np.random.default_rng(0).permutation(len(rows))], data.queries[several]
+
+
+def _unit(rows: Floats) -> Floats:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _made(made: made_up.World, count: int, threads: int) -> Iterator[Floats]:

@@ -22,7 +22,7 @@ from requant.errors import (
 from requant.indexes import IndexOptions, fit_quantizer, index_config
 from requant.inputs import check_choice, check_name
 from requant.integration.filling import refuse_unfinished
-from requant.integration.locations import Location, borrow, is_new
+from requant.integration.locations import MEMORY, Location, borrow, new_file
 from requant.scores import Metric
 
 T = TypeVar("T")
@@ -52,6 +52,7 @@ class Door:
         folder: str | os.PathLike[str] | None = None,
         index: Mapping[str, Any] | None = None,
         fields: Sequence[str] = (),
+        must_exist: bool = False,
     ) -> None:
         """Open the database.
 
@@ -65,6 +66,7 @@ class Door:
             folder: where index files are kept, as in `requant.open`.
             index: what else `Collection.add_index` takes.
             fields: of the metadata, which are to be indexed.
+            must_exist: refuse to begin an empty collection where it is not there.
 
         Raises:
             InputError, StoreError, EngineMissingError, UnknownEngineError: it cannot be opened so,
@@ -81,15 +83,25 @@ class Door:
             None if engine is None else {**(index or {}), "engine": engine, "precision": precision}
         )
         self._collection: Collection | None = None
-        if self._index is not None and is_new(location):
+        self.in_memory: bool = location == MEMORY
+        file = new_file(location)
+        if must_exist and self.in_memory:
+            raise InputError(self._absent("what is in memory is in no other store"))
+        if must_exist and file is not None:
+            raise InputError(self._absent(f"there is no database at {file}"))
+        if self._index is not None and file is not None:
             _check(self._index)
         self.database: Database
         self.database, give_back = borrow(location, folder)
         self._closed = False
         self._give_back: weakref.finalize[[], Door] = weakref.finalize(self, give_back)
         try:
-            if self.found() is None and self._index is not None:
-                _check(self._index)
+            if self.found() is None:
+                if must_exist:
+                    there = ", ".join(map(repr, self.database.collections())) or "none at all"
+                    raise InputError(self._absent(f"{self.database!r} has {there}"))
+                if self._index is not None:
+                    _check(self._index)
         except BaseException:
             self.close()
             raise
@@ -98,6 +110,10 @@ class Door:
         """Give the database back; closing again is harmless."""
         self._closed = True
         self._give_back()
+
+    def is_made(self) -> bool:
+        """Whether the collection is there; of a store that is closed, whether it was."""
+        return self._collection is not None if self._closed else self.found() is not None
 
     def found(self) -> Collection | None:
         """Return the collection, or None as long as nobody has made it."""
@@ -167,6 +183,13 @@ class Door:
             self.database.drop_collection(self.name)
         except UnknownCollectionError:
             return
+
+    def _absent(self, why: str) -> str:
+        return (
+            f"collection {self.name!r} must exist, and {why}: a relative path begins where the "
+            "process was started; give the location where it is now, or must_exist=False to begin "
+            "an empty one"
+        )
 
     def _fresh(self) -> Collection | None:
         self._collection = None

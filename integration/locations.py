@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 import requant
 from requant.database import Database
-from requant.errors import InputError
+from requant.errors import IndexWarning, InputError
 
 Location = str | os.PathLike[str] | sa.Engine | Database
 MEMORY = ":memory:"
@@ -83,12 +84,23 @@ def borrow(
     return shared.database, _once(lambda: _give_back(key, shared))
 
 
-def is_new(location: Location) -> bool:
-    """Whether opening the database at a location makes a file there."""
-    if not isinstance(location, str | os.PathLike):
-        return False
+def new_file(location: Location) -> str | None:
+    """Return the file that opening the database at a location makes, None where it makes none."""
+    if not isinstance(location, str | os.PathLike) or location == MEMORY:
+        return None
     key = _key(location)
-    return isinstance(key, str) and not os.path.lexists(key)
+    return key if isinstance(key, str) and not os.path.lexists(key) else None
+
+
+def warn_if_new(location: Location) -> None:
+    """Warn where what was written down of a store leads to no database, so that one is made."""
+    if (file := new_file(location)) is not None:
+        warnings.warn(
+            f"there is no database at {file}: an empty one is made there, since what describes "
+            "the store does not say must_exist",
+            IndexWarning,
+            stacklevel=3,
+        )
 
 
 @contextmanager

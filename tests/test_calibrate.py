@@ -120,6 +120,18 @@ def test_what_cannot_be_is_refused(db: Database) -> None:
             notes.search(QUERIES[0], recall=wish)
 
 
+def test_one_vector_is_not_nothing(db: Database) -> None:
+    """It is searched without an index, so that there is none to calibrate."""
+    notes = db.create_collection("notes", DIM)
+    notes.add_index("main", engine="faiss", precision="int8")
+    with pytest.raises(InputError, match="is empty"):
+        notes.calibrate(0.9)
+    notes.upsert(range(2), QUERIES[:2])
+    notes.delete([0])
+    with pytest.raises(InputError, match="not built yet, since the collection holds 1 vector"):
+        notes.calibrate(0.9, queries=QUERIES)
+
+
 def test_another_index_than_was_calibrated_is_told_of_once(db: Database) -> None:
     """It grew, or was built anew: answers come, and a warning says that less may be found."""
     notes = filled(db, 3000)

@@ -38,7 +38,13 @@ def made(tmp_path, **index):
 
 @pytest.mark.parametrize(
     ("engine", "precision", "least"),
-    [("faiss", "int2", 0.8), ("faiss", "int8", 0.8), ("usearch", "int8", 0.8)],
+    [
+        ("faiss", "int2", 0.8),
+        ("faiss", "int8", 0.8),
+        ("usearch", "int8", 0.8),
+        ("faiss", "native", 0.3),
+        ("turbovec", "native", 0.5),
+    ],
 )
 def test_everything_is_replaced(tmp_path, engine, precision, least):
     db, notes = made(tmp_path, engine=engine, precision=precision)
@@ -73,13 +79,17 @@ def test_searches_alone_see_to_it(tmp_path):
     db.close()
 
 
-def test_more_of_the_same_keeps_its_codes(tmp_path):
-    db, notes = made(tmp_path, engine="faiss", precision="int8")
+@pytest.mark.parametrize("engine", ["faiss", "turbovec"])
+def test_more_of_the_same_keeps_its_codes(tmp_path, engine):
+    precision = "int8" if engine == "faiss" else "native"
+    db, notes = made(tmp_path, engine=engine, precision=precision)
     again = np.random.default_rng(5).standard_normal((N, DIM)).astype(np.float32)
     notes.calibrate(target=0.9)
+    builds = db.metrics().collections["notes"].indexes["main"].builds.count
     for _ in range(3):
         notes.upsert(IDS, again)
         notes.flush()
+    assert db.metrics().collections["notes"].indexes["main"].builds.count == builds
     # Warnings are errors: of another quantizer one would be told here.
     notes.search(again[0], k=10, recall=0.9)
     db.close()

@@ -94,8 +94,10 @@ def test_damage_is_told(tmp_path, edit, message):
 
 
 def test_points_of_qdrant():
+    at = "b987297a-0d7c-5c6a-8f1a-05c5f9a066a6"
     payload = {"id": "a", "content": None, "meta": {"id": 1}, "blob": None, "score": None}
-    assert from_payload(payload) == ("a", None, {"id": 1})
-    assert from_payload({"id": "a", "content": "x", "meta": {}}) == ("a", "x", None)
-    assert from_payload({"id": 7, "content": "x", "meta": {}}) is None
-    assert from_payload({"id": "a", "text": "x"}) is None
+    assert from_payload(at, payload) == ("a", None, {"id": 1})
+    assert from_payload(at, {"id": "a", "content": "x", "meta": {}}) == ("a", "x", None)
+    assert from_payload(at, {"id": 7, "content": "x", "meta": {}}) is None
+    assert from_payload(at, {"id": "a", "text": "x"}) is None
+    assert from_payload(7, payload) is None

@@ -134,7 +134,7 @@ def edit_indexes(meta, part):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (edit_twice, "2 columns of vectors, choose one with --vector: vector, other"),
+        (edit_twice, "2 columns of vectors, choose one with --vector .*: vector, other"),
         (edit_path, "leads out of the folder"),
         (edit_gone, "holds no Parquet file: the index 'notes' is not there"),
         (edit_indexes, "a list where a JSON object is expected"),

@@ -120,7 +120,7 @@ def test_who_comes_while_another_fills_it_leaves_it_alone(tmp_path, monkeypatch)
     store.close()
 
 
-@pytest.mark.filterwarnings("ignore:no node of a.faiss came with a text")
+@pytest.mark.filterwarnings("ignore:a.faiss. 2 of 2 items came without a text")
 @pytest.mark.parametrize(
     ("opened", "said"),
     [

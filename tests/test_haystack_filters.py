@@ -147,13 +147,20 @@ def ids(store, field, operator, value):
 
 def test_only_iso_8601_is_a_date():
     store = RequantDocumentStore(embedding_dim=2)
-    texts = ["1", "2024", "May 3, 2024", "20240503", "2024-05-03", "2024-05-02T24:00", "2024-05-04"]
-    store.write_documents([Document(id=text, meta={"at": text}) for text in texts])
-    assert ids(store, "meta.at", ">", "2024-05-02") == texts[4:]
-    assert ids(store, "meta.at", "<=", "2024-05-03") == texts[4:6]
-    assert ids(store, "meta.at", "==", "2024-05-03T00:00:00+00:00") == texts[4:6]
+    texts = ["1", "2024", "2024-05", "May 3, 2024", "2024124"]
+    forms = ["20240503", "2024-05-03", "2024-W18-5", "2024W185", "2024-124", "2024-05-02T24:00"]
+    days = ["2024-W18-6T10:00:00+02:00", "2024-05-04", "2024-W19", "2025-W01-1", "2025-366"]
+    store.write_documents([Document(id=one, meta={"at": one}) for one in (*texts, *forms, *days)])
+    assert ids(store, "meta.at", "==", "2024-05-03T00:00:00+00:00") == [forms[1], forms[5]]
+    assert ids(store, "meta.at", "==", "2024-W18-5") == ["2024-W18-5"]  # a text, as to Haystack
     assert ids(store, "meta.at", "==", "2024") == ["2024"]
-    for text in (*texts[:4], "", "soon"):
+    for day in forms:
+        assert ids(store, "meta.at", "<=", day) == forms, day
+        assert ids(store, "meta.at", ">", day) == days[:4], day
+    # The first day of the year 2025 in weeks is in December.
+    for day in ("2024-12-30", "2025-W01-1", "20241230", "2024-365"):
+        assert ids(store, "meta.at", ">=", day) == ["2025-W01-1"], day
+    for text in (*texts, "2025-366", "2024-W60-1", "", "soon"):
         with pytest.raises(FilterError, match="ISO 8601"):
             ids(store, "meta.at", ">", text)
 
@@ -181,6 +188,10 @@ def test_dates_of_an_indexed_field():
     assert store.filter_documents(asked) == before
     assert [one.id for one in before] == ["22", "23"]
     assert read(asked, {"at"}).exact
+    # However the time is written that is asked for.
+    for late in ("2024-05-01T20Z", "2024-W18-3T20:00Z", "2024-122T20:00Z"):
+        assert [*ids(store, "meta.at", ">=", late)] == ["22", "23"]
+    assert ids(store, "meta.at", "==", "2024-05-01T20+00") == ["22"]
 
 
 def test_many_values_of_one_field():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from haystack.document_stores.errors import DocumentStoreError
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 
 import requant
+from requant.errors import IndexWarning
 from requant.integration.haystack import RequantDocumentStore
 from tests.foreign_cases import unpack
 
@@ -25,7 +28,11 @@ def test_what_others_have_written_is_opened(tmp_path, case):
     source, expected = unpack(case, tmp_path)
     if case == "chroma":
         source, expected = source / "notes-cosine", expected["notes-cosine"]
-    store = RequantDocumentStore.from_existing(source, tmp_path / "a.db", engine="usearch")
+    told = nullcontext()
+    if case == "chroma":
+        told = pytest.warns(IndexWarning, match="without a text .'bare'")
+    with told:
+        store = RequantDocumentStore.from_existing(source, tmp_path / "a.db", engine="usearch")
     stored = {one.id: one for one in store.filter_documents()}
     assert sorted(stored) == sorted(expected["ids"])
     metric = {"cosine": "cosine", "dot_product": "ip", "l2": "l2"}[store.similarity]
@@ -45,6 +52,33 @@ def test_what_others_have_written_is_opened(tmp_path, case):
     )
     assert again.count_documents() == len(stored)
     again.close()
+
+
+@pytest.mark.parametrize("case", ["haystack_memory", "haystack_faiss"])
+def test_documents_come_with_all_that_they_had(tmp_path, case):
+    source, _ = unpack(case, tmp_path)
+    (path,) = source.glob("*.json")
+    held = json.loads(path.read_text())["documents"]
+    store = RequantDocumentStore.from_existing(source, ":memory:")
+    documents = {one.id: one for one in store.filter_documents()}
+    for one in map(Document.from_dict, held):
+        # Vectors are float32; Haystack's FAISS store has some metadata twice.
+        found = documents[one.id]
+        assert (found.content, found.blob, found.sparse_embedding, found.score) == (
+            one.content, one.blob, one.sparse_embedding, one.score
+        )  # fmt: skip
+        assert found.meta == one.meta
+    assert sum(one.blob is not None for one in documents.values()) == 1
+    store.close()
+
+
+def test_a_blob_that_haystack_cannot_read_is_told(tmp_path):
+    source, _ = unpack("haystack_memory", tmp_path)
+    path = source / "store.json"
+    path.write_text(path.read_text().replace('"data": [0, 1]', '"data": "x"'))
+    with pytest.raises(DocumentStoreError, match="'ключ-4': blob cannot be read"):
+        RequantDocumentStore.from_existing(source, tmp_path / "a.db")
+    assert not (tmp_path / "a.db").exists()
 
 
 def test_a_store_of_qdrant_is_opened(tmp_path):

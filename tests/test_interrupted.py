@@ -135,7 +135,7 @@ def test_a_savepoint_of_the_caller_that_ctrl_c_meets(any_db):
 
         sa.event.listen(connection, "before_cursor_execute", stopped)
         with pytest.raises(KeyboardInterrupt):
-            notes.delete([1], connection=connection)
+            notes.clear(connection=connection)
 
 
 def test_an_error_while_ctrl_c_is_handled_is_an_error(any_db):

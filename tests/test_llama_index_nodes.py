@@ -91,6 +91,8 @@ def test_a_node_can_be_changed_and_shares_nothing_with_the_next():
 @pytest.mark.parametrize(
     "kept",
     [
+        "server-1",
+        7,
         {"relationships": {"1": "doc"}},
         {"relationships": ["doc"]},
         {"relationships": {"father": {"node_id": "doc"}}},

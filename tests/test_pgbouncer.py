@@ -36,6 +36,7 @@ def work(notes, name, connection=None):
         notes.upsert([f"{first} {more}" for more in range(20)], vectors(20, 8, number), **lent)
         notes.update([first], documents=["text"], **lent)
         assert notes.get([first], **lent)[0].document == "text"
+        assert first in [hit.id for hit in notes.search_documents("text", 100, **lent)]
         notes.delete([f"{first} 0"], **lent)
         found = notes.search(vectors(1)[0], k=1, where={"n": number}, **lent)
         assert [hit.metadata for hit in found] == [{"n": number}]
@@ -55,7 +56,7 @@ def test_two_clients_share_the_connections(url, tmp_path):
         requant.open(url, folder=tmp_path) as one,
         requant.open(url, folder=tmp_path) as two,
     ):
-        notes = one.create_collection("notes", 8)
+        notes = one.create_collection("notes", 8, full_text=True)
         notes.add_index("file", **FILE)
         work(notes, "one")
         work(two.collection("notes"), "two")
@@ -66,7 +67,7 @@ def test_two_clients_share_the_connections(url, tmp_path):
 
 def test_a_live_index_is_written_to_by_threads(url, tmp_path):
     with requant.open(url, folder=tmp_path / "indexes") as db:
-        notes = db.create_collection("notes", 8)
+        notes = db.create_collection("notes", 8, full_text=True)
         notes.add_index("live", **LIVE)
         failed = []
 
@@ -93,7 +94,7 @@ def test_an_application_lends_what_it_had_before(url, tmp_path):
         for _ in range(ROUNDS):
             session.execute(sa.text("SELECT CAST(:n AS integer)"), {"n": 1})
         with requant.open(engine, folder=tmp_path / "indexes") as db:
-            notes = db.create_collection("notes", 8)
+            notes = db.create_collection("notes", 8, full_text=True)
             work(notes, "own")
             work(notes, "lent", session)
             session.commit()

@@ -107,6 +107,29 @@ def test_connections_that_were_cut_are_made_again(notes, empty_postgres, what):
     in_threads(*[lambda: notes.search(np.ones(DIM))] * 8)
 
 
+def test_a_commit_of_one_item_takes_the_messages_of_any_commit(notes, monkeypatch):
+    """What begins it tells whether the connection lives, in place of a ping before it."""
+    sent, waits = [], psycopg.Connection.wait
+
+    def noted(connection, *given, **options):
+        before = connection.info.transaction_status
+        result = waits(connection, *given, **options)
+        sent.append((before, connection.info.transaction_status))
+        return result
+
+    notes.upsert([1000], vectors(1, DIM))
+    monkeypatch.setattr(psycopg.Connection, "wait", noted)
+    notes.upsert([1001], vectors(1, DIM))
+    idle, at_work, begun = range(3)
+    assert [one for one in sent if one != (idle, idle)] == [
+        (at_work, begun),  # BEGIN, which has been sent before it is waited for
+        (begun, begun),
+        (begun, idle),
+    ]
+    assert len(sent) == 4  # what changes no state asks for nothing
+    assert len(notes) == 102
+
+
 def test_an_application_hears_of_a_cut_only_where_it_must(empty_postgres, tmp_path):
     engine = sa.create_engine(empty_postgres)
     with requant.open(engine, folder=tmp_path) as db:

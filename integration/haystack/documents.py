@@ -80,16 +80,16 @@ def document(
         "embedding": None if vector is None else vector.tolist(),
     }
     if BESIDE in meta:
-        beside = meta.pop(BESIDE)
+        kept = meta.pop(BESIDE)
         try:
-            whole["blob"] = _blob(beside.get("blob"))
-            whole["sparse_embedding"] = _sparse(beside.get("sparse_embedding"))
+            whole["blob"] = _blob(kept.get("blob"))
+            whole["sparse_embedding"] = _sparse(kept.get("sparse_embedding"))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptDataError(
                 f"id {str(id)[:80]!r}: what its metadata has under {BESIDE!r} was not written by a "
                 "RequantDocumentStore: rename this key in what wrote it"
             ) from error
-        whole["score"] = beside.get("score") if score is None else score
+        whole["score"] = kept.get("score") if score is None else score
     # Its constructor looks at each attribute several times; of what was stored all is known.
     made = object.__new__(Document)
     vars(made).update(whole)
@@ -110,22 +110,23 @@ def _metadata(row: int, one: Document) -> dict[str, Any]:
             "stands beside meta; rename it"
         )
     try:
-        beside = _beside(one)
+        kept = beside(one)
     except (AttributeError, TypeError, ValueError) as error:
         raise DocumentError(f"documents row {row} ({one.id[:80]!r}): {error}") from error
-    return {**meta, BESIDE: beside} if beside else meta
+    return {**meta, BESIDE: kept} if kept else meta
 
 
-def _beside(one: Document) -> dict[str, Any]:
-    beside: dict[str, Any] = {}
+def beside(one: Document) -> dict[str, Any]:
+    """Return what a document has beside its metadata, as it stands in that under one key."""
+    kept: dict[str, Any] = {}
     if one.blob is not None:
         data = b64encode(one.blob.data).decode()
-        beside["blob"] = {"data": data, "meta": one.blob.meta, "mime_type": one.blob.mime_type}
+        kept["blob"] = {"data": data, "meta": one.blob.meta, "mime_type": one.blob.mime_type}
     if one.sparse_embedding is not None:
-        beside["sparse_embedding"] = one.sparse_embedding.to_dict()
+        kept["sparse_embedding"] = one.sparse_embedding.to_dict()
     if one.score is not None:
-        beside["score"] = float(one.score)
-    return beside
+        kept["score"] = float(one.score)
+    return kept
 
 
 def _blob(kept: dict[str, Any] | None) -> ByteStream | None:

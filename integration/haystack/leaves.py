@@ -124,7 +124,7 @@ def ordered(field: Field, sign: str, value: Any, instants: Collection[str]) -> C
     def meets(item: Found) -> bool:
         found = field.value(item)
         if time is not None:
-            there = dates.when(found)
+            there = dates.when_ordered(found)
             return there is not None and compare(*dates.aligned(there, time))
         return value is not None and isinstance(found, int | float) and compare(found, value)
 
@@ -137,7 +137,7 @@ def ordered(field: Field, sign: str, value: Any, instants: Collection[str]) -> C
         if _name(field) in ("", "$id"):
             return Condition(EVERYTHING, NOTHING, meets)
         if field.where in instants:
-            return exactly({_name(field): {name: _text(value)}})
+            return exactly({_name(field): {name: dates.told(time)}})
         return Condition({_name(field): _range(name, time)}, NOTHING, meets)
     if field.beside is not None:
         return exactly(NOTHING)  # texts
@@ -176,8 +176,9 @@ def listed(field: Field, value: Any, instants: Collection[str]) -> list[Any] | N
             return None
         if value is None:
             return [None]
-        if dates.when(value) is not None and field.where not in instants:
-            return None
+        time = dates.when(value)
+        if time is not None:
+            return [value, dates.told(time)] if field.where in instants else None
         return [value] if _storable(value) else []
     if field.beside is not None:
         return None if isinstance(value, datetime) else []
@@ -197,7 +198,7 @@ def _comparable(field: Field, sign: str, value: Any) -> datetime | None:
     """Return the time that a value stands for; raises FilterError for what has no order."""
     if value is None or isinstance(value, int | float):
         return None
-    time = dates.when(value)
+    time = dates.when_ordered(value)
     if time is None:
         raise DocumentFilterError(
             f"field {field.name!r}: {sign!r} compares numbers and texts that are dates in ISO 8601 "
@@ -207,14 +208,10 @@ def _comparable(field: Field, sign: str, value: Any) -> datetime | None:
 
 
 def _range(name: str, time: datetime) -> dict[str, str]:
-    first, last = dates.around(time)
+    first, last = dates.years_around(time)
     if name in ("$gt", "$gte"):
         return {"$gte": first, "$lt": dates.BEYOND}
     return {"$gte": dates.FIRST, "$lt": last}
-
-
-def _text(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _is_small(value: Any) -> bool:

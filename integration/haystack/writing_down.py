@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from haystack.utils import Secret
 
 from requant.integration.haystack.errors import DocumentError
-from requant.integration.locations import Location
+from requant.integration.locations import MEMORY, Location, warn_if_new
 
 Place = Location | Secret
 _SECRET = ("password", "passwd", "sslpassword", "token", "api_key")
@@ -41,6 +41,14 @@ def told_place(location: Place) -> Any:
         f"the location is a {type(location).__name__}, which is open in this process alone and "
         "cannot be written down: give the store a path, a URL, or Secret.from_env_var"
     )
+
+
+def warn_of_new(data: Mapping[str, Any]) -> None:
+    """Warn where the store that is written down begins with a database that is made now."""
+    told = data.get("init_parameters") or {}
+    place = told.get("location", MEMORY)
+    if not told.get("must_exist"):
+        warn_if_new(opened_at(Secret.from_dict(place) if isinstance(place, dict) else place))
 
 
 def told_index(index: Mapping[str, Any] | None) -> dict[str, Any] | None:

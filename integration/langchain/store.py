@@ -43,6 +43,7 @@ class RequantVectorStore(Writing, Searching):
         precision: str = "int8",
         full_text: bool = False,
         folder: str | os.PathLike[str] | None = None,
+        must_exist: bool = False,
         **index: Any,
     ) -> None:
         """Open a store, and make it with the first text that is added if it is not there.
@@ -57,6 +58,8 @@ class RequantVectorStore(Writing, Searching):
             precision: of that index.
             full_text: search texts by their words, too: `mode="text"` and `mode="hybrid"`.
             folder: where index files are kept; to be given for PostgreSQL by URL.
+            must_exist: raise InputError where the collection is not there, instead of beginning an
+                empty one.
             **index: what else `Collection.add_index` takes.
 
         Raises:
@@ -72,6 +75,7 @@ class RequantVectorStore(Writing, Searching):
             full_text=full_text,
             folder=folder,
             index=index,
+            must_exist=must_exist,
         )
         super().__init__(embedding, door)
 
@@ -118,7 +122,13 @@ class RequantVectorStore(Writing, Searching):
 
     @classmethod
     def from_existing(
-        cls, source: str | os.PathLike[str], embedding: Embeddings, **constructor: Any
+        cls,
+        source: str | os.PathLike[str],
+        embedding: Embeddings,
+        *,
+        vector: str | None = None,
+        text: str | None = None,
+        **constructor: Any,
     ) -> Self:
         """Return a store with everything that another one holds; nothing is embedded again.
 
@@ -127,6 +137,8 @@ class RequantVectorStore(Writing, Searching):
                 mode, or `http://host:6333/collections/NAME`), a LanceDB table, a Chroma folder; or
                 whatever else `requant import` reads with its texts. It is only read.
             embedding: the one that has embedded what is there.
+            vector: the name of the vectors, of a source that has several (Qdrant, LanceDB).
+            text: the payload key or column of the texts, if it has a name of its own.
             **constructor: see there; `metric` is by default as the source compares, or cosine where
                 it does not tell (LanceDB without an index: LangChain compares by l2 there), or by
                 another one.
@@ -137,26 +149,34 @@ class RequantVectorStore(Writing, Searching):
             StoreError: a process fills the collection, or did until it was killed: the text says
                 how to begin again.
 
-        Warns with IndexWarning where the source has not kept the vectors as they were embedded, or
-        cosine is not known to be its metric.
+        Warns with IndexWarning where the source has not kept the vectors as they were embedded,
+        cosine is not known to be its metric, something was left out, or texts are missing.
         """
-        return cls._existing(source, embedding, constructor, None)
+        checked(embedding)
+        return cls._existing(open_existing(source, vector, text), embedding, constructor, None)
 
     @classmethod
     async def afrom_existing(
-        cls, source: str | os.PathLike[str], embedding: Embeddings, **constructor: Any
+        cls,
+        source: str | os.PathLike[str],
+        embedding: Embeddings,
+        *,
+        vector: str | None = None,
+        text: str | None = None,
+        **constructor: Any,
     ) -> Self:
         """Return a store with everything that another one holds, as `from_existing` does."""
+        checked(embedding)
         return await in_thread(
-            lambda call: cls._existing(source, embedding, constructor, _watching(call))
+            lambda call: cls._existing(
+                open_existing(source, vector, text), embedding, constructor, _watching(call)
+            )
         )
 
     @classmethod
     def _existing(
-        cls, source: Any, embedding: Embeddings, constructor: Any, progress: Progress | None
+        cls, opened: Import, embedding: Embeddings, constructor: Any, progress: Progress | None
     ) -> Self:
-        checked(embedding)
-        opened = open_existing(source)
         try:
             if "metric" not in constructor:
                 notes = opened.described()["notes"]

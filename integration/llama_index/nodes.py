@@ -86,10 +86,10 @@ def to_node(id: object, document: str | None, metadata: Mapping[str, Any] | None
     """
     fields = dict(metadata or {})
     kept = fields.pop(OWN, None)
-    rest = dict(kept) if isinstance(kept, dict) else {}
-    kind, _ = rest.pop("type", "TextNode"), rest.pop("ref_doc_id", None)
-    data = rest.pop("data", None)
     try:
+        rest = {} if kept is None else dict(kept)
+        kind, _ = rest.pop("type", "TextNode"), rest.pop("ref_doc_id", None)
+        data = rest.pop("data", None)
         if data is not None:
             return _CLASSES.get(kind, TextNode).from_dict(
                 {**data, "id_": str(id), "metadata": fields, **_text(data, document)}

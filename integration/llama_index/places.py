@@ -17,7 +17,7 @@ from llama_index.core.vector_stores.types import DEFAULT_PERSIST_FNAME
 
 import requant
 from requant.errors import CorruptDataError, ExistsError, InputError
-from requant.integration.locations import MEMORY, Location, is_new
+from requant.integration.locations import MEMORY, Location, new_file, warn_if_new
 
 if TYPE_CHECKING:
     from requant.integration.llama_index.store import RequantVectorStore
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _HIDDEN = "***"
 _ARGUMENTS = (
     "location", "collection_name", "metric", "engine", "precision", "full_text", "folder",
+    "must_exist",
 )  # fmt: skip
 # SimpleVectorStore stops at this, where it would take the file for an empty store.
 _ELSEWHERE = "not here: open this by requant.integration.llama_index.RequantVectorStore"
@@ -57,6 +58,14 @@ def arguments(data: dict[str, Any]) -> dict[str, Any]:
     return {**data.get("index", {}), **given}
 
 
+def opened(kind: type[RequantVectorStore], data: dict[str, Any]) -> RequantVectorStore:
+    """Do as `RequantVectorStore.from_dict`."""
+    given = arguments(data)
+    if not given.get("must_exist"):
+        warn_if_new(given.get("location", MEMORY))
+    return kind(**given)
+
+
 def persisted(folder: str, namespace: str, fs: fsspec.AbstractFileSystem | None) -> str:
     """Return the file that StorageContext gives a store of this name in a folder."""
     name = f"{namespace}{NAMESPACE_SEP}{DEFAULT_PERSIST_FNAME}"
@@ -73,7 +82,10 @@ def persist(store: RequantVectorStore, path: str, fs: fsspec.AbstractFileSystem 
     found, whole = store.collection, store.location == MEMORY
     if found is not None and not store.client.read_only:
         found.flush()
-    header = {"embedding_dict": _ELSEWHERE, "requant": {**store.to_dict(), "whole": whole}}
+    described = {**store.to_dict(), "whole": whole}
+    if whole:
+        described["must_exist"] = False  # it is in the file
+    header = {"embedding_dict": _ELSEWHERE, "requant": described}
     fs = fs or fsspec.filesystem("file")
     if folder := os.fspath(path).rpartition("/")[0]:
         fs.makedirs(folder, exist_ok=True)
@@ -104,7 +116,7 @@ def from_persist_path(
         whole = described.pop("whole", False)
         place = {} if location is None else {"location": location}
         given = arguments({**described, **place})
-        if not whole and is_new(given.get("location", MEMORY)):
+        if not whole and new_file(given.get("location", MEMORY)):
             raise InputError(
                 f"{shown(given['location'])} is not there, which holds the nodes of {path}: give "
                 "location=, where it is now"

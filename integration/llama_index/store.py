@@ -54,6 +54,7 @@ class RequantVectorStore(BasePydanticVectorStore):
     precision: str = "int8"
     full_text: bool = False
     folder: str | None = None
+    must_exist: bool = False
     index: dict[str, Any] = Field(default_factory=dict)
     _door: Door = PrivateAttr()
     _caller: Caller = PrivateAttr()
@@ -68,6 +69,7 @@ class RequantVectorStore(BasePydanticVectorStore):
         precision: str = "int8",
         full_text: bool = False,
         folder: str | PathLike[str] | None = None,
+        must_exist: bool = False,
         **index: Any,
     ) -> None:
         """Open the store; nothing is made before the first nodes come but the database.
@@ -81,6 +83,8 @@ class RequantVectorStore(BasePydanticVectorStore):
             precision: of its index, as in `Collection.add_index`.
             full_text: search the texts by words, too: for the modes text_search and hybrid.
             folder: where index files are kept, as in `requant.open`; PostgreSQL needs to be told.
+            must_exist: raise InputError where the collection is not there, instead of beginning an
+                empty one.
             **index: what else `Collection.add_index` takes.
 
         Raises:
@@ -94,6 +98,7 @@ class RequantVectorStore(BasePydanticVectorStore):
             "precision": precision,
             "full_text": full_text,
             "folder": place,
+            "must_exist": must_exist,
             "index": index,
         }
         super().__init__(**{"location": places.shown(location), **options})
@@ -284,6 +289,7 @@ class RequantVectorStore(BasePydanticVectorStore):
         source: str | PathLike[str],
         location: Location = MEMORY,
         *,
+        vector: str | None = None,
         text: str | None = None,
         **constructor: Any,
     ) -> RequantVectorStore:
@@ -294,19 +300,33 @@ class RequantVectorStore(BasePydanticVectorStore):
                 Chroma, Qdrant, LanceDB or FAISS keep, as for `requant import`; it is only read.
             location: where the nodes are stored, all of them or, on an error, none; as in the
                 constructor.
+            vector: the name of the vectors, of a source that has several (Qdrant, LanceDB).
             text: the column or payload key that holds the texts, of what LlamaIndex did not write.
             **constructor: all else that the constructor takes; metric: the source's, by default.
 
         Raises:
             SourceError: it cannot be read, or holds no nodes, or one without a vector.
             ExistsError: the collection holds nodes already.
+
+        Warns with IndexWarning where vectors are not what was embedded, cosine is not known to be
+        the metric, something was left out, or texts are missing.
         """
-        return existing.from_existing(cls, source, location, text, constructor)
+        return existing.from_existing(cls, source, location, vector, text, constructor)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> RequantVectorStore:
-        """Open the store that `to_dict` described; raises InputError where that names no place."""
-        return cls(**places.arguments({**data, **kwargs}))
+        """Open the store that `to_dict` described; `kwargs` come before what that says.
+
+        Raises InputError where it names no place, or one where its collection is not.
+        """
+        return places.opened(cls, {**data, **kwargs})
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """Describe where the store is; once it has its collection, that must exist there.
+
+        What is in memory is not in the description: `persist` keeps it.
+        """
+        return {**super().to_dict(**kwargs), "must_exist": self.must_exist or self._door.is_made()}
 
     def close(self) -> None:
         """Give the database back, which the last store that uses it closes; again is harmless."""

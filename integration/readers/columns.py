@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from requant.integration.errors import SourceError
 from requant.integration.readers.table import Table
@@ -20,13 +20,15 @@ class Wanted:
     """Column names as the caller gave them; None where the usual names decide.
 
     `metadata` names the columns that become keys of the metadata; `("all",)` stands for every
-    column that is nothing else.
+    column that is nothing else. `framework` takes out the metadata that a framework keeps in an
+    object of its own in a payload, also where the text is named.
     """
 
     ids: str | None = None
     vector: str | None = None
     documents: str | None = None
     metadata: tuple[str, ...] = ()
+    framework: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def _vector(table: Table, name: str | None) -> str:
     if not table.vector_like:
         raise SourceError(f"{table.path} has no column of vectors; {_listed(table.columns)}")
     raise SourceError(
-        f"{table.path}: which column holds the vectors? Choose one with --vector: "
-        + ", ".join(table.vector_like)
+        f"{table.path}: which column holds the vectors? Choose one with --vector "
+        "(in Python vector=): " + ", ".join(table.vector_like)
     )
 
 

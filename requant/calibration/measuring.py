@@ -92,7 +92,7 @@ def calibrate(
         state = reader.state_of(owner)
         loaded = indexes.numbered(reader, state, row.id, wait=True)
         if loaded is None:
-            raise InputError(f"index {row.name!r} is empty: there is nothing to calibrate it on")
+            raise InputError(_why_none(row.name, len(sample(reader, owner, state))))
         trials = _Trials(reader, owner, state, loaded, queries, k)
         best = _fastest(trials, target, row.name)
         setting = Setting(
@@ -103,6 +103,15 @@ def calibrate(
     calibrations.note(store, row, setting)
     told = {name: value for name, value in vars(setting).items() if name != "made"}
     return Calibrated(row.name, **told, milliseconds=best.seconds * 1e3)
+
+
+def _why_none(name: str, vectors: int) -> str:
+    if not vectors:
+        return f"index {name!r} is empty: there is nothing to calibrate it on"
+    return (
+        f"index {name!r} is not built yet, since the collection holds {vectors} vector, which "
+        "every search scores exactly: calibrate when it holds those it is to have"
+    )
 
 
 @dataclass(frozen=True)

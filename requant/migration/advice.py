@@ -15,9 +15,10 @@ class Measured(NamedTuple):
     share: float
 
 
-# Made-up vectors of 768 dimensions as hard as WordNet's, one core, everything included.
-LISTS = (Measured(100_000, 0.60), Measured(1_000_000, 0.18))
-GRAPHS = (Measured(100_000, 0.42),)
+# One core, everything included. 265,000 are different texts of WordNet in 384 dimensions; the
+# others are made-up vectors of 768 dimensions as hard as WordNet's.
+LISTS = (Measured(100_000, 0.60), Measured(265_000, 0.67), Measured(1_000_000, 0.18))
+GRAPHS = (Measured(100_000, 0.42), Measured(265_000, 0.37))
 # What is saved below that is not worth longer builds, more memory and recall to be calibrated.
 _PAYS = 0.67
 

@@ -82,6 +82,15 @@ class Question(NamedTuple):
         beside = self.like is not None or self.words is not None
         return not (chosen or self.vectors or beside)
 
+    @property
+    def is_of_words(self) -> bool:
+        """Whether the words of documents alone tell what is found, and nothing else is read."""
+        asked = self.request
+        lets_all = asked.condition is None and self.ids is None and self.select is None
+        chosen = self.groups is not None or self.rerank is not None
+        beside = self.weights is not None or self.vectors or self.connection is not None
+        return self.words is not None and lets_all and not (chosen or beside)
+
 
 Compile = Callable[[Mapping[str, Any]], "Filter | None"]
 

@@ -30,6 +30,7 @@ from requant.search.recall import as_calibrated
 from requant.search.request import Asked, Found, Request
 from requant.search.scanning import (
     BLOCK_BYTES,
+    are_among,
     counted,
     merged,
     nearest,
@@ -37,6 +38,7 @@ from requant.search.scanning import (
     nothing,
     refined,
     rescored,
+    united,
 )
 from requant.store import (
     CollectionRow,
@@ -169,14 +171,16 @@ class Search:
         """
         results: dict[int, Found] = {}
         stretched = min(self._size, self._stretched(loaded, count) + self._spare(count))
-        pending = np.arange(len(asked.queries))
+        pending, part = np.arange(len(asked.queries)), asked
         while len(pending) and stretched < min(self._size, STRETCH * count + 1):
-            part = asked.take(pending)
             rows, survivors = self._first_pass(loaded, part, stretched, count)
+            if part is asked and min(survivors) >= count:  # as nearly always
+                return self._rescored(asked.exact, rows)
             full = np.flatnonzero(np.array(survivors) >= count)
             found = self._rescored(part.exact[full], [rows[i] for i in full])
             results.update(zip(pending[full].tolist(), found, strict=True))
             pending, stretched = np.delete(pending, full), stretched * 4
+            part = asked.take(pending)
         if len(pending):
             found = self._among_allowed(loaded, asked.take(pending), count)
             results.update(zip(pending.tolist(), found, strict=True))
@@ -261,7 +265,7 @@ class Search:
         if among is not None:
             return there
         if len(self._changed):
-            there &= ~np.isin(keys, self._changed)
+            there &= ~are_among(keys, self._changed)
         if self._lets_all:
             return there
         begun = time.perf_counter()
@@ -274,7 +278,7 @@ class Search:
         chosen, matching = self._request.keys, self._matching
         met = np.ones(len(keys), np.bool_)
         if chosen is not None:
-            met = chosen[np.searchsorted(chosen[:-1], keys)] == keys
+            met = are_among(keys, chosen)
         if matching is not None:
             met &= np.isin(keys, matching.among(np.unique(keys[met])))
         return met
@@ -288,7 +292,7 @@ class Search:
         k, owner = self._request.k, self._owner
         reader, state, operation = self._reader, self._state, self._operation
         if self._behind and self._along is not None:
-            rows = [np.union1d(row, self._along) for row in rows]
+            rows = [united(row, self._along) for row in rows]
         return rescored(reader, owner, state, queries, rows, k, operation, self._seen)
 
     def _completed(
@@ -355,7 +359,7 @@ class Search:
         if self._mark.key < self._state.next_key:
             return None
         new = self._state.fresh.keys(self._mark.key, self._state.end)
-        keys = np.union1d(self._changed, new)
+        keys = united(self._changed, new) if len(new) else self._changed
         return keys if len(keys) <= _ALONG else None
 
     def _all_of(self, loaded: Loaded) -> Iterator[Batch]:

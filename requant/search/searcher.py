@@ -20,12 +20,14 @@ from requant.metrics import Operation, logger
 from requant.quantizers.arrays import Float32s
 from requant.search.answer import Answer, answered
 from requant.search.choosing import reranked
+from requant.search.finder import best_of
 from requant.search.options import Question, SearchOptions, check_by_words, question
 from requant.search.results import Batch, Hit, batch_of, hits
 from requant.search.shadow import Shadow
 from requant.search.text import check_weights
 from requant.store import (
     FIELDS,
+    AtOnce,
     CollectionRow,
     CollectionState,
     Id,
@@ -58,6 +60,7 @@ class Searcher:
         self._owner = owner
         self._indexes = indexes
         self._memory = Memory(room)
+        self._words = AtOnce(store, owner)
         self._falls_back = False  # as the last search did
         self.shadow: Shadow = Shadow(store, owner, indexes)
 
@@ -142,6 +145,9 @@ class Searcher:
             return answer, hits(found, items, vectors, answer.ranks)
 
         with self._operation() as operation:
+            told = self._told_at_once(question, operation) if question.is_of_words else None
+            if told is not None:
+                return told
             answer, found = self._answer(question, join, operation)
             if question.rerank is None:
                 return found
@@ -182,6 +188,21 @@ class Searcher:
                     vectors[row] = vectors[row][order]
             operation.took("rerank", begun)
             return batch_of(chosen, names, question.most, vectors, items)
+
+    def _told_at_once(self, question: Question, operation: Operation) -> list[Hit] | None:
+        """Answer by the words of documents alone; None where one statement does not do."""
+        assert question.words is not None
+        begun = perf_counter()
+        with self._store.reading() as reader:
+            found = self._words.found(reader, question.words, question.k, question.fields)
+        if found is None:
+            return None
+        operation.took("words", begun)
+        operation.count("queries")
+        items = {item[0]: item for _, item in found}
+        keys = np.fromiter(items, np.int64, len(items))
+        scores = np.fromiter((score for score, _ in found), np.float32, len(found))
+        return hits(best_of((keys, scores), question.min_score), items)
 
     def _note_fallback(self, exact: bool, operation: Operation) -> None:
         if exact:

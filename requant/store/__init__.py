@@ -89,6 +89,7 @@ from requant.store.setup import hint_of_others, page_size, place, upgrade
 from requant.store.statements import FIELDS, hot_sql
 from requant.store.states import CollectionState, Head, Seen, Watermark
 from requant.store.text import (
+    AtOnce,
     TextIndex,
     TextQuery,
     check_tokenizer,
@@ -109,6 +110,7 @@ __all__ = [
     "POSTGRESQL_VARIABLES",
     "PREFIX",
     "SCHEMA_VERSION",
+    "AtOnce",
     "BusyError",
     "CollectionRow",
     "CollectionState",

@@ -32,6 +32,7 @@ from requant.store.connections import (
     savepoint,
     sibling,
     taken_of,
+    unawaited,
 )
 from requant.store.fields import Memory
 from requant.store.history import Numbering
@@ -223,7 +224,7 @@ class Store:
         with (
             self.gate.entered(),
             self.errors("write"),
-            self._connection() as own,
+            self._to_write() as own,
             self._as_patient(own),
             own.begin(),
             giving_up(own),
@@ -361,6 +362,11 @@ class Store:
 
     def _connection(self) -> AbstractContextManager[sa.Connection]:
         return self._own.connect() if self._owned else self._connection_here()
+
+    def _to_write(self) -> AbstractContextManager[sa.Connection]:
+        if self._owned and self.sql.name != "sqlite":
+            return unawaited.begun(self.engine, self._own)
+        return self._connection()
 
     @contextmanager
     def _connection_here(self) -> Iterator[sa.Connection]:

@@ -147,6 +147,14 @@ class Reader:
         """End a snapshot of SQLite's that was begun by `begin`."""
         self._driver_cursor.connection.rollback()
 
+    def at_once(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+        """Return the rows of a statement that tells all: nothing else of this snapshot is read."""
+        cursor = self._cursor
+        if isinstance(cursor, Untried):
+            rows: list[Any] = cursor.execute(statement, parameters, alone=True).fetchall()
+            return rows
+        return list(cursor.execute(statement, parameters).fetchall())
+
     def state_of(self, owner: CollectionRow, noting: Noted | None = None) -> CollectionState:
         """Return the state of a collection; raises UnknownCollectionError if it is gone.
 
@@ -476,8 +484,7 @@ class Reader:
             if block is not None:
                 return block
         rows = self._cursor.execute(self._sql.vectors_named, parameters).fetchall()
-        rows = sorted((row for row in rows if row[1] is not None), key=itemgetter(0))
-        return matrix_of(rows, dim)
+        return matrix_of(sorted(rows, key=itemgetter(0)), dim)
 
     def aliases(self, index: int, names: Sequence[str]) -> dict[str, int]:
         """Return the keys of those names that an attached index has for items."""

@@ -16,9 +16,15 @@ from requant.integration.haystack.awaiting import AwaitedStore
 from requant.integration.haystack.errors import telling
 from requant.integration.haystack.hybrid import by_words_and_nearness
 from requant.integration.haystack.kept import Documents
-from requant.integration.haystack.moving import fitting
+from requant.integration.haystack.moving import complete, fitting
 from requant.integration.haystack.scaling import metric_of
-from requant.integration.haystack.writing_down import Place, opened_at, told_index, told_place
+from requant.integration.haystack.writing_down import (
+    Place,
+    opened_at,
+    told_index,
+    told_place,
+    warn_of_new,
+)
 from requant.integration.importing.source import Import
 from requant.integration.sqlalchemy.aio.caller import Caller
 
@@ -46,6 +52,7 @@ class RequantDocumentStore(AwaitedStore):
         index: dict[str, Any] | None = None,
         return_embedding: bool = True,
         folder: str | os.PathLike[str] | None = None,
+        must_exist: bool = False,
     ) -> None:
         """Open the database; the collection is made with the first documents.
 
@@ -61,6 +68,8 @@ class RequantDocumentStore(AwaitedStore):
             index: what else `Collection.add_index` takes: `{"index_type": "hnsw"}`.
             return_embedding: whether documents come with their embeddings, which are float32.
             folder: where index files are kept; of a database by URL, which has no place beside it.
+            must_exist: refuse to begin an empty collection where it is not there; a pipeline's YAML
+                says so of a store that had its collection when it was written down.
 
         Raises:
             DocumentStoreError, requant.RequantError: it cannot be opened so.
@@ -74,10 +83,12 @@ class RequantDocumentStore(AwaitedStore):
         self.index = index
         self.return_embedding = return_embedding
         self.folder = folder
+        self.must_exist = must_exist
         with telling():
             door = Door(
                 opened_at(location), name=collection_name, metric=metric_of(similarity),
                 engine=engine, precision=precision, folder=folder, index=index,
+                must_exist=must_exist,
             )  # fmt: skip
             try:
                 self._kept = Documents(door, embedding_dim)
@@ -88,7 +99,13 @@ class RequantDocumentStore(AwaitedStore):
 
     @classmethod
     def from_existing(
-        cls, source: str | os.PathLike[str], location: Place, **constructor: Any
+        cls,
+        source: str | os.PathLike[str],
+        location: Place,
+        *,
+        vector: str | None = None,
+        text: str | None = None,
+        **constructor: Any,
     ) -> RequantDocumentStore:
         """Bring in what another store has written, and open it; nothing is embedded again.
 
@@ -96,6 +113,8 @@ class RequantDocumentStore(AwaitedStore):
             source: a file of `InMemoryDocumentStore.save_to_disk`, a folder of FAISSDocumentStore,
                 Qdrant's, Chroma's or LanceDB's, or what else `requant.import_items` reads.
             location: as of the constructor.
+            vector: the name of the vectors, of a source that has several (Qdrant, LanceDB).
+            text: the payload key or column of the contents, if it has a name of its own.
             **constructor: its other arguments; dimensions and, if nothing else is said, similarity
                 are those of the source.
 
@@ -103,12 +122,13 @@ class RequantDocumentStore(AwaitedStore):
             DocumentStoreError: it cannot be read, or a document not be stored;
                 requant.ExistsError: the collection is there already. Nothing is stored then.
 
-        Warns with IndexWarning where the source has not kept the vectors as they were embedded, or
-        cosine is not known to be its metric.
+        Warns with IndexWarning where the source has not kept the vectors as they were embedded,
+        cosine is not known to be its metric, something was left out, or contents are missing.
         """
         with telling():
-            opened = open_existing(source)
+            opened = open_existing(source, vector, text)
             try:
+                complete(opened)
                 store = cls(location, **fitting(opened, constructor))
                 try:
                     cls._fill(store, opened)
@@ -138,6 +158,7 @@ class RequantDocumentStore(AwaitedStore):
         Raises DocumentStoreError where the location is an engine, a `requant.Database` or a URL
         with a password: of the latter give a `Secret`.
         """
+        door = self._kept.door
         return default_to_dict(
             self,
             location=told_place(self.location),
@@ -149,11 +170,17 @@ class RequantDocumentStore(AwaitedStore):
             index=told_index(self.index),
             return_embedding=self.return_embedding,
             folder=None if self.folder is None else os.fspath(self.folder),
+            must_exist=self.must_exist or (door.is_made() and not door.in_memory),
         )
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RequantDocumentStore:
-        """Return the store that `to_dict` has described."""
+        """Return the store that `to_dict` has described.
+
+        Raises DocumentStoreError where its collection must exist and is not there. Where it need
+        not, IndexWarning tells of the database that is made.
+        """
+        warn_of_new(data)
         return default_from_dict(cls, data)
 
     def count_documents(self) -> int:

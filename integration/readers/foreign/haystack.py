@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from os import SEEK_END
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid5
 
 from requant.integration.errors import SourceError
 from requant.integration.readers.columns import Wanted
@@ -26,7 +27,9 @@ _FIELDS = {
 _METRICS: dict[Any, Metric] = {"dot_product": "ip", "cosine": "cosine"}
 # Within so many bytes of their ends both stores' files tell what they are.
 _HEAD, _TAIL = 1024, 64
-_LOST = {
+# What qdrant-haystack makes the ids of its points with.
+_POINTS = UUID("3896d314-1e95-4a3a-b45a-945f9f0b541d")
+LOST = {
     "blob": "binary contents (blob) are left out",
     "sparse_embedding": "sparse embeddings are left out",
     "dataframe": "tables (dataframe) are left out",
@@ -111,7 +114,8 @@ def _listed(path: Path, held: dict[str, Any], documents: list[dict[str, Any]]) -
         present=present,
         documents=[one.get("content") for one in documents],
         metadata=[_metadata(one) or None for one in documents],
-        notes=[note for name, note in _LOST.items() if any(one.get(name) for one in documents)],
+        notes=[note for name, note in LOST.items() if any(one.get(name) for one in documents)],
+        beside={one["id"]: kept for one in documents if (kept := _beside(one))},
     )
 
 
@@ -138,14 +142,30 @@ def _metadata(one: Mapping[str, Any]) -> dict[str, Any]:
     return {**flat, **(nested if isinstance(nested, dict) else {})}
 
 
-def from_payload(payload: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any] | None] | None:
+def _beside(one: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("blob", "sparse_embedding", "score")
+    return {name: one[name] for name in names if one.get(name) is not None}
+
+
+def from_payload(
+    point: object, payload: Mapping[str, Any]
+) -> tuple[str, Any, dict[str, Any] | None] | None:
     """Return id, document and metadata of a point that qdrant-haystack has written, else None.
 
     The point's own id is made from the document's, uuid5 of it; the document's is in the payload.
 
-    >>> from_payload({"id": "a", "content": "text", "meta": {"n": 1}, "score": None})
+    >>> held = {"id": "a", "content": "text", "meta": {"n": 1}, "score": None}
+    >>> from_payload("b987297a-0d7c-5c6a-8f1a-05c5f9a066a6", held)
     ('a', 'text', {'n': 1})
     """
-    if not isinstance(payload.get("id"), str) or not {"content", "meta"} <= payload.keys():
+    name = payload.get("id")
+    if not isinstance(name, str) or not {"content", "meta"} <= payload.keys():
         return None
-    return payload["id"], payload["content"], _metadata(payload) or None
+    if str(point) != str(uuid5(_POINTS, name)):
+        return None
+    return name, payload["content"], _metadata(payload) or None
+
+
+def lost(one: Mapping[str, Any]) -> list[str]:
+    """Return what of a document is left out, a sentence each."""
+    return [note for name, note in LOST.items() if one.get(name)]

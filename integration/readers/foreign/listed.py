@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,8 @@ class Listed:
     """Items as lists; a `ForeignSource`.
 
     `vectors (m, d)` belong to the items that `present (n,) bool` marks, to all of them if it is
-    None.
+    None. `origins` has the document that an item is a part of, by the item's id, and `beside` what
+    it has that is no metadata.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Listed:
     metadata: list[Any] | None = None
     present: NDArray[np.bool_] | None = None
     notes: Sequence[str] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dim: int = field(init=False)
     rows: int | None = field(init=False)
 

@@ -16,7 +16,7 @@ _SUFFIX = "__vector_store.json"
 _DEFAULT = f"default{_SUFFIX}"
 _DOCUMENTS = "docstore.json"
 _OWN_KEYS = ("_node_content", "_node_type", "document_id", "doc_id", "ref_doc_id")
-_RELATIONS = "relationships between nodes (source, previous, next, parent, child) are left out"
+RELATIONS = "relationships between nodes (source, previous, next, parent, child) are left out"
 
 
 def is_llama_index(source: str) -> bool:
@@ -42,7 +42,7 @@ def open_llama_index(source: str, wanted: Wanted) -> Listed:
     nodes = _nodes(store.parent / _DOCUMENTS)
     listed = _from_json(store, nodes) if _is_json(store) else _from_faiss(store, nodes)
     if nodes and any(node.get("relationships") for node in nodes.values()):
-        listed.note(_RELATIONS)
+        listed.note(RELATIONS)
     if others := _others(store):
         listed.note(f"other vector stores of the folder are left out: {', '.join(others)}")
     return listed
@@ -94,6 +94,7 @@ def _from_json(store: Path, nodes: dict[str, dict[str, Any]] | None) -> Listed:
     ids = list(vectors)
     floats, present = to_vectors(list(vectors.values()), ids, str(store))
     own = as_object(held.get("metadata_dict") or {}, f"{store}: metadata_dict")
+    of = as_object(held.get("text_id_to_ref_doc_id") or {}, f"{store}: text_id_to_ref_doc_id")
     source = Listed(
         name=str(store),
         kind="LlamaIndex SimpleVectorStore",
@@ -102,6 +103,7 @@ def _from_json(store: Path, nodes: dict[str, dict[str, Any]] | None) -> Listed:
         ids=ids,
         vectors=floats,
         present=present,
+        origins={key: name for key, name in of.items() if name not in (None, "None")},
     )
     # A node that is not in docstore.json still has its metadata beside its vector.
     _describe(source, nodes or {}, own)
@@ -131,6 +133,8 @@ def _describe(source: Listed, nodes: dict[str, dict[str, Any]], own: dict[str, A
     missing = sum(key not in nodes for key in source.ids)
     if missing:
         source.note(f"{missing} of {source.rows} nodes have no text in {_DOCUMENTS}")
+    if left := len(nodes.keys() - set(source.ids)):
+        source.note(f"{left} nodes of {_DOCUMENTS} belong to no vector and are left out")
 
 
 def _text(node: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from requant.integration.errors import SourceError
 from requant.integration.export.payloads import DOCUMENT, ID, METADATA, NORM, point_id
 from requant.integration.readers.columns import ALL, DOCUMENT_KEYS, Wanted
 from requant.integration.readers.foreign.common import check_new
+from requant.integration.readers.foreign.haystack import from_payload, lost
 from requant.integration.readers.foreign.listed import Metric
 from requant.integration.readers.foreign.protocol import Fidelity
 from requant.integration.readers.source import Batch
@@ -60,6 +61,7 @@ class QdrantCollection:
         params = _fields(held)[field]
         distance = str(params.get("distance"))
         self._lengths = 0
+        self._lost: dict[str, None] = {}
         self.name: str = held.name
         self.kind: str = held.kind
         self.rows: int | None = held.rows
@@ -77,6 +79,7 @@ class QdrantCollection:
         self._field = field
         self._held = held
         self._wanted = wanted
+        self._unnamed = wanted == Wanted(vector=wanted.vector)
 
     @property
     def fidelity(self) -> Fidelity:
@@ -87,11 +90,12 @@ class QdrantCollection:
     @property
     def notes(self) -> Sequence[str]:
         """What is lost, or left out."""
+        notes = [*self._notes, *self._lost]
         if self._fidelity != "normalised":
-            return self._notes
-        lost = "Qdrant normalised the vectors: their lengths are lost"
+            return notes
+        gone = "Qdrant normalised the vectors: their lengths are lost"
         kept = f"Qdrant normalised the vectors: their lengths are taken from {NORM!r}"
-        return [*self._notes, kept if self._lengths else lost]
+        return [*notes, kept if self._lengths else gone]
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all points by ascending id; raises SourceError."""
@@ -127,12 +131,19 @@ class QdrantCollection:
             return value
         if self._is_named(point):  # an export of requant
             return (point.payload or {})[ID]
+        if (written := self._of_haystack(point)) is not None:
+            return written[0]
         # Qdrant takes integers and UUIDs only: a text is a UUID.
         return UUID(point.id) if isinstance(point.id, str) else point.id
 
     def _is_named(self, point: Point) -> bool:
         name = (point.payload or {}).get(ID)
         return name is not None and point_id(name) == str(point.id)
+
+    def _of_haystack(self, point: Point) -> tuple[str, Any, dict[str, Any] | None] | None:
+        if not self._unnamed:
+            return None
+        return from_payload(point.id, point.payload or {})
 
     def _vector(self, point: Point) -> Any:
         if isinstance(point.vector, Mapping):
@@ -157,9 +168,13 @@ class QdrantCollection:
         payload = dict(point.payload or {})
         if payload.keys() & {NORM, METADATA} or self._is_named(point):
             return _as_exported(payload)
+        if (written := self._of_haystack(point)) is not None:
+            self._lost.update(dict.fromkeys(lost(payload)))
+            return written[1:]
         wanted = self._wanted
-        if wanted == Wanted(vector=wanted.vector) and _is_langchain(payload):
-            return payload["page_content"], payload.get("metadata") or None
+        text = wanted.documents or "page_content"
+        if (self._unnamed or wanted.framework) and _is_langchain(payload, text):
+            return payload[text], payload.get("metadata") or None
         key = wanted.documents or next(
             (k for k in DOCUMENT_KEYS if type(payload.get(k)) is str), ""
         )
@@ -170,12 +185,12 @@ class QdrantCollection:
         return document, rest or None
 
 
-def _is_langchain(payload: dict[str, Any]) -> bool:
+def _is_langchain(payload: dict[str, Any], text: str) -> bool:
     """Whether LangChain has made it: the text, and the metadata in an object of its own."""
     metadata = payload.get("metadata")
-    if not isinstance(metadata, dict | None) or type(payload.get("page_content")) is not str:
+    if not isinstance(metadata, dict | None) or type(payload.get(text)) is not str:
         return False
-    return payload.keys() <= {"page_content", "metadata"}
+    return payload.keys() <= {text, "metadata"}
 
 
 def _as_exported(payload: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
@@ -207,7 +222,7 @@ def _chosen(held: Held, wanted: str | None) -> tuple[str, list[str]]:
         raise SourceError(f"{held.name} has no vector {wanted!r} (--vector); it has: {shown}")
     if wanted is None and len(dense) != 1:
         raise SourceError(
-            f"{held.name}: which vector? Choose one with --vector: {shown}"
+            f"{held.name}: which vector? Choose one with --vector (in Python vector=): {shown}"
             if dense
             else f"{held.name} has no dense vectors, which are all that can be stored"
         )

@@ -140,8 +140,8 @@ class VdfFolder:
         names = part.told.get("vector_columns") or ["vector"]
         if len(names) > 1:
             raise SourceError(
-                f"{self.name} has {len(names)} columns of vectors, choose one with --vector: "
-                + ", ".join(map(str, names))
+                f"{self.name} has {len(names)} columns of vectors, choose one with --vector "
+                "(in Python vector=): " + ", ".join(map(str, names))
             )
         return str(names[0])
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from requant.adapters import making, registry
+from requant.adapters.protocol import Keys
 from requant.indexes.loaded import Loaded
 from requant.indexes.sampling import ENOUGH_ROWS, prepared, sample_rows, spread
 from requant.indexes.spec import fit_quantizer
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.protocol import Quantizer
+from requant.scores import best, score_many
 from requant.store import CollectionRow, CollectionState, IndexConfig, Reader
 
 # A search builds anew in passing what takes no longer than this.
@@ -17,6 +20,12 @@ _A_ROW = 20e-6  # until it is known
 # So much more than after a new fit may codes lose of vectors, as long as nobody waits for the fit.
 _LOSS = 1.25
 _JUDGED_ROWS = 512
+# So much of what an engine's own codes would find if they were learned anew have they to find, but
+# for what chance does to a few hundred.
+_LIKE_NEW = 0.8
+_CHANCE = 0.02
+_NEAREST = 10
+_ASKED = 64
 # Lists of so many times as many items as they were learned for are a third of what they should be.
 _LISTS_GROWTH = 8
 
@@ -95,12 +104,54 @@ def has_drifted(
 
     Looked at each time that an index has followed as many rows as half of what it holds.
     """
-    if config.precision == "native" or loaded.size < ENOUGH_ROWS:
+    if loaded.size < ENOUGH_ROWS or loaded.followed < loaded.size // 2:
         return False
-    if loaded.followed < loaded.size // 2:
-        return False
+    fits = _fits
+    if config.precision == "native":
+        if not _learns(loaded, config) or not loaded.watermark.covers(state):
+            return False
+        fits = _finds_as_much
     loaded.followed = 0
-    return not _fits(loaded, reader, owner, state, config)
+    return not fits(loaded, reader, owner, state, config)
+
+
+def _learns(loaded: Loaded, config: IndexConfig) -> bool:
+    """Whether the engine has learned codes from a sample, and can be asked about another one."""
+    learns = registry.load(config.engine).capabilities.learns_from_sample
+    return learns and config.index_type != "ivf" and loaded.takes_key_sets
+
+
+def _finds_as_much(
+    loaded: Loaded,
+    reader: Reader,
+    owner: CollectionRow,
+    state: CollectionState,
+    config: IndexConfig,
+) -> bool:
+    """Tell whether an engine finds as many of some rows as if it had learned from their like."""
+    keys, vectors = spread(reader, owner, state, 2 * _JUDGED_ROWS)
+    vectors = prepared(owner, vectors)
+    codes, spec = loaded.quantizer.encode(vectors), loaded.backend.spec
+    fresh = making.create(registry.load(config.engine), spec, sample=codes[::2])
+    keys, vectors, codes = keys[1::2], vectors[1::2], codes[1::2]
+    queries = vectors[:: max(len(vectors) // _ASKED, 1)]
+    asked = loaded.quantizer.encode_query(queries, spec.metric)
+    nearest = [
+        best(keys, scores, _NEAREST)[0] for scores in score_many(queries, vectors, owner.metric)
+    ]
+    try:
+        fresh.upsert(keys, codes)
+        new = _found(nearest, fresh.search(asked, _NEAREST).keys)
+    finally:
+        fresh.close()
+    old = _found(nearest, loaded.backend.search(asked, _NEAREST, among=keys).keys)
+    return old >= _LIKE_NEW * new - _CHANCE
+
+
+def _found(nearest: list[Keys], answers: Keys) -> float:
+    """Return the share of the nearest that were found."""
+    hits = [len(np.intersect1d(one, row)) for one, row in zip(nearest, answers, strict=True)]
+    return float(np.mean(hits)) / _NEAREST
 
 
 def _fits(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from requant.search.scanning.candidates import refined, rescored
 from requant.search.scanning.everything import nearest_of_all
+from requant.search.scanning.keys import are_among, united
 from requant.search.scanning.scan import BLOCK_BYTES, counted, merged, nearest, nothing
 
 __all__ = [
     "BLOCK_BYTES",
+    "are_among",
     "counted",
     "merged",
     "nearest",
@@ -15,4 +17,5 @@ __all__ = [
     "nothing",
     "refined",
     "rescored",
+    "united",
 ]

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -67,13 +67,20 @@ def is_pooled(driver: Any, raw: Any) -> bool:
 
 def binary_cursor(raw: Any) -> Any:
     """Return a cursor of psycopg's own, whatever factories the application has chosen."""
+    make, rows, binary = _psycopg()
+    cursor = make(raw, row_factory=rows)
+    cursor.format = binary
+    return cursor
+
+
+@cache
+def _psycopg() -> tuple[Any, Any, Any]:
+    """Import it once: a write makes two cursors."""
     from psycopg import Cursor
     from psycopg.pq import Format
     from psycopg.rows import tuple_row
 
-    cursor = Cursor(raw, row_factory=tuple_row)
-    cursor.format = Format.BINARY
-    return cursor
+    return Cursor, tuple_row, Format.BINARY
 
 
 def unwritable(error: UnicodeEncodeError) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from requant.errors import InputError, StoreError, UnsupportedError
+from requant.store.connections import unawaited
 from requant.store.connections.drivers import ASYNC_DRIVERS, awaits, is_pooled
 
 _PRAGMAS = (
@@ -138,9 +139,10 @@ def _engine_of_url(text: str, durable: bool) -> sa.Engine:
         if url.get_backend_name() == "sqlite":
             _refuse_memory(url)
             return _sqlite_engine(url, durable)
-        # Readers are kept outside the pool, so the ping costs writes alone. To look at the socket
-        # instead is not enough: a connection that is being cut fails at its next statement.
+        # Readers are kept outside the pool, and a write's own beginning tells as much as a ping. To
+        # look at the socket is not enough: a connection being cut fails at its next statement.
         engine = sa.create_engine(url, max_overflow=_NO_LIMIT, pool_pre_ping=True)
+        unawaited.spare_pings(engine)
         sa.event.listen(engine, "connect", _speak_utf8, insert=True)  # before SQLAlchemy asks
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise StoreError(f"cannot open {shown}: {error}") from error

@@ -1,23 +1,35 @@
-"""How a snapshot begins and ends, with fewer round trips to PostgreSQL.
+"""How a snapshot begins and ends, and a write begins, with fewer round trips to PostgreSQL.
 
 Its first statement begins it, in the same message, and tells whether the server is there: a
 connection may have died while nobody used it, and another one is tried then. Several statements in
 one message are planned each time, so that the first is prepared by name, as psycopg does with
 others, once the connection has proved to last. Its rollback is waited for by nobody: the answer is
-taken when the next one begins.
+taken when the next one begins. A statement that stands alone begins nothing: it is a snapshot by
+itself.
+
+What begins a write tells the same, in place of the ping of SQLAlchemy's pool.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
+import sqlalchemy as sa
+
+_BEGIN_TO_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_IDLE, _ACTIVE = 0, 1  # what psycopg calls the status of a transaction
+_IDLE, _ACTIVE, _BEGUN = 0, 1, 2  # what psycopg calls the status of a transaction
+_THREAD = threading.local()  # `begins` where it needs no ping
 # In the `info` of a connection: how often statements were its first; of one that is not prepared.
 _KEY, _NEVER_AGAIN = "requant_named", -(1 << 62)
+# Also there: whether a statement that begins nothing is in nobody's way.
+_ALONE = "requant_alone"
 # SQLSTATEs of a name that the server has lost, or had already, or whose tables are others by now.
 _UNUSABLE = ("26000", "42P05", "0A000")
 
@@ -27,14 +39,14 @@ def roll_back(raw: Any) -> None:
 
     `settle` is called before anything else is done with the connection.
     """
-    if raw.info.transaction_status != _IDLE:
+    if raw.pgconn.transaction_status != _IDLE:
         raw.pgconn.send_query(b"ROLLBACK")
         raw.pgconn.flush()
 
 
 def settle(raw: Any) -> None:
     """Take the answer; if the connection is dead, its next statement tells."""
-    if raw.info.transaction_status == _ACTIVE:
+    if raw.pgconn.transaction_status == _ACTIVE:
         while raw.pgconn.get_result() is not None:
             pass
 
@@ -44,6 +56,52 @@ def end(raw: Any) -> None:
     settle(raw)
     roll_back(raw)
     settle(raw)
+
+
+def spare_pings(engine: sa.Engine) -> None:
+    """Let `begun` go without the ping of the pool of an engine that has one."""
+    dialect: Any = engine.dialect
+    ping = dialect.do_ping
+    dialect.do_ping = lambda raw: getattr(_THREAD, "begins", False) or ping(raw)
+
+
+@contextmanager
+def begun(engine: sa.Engine, pinged: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a connection of an engine that spares pings; a transaction to write in has begun.
+
+    Where that fails, it is one of the same pool by way of `pinged`, and begins as ever: all
+    connections of that age may be dead.
+    """
+    with _unpinged():
+        connection = engine.connect()
+    alive = False
+    try:
+        alive = _begin(connection.connection.driver_connection)
+    finally:
+        if not alive:
+            connection.invalidate()
+            connection.close()
+    with connection if alive else pinged.connect() as one:
+        yield one
+
+
+@contextmanager
+def _unpinged() -> Iterator[None]:
+    _THREAD.begins = True
+    try:
+        yield
+    finally:
+        _THREAD.begins = False
+
+
+def _begin(raw: Any) -> bool:
+    from psycopg import OperationalError
+    from psycopg.generators import execute
+
+    with contextlib.suppress(OperationalError):
+        raw.pgconn.send_query(_BEGIN_TO_WRITE)
+        raw.wait(execute(raw.pgconn))
+    return bool(raw.info.transaction_status == _BEGUN)
 
 
 class Untried:
@@ -67,9 +125,16 @@ class Untried:
         self._info = info
         self._renew = renew
 
-    def execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> Any:
-        """Execute the first statement, on a new connection where this one is dead."""
+    def execute(
+        self, statement: str, parameters: tuple[Any, ...] = (), *, alone: bool = False
+    ) -> Any:
+        """Execute the first statement, on a new connection where this one is dead.
+
+        With `alone` it is the last one as well; what follows all the same begins a snapshot.
+        """
         try:
+            if alone and _stands_alone(self._cursor, self._info):
+                return self._cursor.execute(statement, parameters)
             result = _begun(self._cursor, statement, parameters, self._info)
         except Exception as error:
             cursor = self._reader.go_on_as(self._renew(error))
@@ -80,6 +145,16 @@ class Untried:
     def begin(self) -> None:
         """Begin for a statement that goes another way."""
         self.execute("SELECT 1")
+
+
+def _stands_alone(cursor: Any, info: dict[Any, Any]) -> bool:
+    """Whether statements may be left to the server's default: transactions that are SERIALIZABLE
+    fail by each other, and one that begins here says that it is not.
+    """
+    if _ALONE not in info:
+        row = cursor.execute("SHOW default_transaction_isolation", prepare=False).fetchone()
+        info[_ALONE] = row[0] != "serializable"
+    return bool(info[_ALONE])
 
 
 def _begun(cursor: Any, statement: str, parameters: tuple[Any, ...], info: dict[Any, Any]) -> Any:

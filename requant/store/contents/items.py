@@ -28,6 +28,8 @@ _MERGED = 256
 _ORDERED = 1000
 # Items that one statement adds.
 _ADDED = 1000
+# Items that one statement deletes: their keys are one parameter.
+_DELETED = 10_000
 # Each time others have to add one of the ids meanwhile, and delete it again.
 _TRIES = 20
 Placed = list[tuple[int, int]]  # keys, and the rows that belong to them
@@ -58,6 +60,11 @@ class ItemWriter:
         self._history = history
         if join:
             self._look_at_fields()
+
+    @property
+    def noted(self) -> tuple[str | None] | None:
+        """What was noted of the model when the write began, None where that was not read."""
+        return self._history.noted if isinstance(self._history, Beside) else None
 
     def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:
         """Write a batch and return how many of its ids are new.
@@ -146,20 +153,19 @@ class ItemWriter:
         return removed
 
     def delete(self, keys: Sequence[int]) -> int:
-        """Remove items by key and return how many there were."""
-        keys = self.lock(keys)
+        """Remove items by key and return how many; `keys_of` or `lock` have returned these."""
         self._fields.remove(keys)
-        self._delete(self._tables.vectors, keys)
-        removed = self._delete(self._tables.items, keys)
+        self._delete(self._sql.delete_vectors, keys)
+        self._delete(self._sql.delete_items, keys)
         self._history.change(keys)
-        return removed
+        return len(keys)
 
     def lock(self, keys: Sequence[int]) -> list[int]:
         """Keep others from changing these items; return those that are still there."""
         return self._history.lock(keys)
 
     def keys_of(self, ids: Sequence[str]) -> list[int]:
-        """Return the keys of those ids that are stored."""
+        """Return the keys of those ids that are stored, which others cannot change any more."""
         return list(self._existing(ids).values())
 
     def _look_at_fields(self) -> None:
@@ -315,7 +321,7 @@ class ItemWriter:
         placed = old
         if rows.present is not None:
             there = rows.present.tolist()
-            self._delete(self._tables.vectors, [key for key, row in old if not there[row]])
+            self._delete(self._sql.delete_vectors, [key for key, row in old if not there[row]])
             placed = [(key, row) for key, row in old if there[row]]
         keys, at = [key for key, _ in placed], [row for _, row in placed]
         if self._copies(placed):
@@ -327,14 +333,10 @@ class ItemWriter:
     def _copies(self, rows: Sequence[Any]) -> bool:
         return len(rows) >= LEAST_COPIED and copies(self.connection)
 
-    def _delete(self, table: sa.Table, keys: Sequence[int]) -> int:
-        removed = 0
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            removed += self.connection.execute(
-                sa.delete(table).where(table.c.key.in_(part))
-            ).rowcount
-        return removed
+    def _delete(self, statement: str, keys: Sequence[int]) -> None:
+        for start in range(0, len(keys), _DELETED):
+            part = list(keys[start : start + _DELETED])
+            self._cursor.execute(statement, (self._sql.keys(part),))
 
     def _many(self, statement: str, parameters: Iterator[tuple[Any, ...]]) -> None:
         # Through the driver, which takes an iterator: Core would cost four times as much a row.

@@ -55,11 +55,14 @@ class ContentsWriter:
         """
         # One item is one statement where writers stand beside one another.
         join = len(rows) != 1
-        with self._writing(connection, "upsert", len(rows), join=join) as (writer, operation):
+        noting = embedded is not None
+        writing = self._writing(connection, "upsert", len(rows), join=join, noting=noting)
+        with writing as (writer, operation):
             operation.count("rows_written", len(rows))
             added = writer.upsert(rows, on_conflict)
             if embedded is not None:
-                models.settle(writer.connection, self._store, self._owner, *embedded)
+                within, noted = writer.connection, writer.noted
+                models.settle(within, self._store, self._owner, *embedded, noted=noted)
             return added
 
     def update(
@@ -156,10 +159,12 @@ class ContentsWriter:
         *,
         alone: bool = False,
         join: bool = True,
+        noting: bool = False,
     ) -> Iterator[tuple[ItemWriter, Operation]]:
         """Yield what writes: in its turn with so many keys reserved, or beside others.
 
         `alone`: beside nobody. Without `join` one item is to be added, which does so itself.
+        `noting`: what is noted of the model will be asked for.
         """
         store, owner = self._store, self._owner
         writer = ItemWriter(store.tables, store.sql, owner, store.fields)
@@ -172,7 +177,9 @@ class ContentsWriter:
                 history.append(one)
                 writer.begin(lent, one)
             else:
-                beside = Beside(lent, store.tables, store.sql, owner, store.numbering)
+                beside = Beside(
+                    lent, store.tables, store.sql, owner, store.numbering, noting=noting
+                )
                 history.append(beside)
                 if join:
                     beside.join(alone=alone)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from requant.store.history.numbering import Numbering
 
 
+# Who waited at the gate has seen what was noted before.
+_JUST_NOW = 0.02
+
+
 class Beside:
     """One call that writes to a collection, beside others."""
 
@@ -42,8 +47,13 @@ class Beside:
         sql: HotSql,
         owner: CollectionRow,
         numbering: Numbering,
+        *,
+        noting: bool = False,
     ) -> None:
-        """Stand beside others; `join` comes first, or an item that is added alone."""
+        """Stand beside others; `join` comes first, or an item that is added alone.
+
+        With `noting` it reads by the way what is noted of the model.
+        """
         check_transaction(connection)  # before a statement that would commit by itself
         self._connection = connection
         self._cursor = plain_cursor(connection)
@@ -51,7 +61,10 @@ class Beside:
         self._numbering = numbering
         self._sql = sql
         self._owner = owner
+        self._noting = noting
         self.fields: int | None = None
+        # What was noted of the model just now, None if that was not read.
+        self.noted: tuple[str | None] | None = None
         self._own_keys = True
         self._added: list[int] = []
         self._changed: list[int] = []
@@ -63,11 +76,13 @@ class Beside:
 
         Raises UnknownCollectionError if the collection is gone.
         """
+        statement = self._sql.join_model if self._noting else self._sql.join
         if alone:
             gate.alone(self._connection, self._tables, self._owner.id)
-        statement = self._sql.join_alone if alone else self._sql.join
-        given = (self._owner.id, self._owner.name)
-        self._joined(self._cursor.execute(statement, given).fetchone())
+            statement, self._noting = self._sql.join_alone, False
+        begun = perf_counter()
+        row = self._cursor.execute(statement, (self._owner.id, self._owner.name)).fetchone()
+        self._joined(row, begun)
 
     def add_one(self, item: tuple[Any, ...], vec: bytes | None, crc: int | None) -> int | None:
         """Join, and add an item and its note if its id is new; return its key, None else."""
@@ -77,17 +92,20 @@ class Beside:
             self._tables.quoted("writes"), collection, kind, document, metadata, text, vec, crc,
             secrets.randbits(63),
         )  # fmt: skip
-        row = self._cursor.execute(self._sql.write_one, given).fetchone()
-        self._joined(row)
-        assert row is not None
+        statement = self._sql.write_one_model if self._noting else self._sql.write_one
+        begun = perf_counter()
+        row = self._cursor.execute(statement, given).fetchone()
+        self._joined(row, begun)
         key: int | None = row[2]
         self._left += key is not None
         return key
 
-    def _joined(self, row: Any) -> None:
+    def _joined(self, row: Any, begun: float) -> None:
         if row is None:
             raise UnknownCollectionError.gone(self._owner.name)
         self.fields, self._own_keys = row[0], bool(row[1])
+        if self._noting and perf_counter() - begun < _JUST_NOW:
+            self.noted = (row[-1],)
 
     def draw(self, count: int) -> list[int]:
         """Return so many keys that nobody else has, in order."""

@@ -26,6 +26,9 @@ def _no_keys() -> Keys:
     return np.empty(0, np.int64)
 
 
+_NO_KEYS = _no_keys()
+
+
 @dataclass(frozen=True)
 class Fresh:
     """Writes of one collection that a snapshot sees and that have no number yet.
@@ -47,8 +50,10 @@ class Fresh:
         """Whether it is time to number it, so that indexes can follow."""
         if not self.tokens:  # as SQLite's never have: a search asks twice
             return False
-        items = int((self.runs[:, 1] - self.runs[:, 0]).sum()) + len(self.changed)
-        return len(self.tokens) >= _WRITES or items > _ITEMS
+        if len(self.tokens) >= _WRITES:
+            return True
+        added = int((self.runs[:, 1] - self.runs[:, 0]).sum()) if len(self.runs) else 0
+        return added + len(self.changed) > _ITEMS
 
     @property
     def end(self) -> int:
@@ -61,8 +66,13 @@ class Fresh:
 
     def keys(self, first: int, end: int) -> Keys:
         """Return the keys of `first <= key < end` that were added or changed, in order."""
+        if not self.tokens:
+            return _NO_KEYS
         changed = self.changed[(self.changed >= first) & (self.changed < end)]
-        return np.union1d(self.added(first, end), changed)
+        added = self.added(first, end)
+        if not len(added) or not len(changed):  # as nearly always
+            return added if len(added) else changed
+        return np.union1d(added, changed)
 
     def written(self, first: int, end: int) -> Keys:
         """Return all keys of `first <= key < end` whose lists may not be what their items are."""
@@ -88,16 +98,21 @@ NOTHING = Fresh()
 def fresh_of(tokens: Sequence[int], added: Any, changed: Any, touched: Any = b"") -> Fresh:
     """Return what rows of `requant_writes` say, their columns each joined to one."""
     runs = np.frombuffer(bytes(added), _KEY).reshape(-1, 2).astype(np.int64)
-    runs = runs[np.argsort(runs[:, 0])]
+    if len(runs) > 1:
+        runs = runs[np.argsort(runs[:, 0])]
     return Fresh(tuple(sorted(tokens)), runs, _unique(changed), _unique(touched))
 
 
 def _unique(column: Any) -> Keys:
+    if not len(column):
+        return _NO_KEYS
     return np.unique(np.frombuffer(bytes(column), _KEY)).astype(np.int64)
 
 
 def expanded(runs: Runs, first: int, end: int) -> Keys:
     """Return the keys of `runs` that are in `first <= key < end`, in order."""
+    if not len(runs):
+        return _NO_KEYS
     begin, stop = np.maximum(runs[:, 0], first), np.minimum(runs[:, 1], end)
     there = begin < stop
     parts = [np.arange(a, b) for a, b in zip(begin[there], stop[there], strict=True)]

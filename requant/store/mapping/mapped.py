@@ -42,6 +42,8 @@ class Mapped:
 
     def here_and_there(self) -> None:
         """Prepare for rows that lie here and there, within a transaction that has read already."""
+        if not self._on and perf_counter() < self._later:
+            return
         (version,) = self._cursor.execute("PRAGMA data_version").fetchone()
         if self._on and version == self._version:
             self.ready = True

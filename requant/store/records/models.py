@@ -40,13 +40,20 @@ def within(connection: sa.Connection, store: Store, owner: CollectionRow) -> Mod
 
 
 def settle(
-    connection: sa.Connection, store: Store, owner: CollectionRow, model: Model, info: ModelInfo
+    connection: sa.Connection,
+    store: Store,
+    owner: CollectionRow,
+    model: Model,
+    info: ModelInfo,
+    *,
+    noted: tuple[str | None] | None = None,
 ) -> None:
     """Remember the model that has embedded what a transaction writes, or see that it is the same.
 
-    Of a model without a name nothing is remembered. Raises OtherModelError.
+    `noted` is what it has just read, if it has. Of a model without a name nothing is remembered.
+    Raises OtherModelError.
     """
-    stored = within(connection, store, owner)
+    stored = within(connection, store, owner) if noted is None else read_note(noted[0], owner)
     if stored is None and model.name is None:
         return
     if stored is None:

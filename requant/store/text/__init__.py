@@ -1,13 +1,15 @@
 """Documents found by the words in them: an index in the database that triggers keep in step.
 
 `syntax` reads queries, `definitions` knows which collections are indexed, `building` makes and
-removes indexes, `sqlite` and `postgresql` are how each database does it, `asking` asks them, and
-`scanning` looks at every document where a query is too short for them.
+removes indexes, `sqlite` and `postgresql` are how each database does it, `asking` asks them,
+`at_once` by one statement where that tells all, and `scanning` looks at every document where a
+query is too short for them.
 """
 
 from __future__ import annotations
 
 from requant.store.text.asking import matching_text, text_index
+from requant.store.text.at_once import AtOnce
 from requant.store.text.building import (
     Progress,
     clear_text,
@@ -23,6 +25,7 @@ from requant.store.text.definitions import TextIndex, check_tokenizer, is_of_tex
 from requant.store.text.syntax import TextQuery, read_query
 
 __all__ = [
+    "AtOnce",
     "Progress",
     "TextIndex",
     "TextQuery",

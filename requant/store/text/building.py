@@ -124,7 +124,7 @@ def remove_all_text(connection: sa.Connection, tables: Tables) -> None:
         _remove(connection, tables, index)
 
 
-def dialect(connection: sa.Connection) -> ModuleType:
+def dialect(connection: sa.Connection | sa.Engine) -> ModuleType:
     """Return what makes and asks text indexes in this database."""
     return sqlite if connection.dialect.name == "sqlite" else postgresql
 

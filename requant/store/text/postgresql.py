@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -92,8 +93,11 @@ _FILL = """INSERT INTO {text} (key, words) SELECT key, {words}(document) FROM {i
 WHERE key >= %s AND key < %s AND document IS NOT NULL ON CONFLICT (key) DO NOTHING"""
 # By the logarithm of a document's length: measured on WordNet, more is found so than without.
 _MATCHES = """SELECT t.key, ts_rank_cd(t.words, q.found, 1) AS score
-FROM {text} AS t CROSS JOIN (SELECT {found} AS found) AS q {beside}
-WHERE t.words @@ q.found {without} ORDER BY score DESC, t.key LIMIT %s"""
+FROM {text} AS t CROSS JOIN (SELECT {found} AS found {fence}) AS q {beside}
+WHERE t.words @@ q.found {without} {each} ORDER BY score DESC, t.key LIMIT {limit}"""
+# Lets the server keep one plan for whatever is asked, which is worth it where little is found;
+# another one for each power of 2: a plan for a small table would read all of a large one.
+_FENCE = "OFFSET 0 /* of some 2 ^ {} items */"
 _LACKING = """SELECT key FROM {items} AS i WHERE key >= {first} AND key < {end}
 AND document IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {text} AS t WHERE t.key = i.key)"""
 _STRANGE = """SELECT key FROM {text} AS t WHERE NOT EXISTS (SELECT 1 FROM {items} AS i
@@ -140,7 +144,7 @@ def drop(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
 
 def fill(connection: sa.Connection, tables: Tables, index: TextIndex, first: int, end: int) -> None:
     """Index the items of `first <= key < end` that are not yet."""
-    connection.exec_driver_sql(_named(_FILL, tables, index), (first, end))
+    connection.exec_driver_sql(named(_FILL, tables, index), (first, end))
 
 
 def empty(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
@@ -166,22 +170,46 @@ def matches(
 def _matching(
     cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
 ) -> list[tuple[int, float]]:
+    statement, texts = matching(index, query, limit)
+    if not statement:
+        return []
+    return list(cursor.execute(named(statement, tables, index), texts).fetchall())
+
+
+def matching(
+    index: TextIndex, query: TextQuery, limit: int | None, size: int | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the statement of `matches`, to be `named`, and its parameters; "" if nothing can.
+
+    With a `size`, the power of 2 of how many items there may be, its plan is kept.
+    """
     groups = [group for group in query.groups if all(map(_may_be_found, group))]
     if not groups:
-        return []
+        return "", ()
     asked = _Asked(index)
     found = asked.any_of(groups)
     without = asked.any_of([(term,) for term in filter(_may_be_found, query.without)])
-    statement = _MATCHES.replace("{without}", f"AND NOT t.words @@ ({without})" if without else "")
-    statement = statement.replace("{found}", found)
+    each = ""
     if index.tokenizer == "trigram":
         # Three characters after three others need not be the same six.
         each = " OR ".join(f"({' AND '.join(map(asked.within, group))})" for group in groups)
-        statement = statement.replace(" ORDER BY", f" AND ({each}) ORDER BY")
-    beside = "JOIN {items} AS i ON i.key = t.key" if index.tokenizer == "trigram" else ""
-    statement = _named(statement.replace("{beside}", beside), tables, index)
-    rows: list[tuple[int, float]] = cursor.execute(statement, (*asked.texts, limit)).fetchall()
-    return rows
+    return _statement(found, without, each, limit, size), tuple(asked.texts)
+
+
+@lru_cache(maxsize=32)
+def _statement(found: str, without: str, each: str, limit: int | None, size: int | None) -> str:
+    parts = {
+        "found": found,
+        "fence": "" if size is None else _FENCE.format(size),
+        "beside": "JOIN {items} AS i ON i.key = t.key" if each else "",
+        "without": f"AND NOT t.words @@ ({without})" if without else "",
+        "each": f"AND ({each})" if each else "",
+        "limit": "ALL" if limit is None else str(limit),
+    }
+    statement = _MATCHES
+    for mark, text in parts.items():
+        statement = statement.replace(f"{{{mark}}}", text)
+    return statement
 
 
 class _Asked:
@@ -224,7 +252,7 @@ def _told(term: Term) -> str:
 def out_of_step(cursor: Any, tables: Tables, index: TextIndex) -> tuple[list[int], list[int]]:
     """Return the keys of documents that are not indexed, and those of what is no document."""
     lacking, strange = (
-        [row[0] for row in cursor.execute(_named(statement, tables, index)).fetchall()]
+        [row[0] for row in cursor.execute(named(statement, tables, index)).fetchall()]
         for statement in (_LACKING, _STRANGE)
     )
     return lacking, strange
@@ -243,7 +271,7 @@ def absent(cursor: Any, tables: Tables, index: TextIndex) -> list[str]:
 
 def differs(connection: sa.Connection, tables: Tables, index: TextIndex) -> bool:
     """Whether other words are indexed than those of the documents."""
-    return bool(connection.exec_driver_sql(_named(_DIFFERS, tables, index)).scalar())
+    return bool(connection.exec_driver_sql(named(_DIFFERS, tables, index)).scalar())
 
 
 def _plainly(connection: sa.Connection, index: TextIndex) -> str:
@@ -295,14 +323,17 @@ def _is_in(text: str, encoding: str) -> bool:
 
 
 def _may_be_found(term: Term) -> bool:
+    if 4 * len(term.text) <= _LONGEST_WORD:
+        return True  # as nearly always; no character takes more bytes
     return all(len(word.encode()) <= _LONGEST_WORD for word in words_of(term.text))
 
 
 def _run(connection: sa.Connection, statement: str, tables: Tables, index: TextIndex) -> None:
-    connection.exec_driver_sql(_named(statement, tables, index))
+    connection.exec_driver_sql(named(statement, tables, index))
 
 
-def _named(statement: str, tables: Tables, index: TextIndex) -> str:
+def named(statement: str, tables: Tables, index: TextIndex) -> str:
+    """Return a statement with the names of what is meant in it."""
     kind = f"text_{index.collection}"
     first, end = key_range(index.collection)
     parser = tables.quoted(f"{kind}_porter")

@@ -52,8 +52,8 @@ SELECT key, document FROM "{text}_items" AS i WHERE key >= ? AND key < ?
 AND NOT EXISTS (SELECT 1 FROM "{text}_docsize" WHERE id = i.key)"""
 _EMPTY = """INSERT INTO "{text}" ("{text}") VALUES ('delete-all')"""
 # By our own ORDER BY: the one by `rank` sorts all rows, where this keeps the best ones.
-_MATCHES = """SELECT rowid, -bm25("{text}") AS score FROM "{text}" WHERE "{text}" MATCH ?
-ORDER BY score DESC, rowid LIMIT ?"""
+_MATCHES = """SELECT rowid AS key, -bm25("{text}") AS score FROM "{text}" WHERE "{text}" MATCH ?
+ORDER BY score DESC, rowid LIMIT {limit}"""
 _LACKING = """SELECT key FROM "{text}_items" AS i
 WHERE NOT EXISTS (SELECT 1 FROM "{text}_docsize" WHERE id = i.key)"""
 _STRANGE = """SELECT id FROM "{text}_docsize" AS d WHERE id < {first} OR id >= {end}
@@ -63,16 +63,16 @@ _CHECK = """INSERT INTO "{text}" ("{text}", rank) VALUES ('integrity-check', 1)"
 
 def create(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
     """Make an index that holds nothing yet, and let triggers keep it."""
-    connection.exec_driver_sql(_named(_VIEW, tables, index))
+    connection.exec_driver_sql(named(_VIEW, tables, index))
     try:
-        connection.exec_driver_sql(_named(_TABLE, tables, index))
+        connection.exec_driver_sql(named(_TABLE, tables, index))
     except sa.exc.OperationalError as error:
         raise UnsupportedError(
             f"this SQLite ({sqlite3.sqlite_version}) cannot index documents by "
             f"{index.tokenizer!r}: {error.orig}"
         ) from error
     for statement in _TRIGGERS.values():
-        connection.exec_driver_sql(_named(statement, tables, index))
+        connection.exec_driver_sql(named(statement, tables, index))
 
 
 def drop(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
@@ -86,12 +86,12 @@ def drop(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
 
 def fill(connection: sa.Connection, tables: Tables, index: TextIndex, first: int, end: int) -> None:
     """Index the items of `first <= key < end` that are not yet."""
-    connection.exec_driver_sql(_named(_FILL, tables, index), (first, end))
+    connection.exec_driver_sql(named(_FILL, tables, index), (first, end))
 
 
 def empty(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
     """Forget all words at once, before every item is deleted: triggers take out one by one."""
-    connection.exec_driver_sql(_named(_EMPTY, tables, index))
+    connection.exec_driver_sql(named(_EMPTY, tables, index))
 
 
 def finish(connection: sa.Connection, tables: Tables, index: TextIndex) -> None:
@@ -102,16 +102,24 @@ def matches(
     cursor: Any, tables: Tables, index: TextIndex, query: TextQuery, limit: int | None
 ) -> list[tuple[int, float]]:
     """Return (key, score) of what matches, best first by BM25; all of it without a limit."""
-    asked = (match_of(query), -1 if limit is None else limit)
-    statement = _MATCHES.replace("{text}", index.name(tables))
-    found: list[tuple[int, float]] = cursor.execute(statement, asked).fetchall()
-    return found
+    statement, texts = matching(index, query, limit)
+    found = cursor.execute(named(statement, tables, index), texts)
+    rows: list[tuple[int, float]] = found.fetchall()
+    return rows
+
+
+def matching(
+    index: TextIndex, query: TextQuery, limit: int | None, size: int | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the statement of `matches`, to be `named`, and its parameters; whatever the `size`."""
+    most = "-1" if limit is None else str(limit)
+    return _MATCHES.replace("{limit}", most), (match_of(query),)
 
 
 def out_of_step(cursor: Any, tables: Tables, index: TextIndex) -> tuple[list[int], list[int]]:
     """Return the keys of documents that are not indexed, and those of what is no document."""
     lacking, strange = (
-        [row[0] for row in cursor.execute(_named(statement, tables, index))]
+        [row[0] for row in cursor.execute(named(statement, tables, index))]
         for statement in (_LACKING, _STRANGE)
     )
     return lacking, strange
@@ -128,7 +136,7 @@ def absent(cursor: Any, tables: Tables, index: TextIndex) -> list[str]:
 def differs(connection: sa.Connection, tables: Tables, index: TextIndex) -> bool:
     """Whether other words are indexed than those of the documents; within a write."""
     try:
-        connection.exec_driver_sql(_named(_CHECK, tables, index))
+        connection.exec_driver_sql(named(_CHECK, tables, index))
     except sa.exc.DatabaseError as error:
         if "malformed" in str(error.orig):
             return True
@@ -158,7 +166,8 @@ def _quoted(term: Term) -> str:
     return f'"{doubled}"{"*" if term.prefix else ""}'
 
 
-def _named(statement: str, tables: Tables, index: TextIndex) -> str:
+def named(statement: str, tables: Tables, index: TextIndex) -> str:
+    """Return a statement with the names of what is meant in it."""
     first, end = key_range(index.collection)
     return statement.format(
         text=index.name(tables),

@@ -80,7 +80,7 @@ without=(Term(text='bird', prefix=False),))
 
 def has_words(text: str) -> bool:
     """Whether there is a letter or digit in a text, so that there is something to look for."""
-    return any(map(_is_of_word, text))
+    return text.isalnum() or any(map(_is_of_word, text))
 
 
 def words_of(text: str) -> list[str]:
@@ -130,6 +130,9 @@ def _joins(operator: str, pieces: list[tuple[Term, str | None, bool]], at: int) 
 
 def check_length(query: TextQuery, *, trigrams: bool) -> None:
     """Refuse what a database would take minutes over; raises InputError."""
+    groups = (*query.groups, query.without)
+    if sum(len(term.text) for group in groups for term in group) <= MAX_WORDS:
+        return  # as nearly always; a word has a character
     terms = [term.text for term in {*query.terms, *query.without}]
     count = sum(map(len, terms)) if trigrams else sum(len(words_of(text)) for text in terms)
     most, what = (MAX_CHARACTERS, "characters") if trigrams else (MAX_WORDS, "words")
