@@ -10,6 +10,9 @@ from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import QdrantBackend
 from requant.quantizers.codes import CodeSpec
 from requant.testing import BackendConformance
+from requant.testing.bench import Bench
+from requant.testing.conformance.answers import Answers
+from requant.testing.conformance.durability import Durability
 from tests.qdrant_server import running
 
 URL = os.environ.get("REQUANT_QDRANT_URL")
@@ -33,14 +36,25 @@ class Few(QdrantBackend):
     capabilities = some(("int8", "flat"), ("binary", "hnsw"))
 
 
+class Scanned(QdrantBackend):
+    """Every format, and one graph: of few items Qdrant makes none, and looks at all of them."""
+
+    capabilities = some(
+        *((row.format, "flat") for row in QdrantBackend.capabilities.supports), ("binary", "hnsw")
+    )
+
+
+WITHOUT_LOG = {
+    "flat": {"wal": False},
+    "hnsw": {"m": 12, "ef_construct": 60, "wal": False},
+}
+
+
 class TestQdrantEdge(BackendConformance):
     """Without the log, which makes a folder 64 MB larger; with it below."""
 
-    backend = QdrantBackend
-    params = {  # noqa: RUF012
-        "flat": {"wal": False},
-        "hnsw": {"m": 12, "ef_construct": 60, "wal": False},
-    }
+    backend = Scanned
+    params = WITHOUT_LOG
     coarse_params = COARSE
     dims = (7, 64, 1025)
 
@@ -51,6 +65,18 @@ class TestQdrantEdge(BackendConformance):
             ("binary", "hnsw"),
         )
         return 100_000 if full else 10_000
+
+
+class TestQdrantEdgeKinds(Bench):
+    """Every format with and without a graph: what is told apart by it, and is made by it."""
+
+    backend = QdrantBackend
+    params = WITHOUT_LOG
+    coarse_params = COARSE
+    dims = (64,)
+    test_order_and_distances = Answers.test_order_and_distances
+    test_effort_is_spent = Answers.test_effort_is_spent
+    test_another_kind_is_refused = Durability.test_another_kind_is_refused
 
 
 class TestQdrantEdgeWithLog(BackendConformance):
