@@ -6,8 +6,8 @@ BIN = $(VENV)/bin
 FRAMEWORKS = $(VENV)-frameworks
 # The libraries that requant is measured beside.
 PEERS = $(VENV)-bench
-# One more than there are cores: tests wait for disks, servers and other processes.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# One more than there are cores: tests wait for disks, servers and other processes. Each takes a GB.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 8))')
 DATA ?=
 MINUTES ?= 2
 .DEFAULT_GOAL := help

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "llama-index.md").read_text("utf-8")
 
@@ -24,9 +26,10 @@ def test_examples_run(tmp_path, monkeypatch, capsys):
     assert said[-1] == "{'n': 1}"
 
 
-def test_a_store_moves_here_and_back():
+@pytest.mark.parametrize("kind", ["simple", "qdrant"])
+def test_a_store_moves_here_and_back(kind):
     program = ROOT / "examples" / "llama_index" / "move.py"
-    options = ["--nodes", "300", "--queries", "5"]
+    options = ["--from", kind, "--nodes", "300", "--queries", "5"]
     done = subprocess.run(
         [sys.executable, str(program), *options], capture_output=True, text=True, check=False
     )
