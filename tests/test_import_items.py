@@ -6,6 +6,7 @@ import csv
 import json
 import tracemalloc
 import uuid
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -392,3 +393,14 @@ def test_an_index_whose_texts_were_joined_by_row_is_attached_by_the_same_file(
         assert [hit.id for hit in opened.collection("notes").search(ROWS[3], 1)] == ["doc-3"]
     more = jsonl(tmp_path / "x.jsonl", [{"name": "a"}])
     assert "has no column `id` or `ids`" in refused(*attach[:4], "other", index, "--ids", more)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed by Linux")
+def test_a_file_is_closed_whoever_keeps_the_error(tmp_path):
+    rows = [{"id": str(row), "vector": [1.0 if row != 5 else float("inf")]} for row in range(90)]
+    source = jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(ImportIncompleteError, match="inf") as kept:
+        requant.import_items(source, tmp_path / "a.requant", "notes", batch=2)
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert str(source) not in [str(link.readlink()) for link in links]
+    assert kept.tb is not None  # and with it whoever was reading

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from os import PathLike, fspath
@@ -53,8 +53,10 @@ class Job:
         Raises:
             SourceError: a row cannot be stored; the text names file, row and reason.
         """
-        first, batches = _peeked(self.source, batch)
-        with self._opened(first, folder, trust, tables) as database:
+        with (
+            _peeked(self.source, batch) as (first, batches),
+            self._opened(first, folder, trust, tables) as database,
+        ):
             self.collection = target = self._collection(database, first)
             self._told.update(dim=target.dim, metric=target.metric, indexes=0)
             try:
@@ -206,12 +208,20 @@ def check_target(source: str, database: str) -> None:
     refuse_own_file(source, database)
 
 
-def _peeked(source: Import, size: int) -> tuple[Batch, Iterator[Batch]]:
-    """Return the first batch, checked, and all of them; raises SourceError."""
+@contextmanager
+def _peeked(source: Import, size: int) -> Iterator[tuple[Batch, Iterator[Batch]]]:
+    """Yield the first batch, checked, and all of them; raises SourceError.
+
+    The file is closed in the end, whoever keeps the error, and with it what was being read.
+    """
     batches = source.batches(size)
-    first = next(batches, None)
-    if first is None:
-        raise SourceError(f"{source.name} holds no rows")
-    if dim := source.dim or first.vectors.shape[1]:
-        check(first, dim)
-    return first, chain([first], batches)
+    try:
+        first = next(batches, None)
+        if first is None:
+            raise SourceError(f"{source.name} holds no rows")
+        if dim := source.dim or first.vectors.shape[1]:
+            check(first, dim)
+        yield first, chain([first], batches)
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()
