@@ -155,7 +155,8 @@ def _finds_as_much(
 def _nearest(keys: Keys, scores: Float32s) -> Keys:
     """Return the nearest, and all that are as near as the last of these."""
     least = np.partition(scores, -_NEAREST)[-_NEAREST]
-    return keys[scores >= least - _EQUAL * np.abs(scores).max()]
+    found: Keys = keys[scores >= least - _EQUAL * np.abs(scores).max()]
+    return found
 
 
 def _found(nearest: list[Keys], answers: Keys) -> float:
