@@ -28,8 +28,6 @@ _NEAREST = 10
 _ASKED = 64
 # Fewer than so many tell nothing: any codes find ten of hardly more.
 _LEAST_JUDGED = 4 * _NEAREST
-# Scores of equal vectors differ by so little of the largest: which of these are found is chance.
-_EQUAL = 1e-5
 # Lists of so many times as many items as they were learned for are a third of what they should be.
 _LISTS_GROWTH = 8
 
@@ -153,10 +151,9 @@ def _finds_as_much(
 
 
 def _nearest(keys: Keys, scores: Float32s) -> Keys:
-    """Return the nearest, and all that are as near as the last of these."""
-    least = np.partition(scores, -_NEAREST)[-_NEAREST]
-    found: Keys = keys[scores >= least - _EQUAL * np.abs(scores).max()]
-    return found
+    """Return the nearest, and all as near as the last: which of equal ones is found is chance."""
+    nearest: Keys = keys[scores >= np.partition(scores, -_NEAREST)[-_NEAREST]]
+    return nearest
 
 
 def _found(nearest: list[Keys], answers: Keys) -> float:
