@@ -67,6 +67,9 @@ def settle(
     check_same(stored, model, owner.name, writing=True)
     check_alike(stored, info, owner.name, owner.metric)
     if stored.normalised is None:
+        if noted is not None:  # what is put takes the place of whatever there is by now
+            settle(connection, store, owner, model, info)
+            return
         known = replace(stored, normalised=info.normalised)
         put(connection, store.tables, owner.id, known)
 
