@@ -215,3 +215,20 @@ def test_a_model_that_is_set_meanwhile_stays(empty_postgres, tmp_path, monkeypat
             )
         assert notes.model.name == "acme/two"
         assert len(notes) == 0
+
+
+def test_two_that_write_first_both_do(empty_postgres, tmp_path):
+    """Both note whether the vectors of the model that was named are normalised."""
+    model = requant.Model("acme/one", lambda texts: vectors(len(texts)))
+    with requant.open(empty_postgres, folder=tmp_path) as db:
+        notes = db.create_collection("notes", 8, model="acme/one")
+        other = threading.Thread(target=notes.upsert_texts, args=(["b"], ["text"], model))
+        with db.engine.connect() as app, app.begin():
+            notes.upsert_texts(["a"], ["text"], model, connection=app)
+            other.start()
+            with observer(empty_postgres) as seen:
+                waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                while seen.execute(waits).fetchone() == (0,):
+                    time.sleep(0.01)
+        other.join()  # an error in a thread is one of the test
+        assert sorted(notes.ids()) == ["a", "b"]
