@@ -6,6 +6,8 @@ BIN = $(VENV)/bin
 FRAMEWORKS = $(VENV)-frameworks
 # The libraries that requant is measured beside.
 PEERS = $(VENV)-bench
+# One more than there are cores: tests wait for disks, servers and other processes. Each takes a GB.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 8))')
 DATA ?=
 MINUTES ?= 2
 .DEFAULT_GOAL := help
@@ -29,9 +31,11 @@ $(FRAMEWORKS)/.installed: pyproject.toml
 	$(FRAMEWORKS)/bin/pip install --quiet --editable '.[frameworks]'
 	touch $@
 
+# Hundreds of processes import what is here: compiled once, whatever the environment says.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed $(FRAMEWORKS)/.installed  ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-	PYTHONPATH=. $(FRAMEWORKS)/bin/python -m pytest -c tests/frameworks/pytest.ini -n 2 --dist loadfile tests/frameworks
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	PYTHONPATH=. $(FRAMEWORKS)/bin/python -m pytest -c tests/frameworks/pytest.ini -n $(WORKERS) --dist loadfile tests/frameworks
 
 torture: $(VENV)/.installed  ## forks and worse, for MINUTES each
 	REQUANT_TORTURE_MINUTES=$(MINUTES) $(BIN)/python -m pytest -rP tests/torture

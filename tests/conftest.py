@@ -24,10 +24,12 @@ collect_ignore = ["data/make_schema2.py", "faults/child.py", "faults/recorder.py
 
 # Those that take longest are begun first, so that no worker is left alone with one at the end.
 _LONGEST = (
-    "test_faults_nth", "test_qdrant", "test_lancedb", "test_stateful", "test_memory",
-    "test_migrate", "test_fork", "test_store_log", "test_faults_kill", "test_sample_backend",
-    "test_faults_servers", "test_export_faults", "test_demo", "test_damaged_places",
-    "test_packaging", "test_lancedb_s3", "test_qdrant_grpc", "test_identity", "test_catching_up",
+    "test_lancedb", "test_qdrant", "test_lancedb_s3", "test_identity", "test_faults_nth",
+    "test_faiss", "test_example_articles", "test_writers_beside", "test_own_reads", "test_fork",
+    "test_damaged_places", "test_stateful", "test_faults_files", "test_export_faults",
+    "test_reading_values", "test_backup_faults", "test_memory", "test_reading", "test_usearch",
+    "test_migrate", "test_backup", "test_update", "test_small_collections", "test_catching_up",
+    "test_store_log", "test_faults_kill", "test_sample_backend", "test_packaging", "test_demo",
 )  # fmt: skip
 
 

@@ -49,11 +49,9 @@ def dump(db: Database) -> dict[str, Any]:
     content: dict[str, Any] = {}
     # Its own connection: nothing that the database keeps open may colour the answer.
     engine = sa.create_engine(db.engine.url)
-    tables = sa.MetaData()
-    tables.reflect(engine)
     with engine.connect() as connection:
-        for name, table in tables.tables.items():
-            rows = connection.execute(sa.select(table)).all()
+        for name in sa.inspect(connection).get_table_names():
+            rows = connection.execute(sa.select(sa.text("*")).select_from(sa.table(name))).all()
             content[name] = sorted(map(repr, rows))
     engine.dispose()
     return content | files(inside.folder_of(db))

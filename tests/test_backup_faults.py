@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from requant.errors import CorruptDataError, ExistsError, InputError, StoreError
 from requant.integration.sqlalchemy import add_tables
 from tests.cli import refused, run
 from tests.databases import files, vectors
+from tests.processes import start
 
 
 @pytest.fixture
@@ -263,28 +266,26 @@ def test_a_full_disk(share, backup, tmp_path):
         assert len(db.collection("notes")) == 200
 
 
-DIES_AT_NTH = """
-import os, sys
-import requant
-left = int(sys.argv[1])
-def dying(call):
-    def counted(*args):
-        global left
-        left -= 1
-        if left == 0:
-            os._exit(9)
-        return call(*args)
-    return counted
-os.fsync, os.replace = dying(os.fsync), dying(os.replace)
-os.ftruncate, os.unlink = dying(os.ftruncate), dying(os.unlink)
-import pathlib
-pathlib.Path.replace = dying(pathlib.Path.replace)
-if sys.argv[2] == "backup":
-    with requant.open(sys.argv[3]) as db:
-        db.backup(sys.argv[4], indexes=True)
-else:
-    requant.restore(sys.argv[4], sys.argv[3], overwrite=True)
-"""
+def dies_at_nth(n, task, path, target):
+    """Back up or restore, and be gone at the n-th step on the disk."""
+    steps = itertools.count(1)
+
+    def dying(call):
+        def counted(*args):
+            if next(steps) == n:
+                os._exit(9)
+            return call(*args)
+
+        return counted
+
+    os.fsync, os.replace = dying(os.fsync), dying(os.replace)
+    os.ftruncate, os.unlink = dying(os.ftruncate), dying(os.unlink)
+    Path.replace = dying(Path.replace)
+    if task == "backup":
+        with requant.open(path) as db:
+            db.backup(target, indexes=True)
+    else:
+        requant.restore(target, path, overwrite=True)
 
 
 @pytest.mark.parametrize("task", ["backup", "restore"])
@@ -295,8 +296,9 @@ def test_killed_at_any_step(task, backup, tmp_path):
         target = backup if task == "restore" else tmp_path / f"{n}.backup"
         with requant.open(path) as db:
             db.collection("notes").upsert(["later"], vectors(1))
-        done = subprocess.run([sys.executable, "-c", DIES_AT_NTH, str(n), task, path, target])
-        assert done.returncode in (0, 9)
+        process = start(dies_at_nth, n, task, str(path), str(target))
+        process.join()
+        assert process.exitcode in (0, 9)
         if task == "backup" and target.exists():
             requant.restore(target, tmp_path / f"{n}.requant")
         with requant.open(path) as db:
@@ -305,9 +307,9 @@ def test_killed_at_any_step(task, backup, tmp_path):
             assert len(notes) == 200 or notes.get(["later"])
             assert len(notes.search(np.ones(8), k=5)) == 5
             assert notes.verify(deep=True).ok
-        if not done.returncode:
+        if not process.exitcode:
             break
-    assert not done.returncode
+    assert not process.exitcode
     assert n > 2
     if task == "backup":
         assert target.exists()

@@ -11,8 +11,10 @@ import time
 import pytest
 
 import requant
+from requant.integration.cli import main
 from requant.integration.export import export
 from tests.databases import files, vectors
+from tests.processes import pipe, start
 
 FORMATS = ["parquet", "faiss", "usearch", "qdrant", "lancedb"]
 EVERY = pytest.mark.parametrize("format", FORMATS)
@@ -28,12 +30,29 @@ with requant.open(sys.argv[1]) as db:
     export(db.collection("notes"), sys.argv[2], format=sys.argv[3], batch=100,
            overwrite=True, progress=wait)
 """
-LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
-from requant.integration.cli import main
-main()
-"""
+
+
+def until_halfway(path, target, format, told):
+    """Export, tell that half of it is written, and stay there."""
+
+    def wait(done, total):
+        if done >= total // 2:
+            told.send("half")
+            time.sleep(60)
+
+    with requant.open(path) as db:
+        notes = db.collection("notes")
+        export(notes, target, format=format, batch=100, overwrite=True, progress=wait)
+
+
+def limited(limit, arguments, said):
+    """Run the command line where no file may grow beyond `limit`; write what it says to a file."""
+    import resource  # not on Windows
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    sys.argv[1:] = arguments
+    main()
 
 
 @pytest.fixture
@@ -58,12 +77,14 @@ def test_killed_halfway(path, tmp_path, format, stands):
         if stands:
             export(db.collection("notes"), target, format=format, where={})
         before = files(target) if target.is_dir() else target.exists() and target.read_bytes()
-        command = [sys.executable, "-c", HALFWAY, str(path), str(target), format]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "half\n"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        receiver, sender = pipe()
+        process = start(until_halfway, str(path), str(target), format, sender)
+        assert receiver.poll(60)
+        assert receiver.recv() == "half"
+        process.kill()
+        process.join()
+        receiver.close()
+        sender.close()
         if format == "lancedb":
             assert (target / "notes.lance").exists() == stands
         else:
@@ -120,10 +141,12 @@ def test_no_room_on_the_disk(path, tmp_path, format, last):
         with requant.open(path) as db:
             export(db.collection("notes"), trial, format=format)
         limit = max(entry.stat().st_size for entry in trial.parent.rglob("*")) - 1
-    command = [sys.executable, "-c", LIMITED, str(limit), "export", path, "notes", target]
-    done = subprocess.run([*map(str, command), "--to", format], capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    arguments = ["export", str(path), "notes", str(target), "--to", format]
+    process = start(limited, limit, arguments, str(tmp_path / "said"))
+    process.join(60)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == 2, said
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "too large" in line.lower() or "LanceDB" in line or "usearch" in line
     assert not (tmp_path / "out").exists()
 

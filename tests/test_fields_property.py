@@ -47,7 +47,7 @@ def found(notes, where: dict[str, Any]) -> list[int]:
 
 
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -71,7 +71,7 @@ def test_fields_find_what_the_reference_finds(notes, before, rows, gone, where: 
 
 
 @settings(
-    max_examples=100,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -44,7 +44,7 @@ def notes(tmp_path_factory):
 
 @pytest.mark.parametrize("few", [0, 30], ids=["engine", "both"])
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -96,7 +96,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     engine.dispose()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rows=st.lists(documents, min_size=1, max_size=8), where=filters)
 def test_sql_finds_what_the_reference_finds(engine: Engine, rows: list[Any], where: dict[str, Any]):
     expected = [key for key, one in enumerate(rows) if matches(where, one)]
@@ -106,7 +106,7 @@ def test_sql_finds_what_the_reference_finds(engine: Engine, rows: list[Any], whe
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     documents=st.lists(st.none() | texts, min_size=1, max_size=8),
     where=st.fixed_dictionaries(
@@ -134,7 +134,7 @@ def test_what_items_have_beside_their_metadata(
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(operator=st.sampled_from(sorted(single_operators)), data=st.data())
 def test_every_pair_of_values_under_one_operator(
     engine: Engine, operator: str, data: st.DataObject

@@ -263,8 +263,7 @@ def test_lists_that_were_cut_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["PQ8x4", "IDMap,Flat", "IVF4,Flat"])
-@pytest.mark.parametrize("cut", [1, 3, 6, 12])
-def test_a_file_cut_by_a_few_bytes_is_refused(tmp_path, kind, cut):
+def test_a_file_cut_by_a_few_bytes_is_refused(tmp_path, kind):
     """FAISS's own reader of mapped files goes on behind their end."""
     vectors = np.random.default_rng(3).normal(size=(700, 32)).astype(np.float32)
     index = faiss.index_factory(32, kind)
@@ -272,6 +271,8 @@ def test_a_file_cut_by_a_few_bytes_is_refused(tmp_path, kind, cut):
     index.add_with_ids(vectors, np.arange(700)) if "I" in kind else index.add(vectors)
     path = tmp_path / "i.faiss"
     faiss.write_index(index, str(path))
-    path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(SourceError):
-        open_foreign(str(path), Wanted())
+    whole = path.read_bytes()
+    for cut in (1, 3, 6, 12):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(SourceError):
+            open_foreign(str(path), Wanted())

@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from itertools import takewhile
@@ -76,8 +77,35 @@ def modules():
 
 
 MODULES = modules()
-TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
-every_module = pytest.mark.parametrize("module", sorted(MODULES))
+
+
+@cache
+def tree(module):
+    """The syntax tree of a module: made when a test asks, not by every worker that collects."""
+    return ast.parse(MODULES[module].read_text())
+
+
+def each(modules):
+    """Look at all of these modules in one test: three thousand tests would take longer to begin."""
+
+    def decorate(check):
+        def test():
+            faults = []
+            for module in modules:
+                try:
+                    check(module)
+                except AssertionError as fault:
+                    faults.append(f"{module}: {fault}")
+            assert modules
+            assert not faults, "\n".join(faults)
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return decorate
+
+
+every_module = each(sorted(MODULES))
 
 
 def room(module):
@@ -85,6 +113,7 @@ def room(module):
     return next(name for name in ROOMS if module == name or module.startswith(name + "."))
 
 
+@cache
 def imports(module, *, at_import):
     """What a module imports: all of it, or what is imported as soon as it is."""
     found = set()
@@ -104,8 +133,8 @@ def imports(module, *, at_import):
         for child in ast.iter_child_nodes(node):
             visit(child, late or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
-    visit(TREES[module], late=False)
-    return found
+    visit(tree(module), late=False)
+    return frozenset(found)
 
 
 def _for_types(node):
@@ -137,10 +166,10 @@ HANDED_ON = {
 @every_module
 def test_nothing_is_named_that_stands_above(module):
     """Not in a string either, from which it could be imported; docstrings may tell of it."""
-    told = {id(node) for node in _docstrings(TREES[module])}
+    told = {id(node) for node in _docstrings(tree(module))}
     named = {
         node.value
-        for node in ast.walk(TREES[module])
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.Constant) and id(node) not in told and node.value in MODULES
         if node.value != "requant" and HEIGHT[room(node.value)] > HEIGHT[room(module)]
     }
@@ -162,7 +191,7 @@ def floor(module):
 
 def imported_modules(module):
     """The modules that a module names in its import statements, as they stand there."""
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
         elif isinstance(node, ast.Import):
@@ -173,7 +202,7 @@ def test_the_core_has_these_rooms():
     assert {core_room(module) for module in CORE} == set().union(*FLOORS) | APART
 
 
-@pytest.mark.parametrize("module", [module for module in CORE if core_room(module) not in APART])
+@each([module for module in CORE if core_room(module) not in APART])
 def test_nothing_points_up_in_the_core(module):
     for name in imports(module, at_import=False) & set(CORE):
         assert core_room(name) not in APART, f"{module} imports {name}"
@@ -183,7 +212,7 @@ def test_nothing_points_up_in_the_core(module):
         assert below or floor(name) == floor(module) == 0, f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if HEIGHT[room(m)] >= 2))
+@each(sorted(m for m in MODULES if HEIGHT[room(m)] >= 2))
 def test_rooms_are_entered_by_their_faces(module):
     """What `requant.store` hands out is imported from there, not from the file that defines it."""
     own = module.split(".") if _is_face(module) else module.split(".")[:-1]
@@ -199,7 +228,7 @@ def _is_face(module):
     return MODULES[module].name == "__init__.py"
 
 
-@pytest.mark.parametrize("folder", sorted({MODULES[m].parent for m in CORE}), ids=str)
+@each(sorted({MODULES[m].parent for m in CORE}))
 def test_no_folder_of_the_core_is_crowded(folder):
     assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= MOST_MODULES
 
@@ -238,19 +267,19 @@ def test_an_engine_is_imported_in_its_own_adapter_only(module):
         assert home is None or module.startswith(home) or reads, f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if room(m) == "requant"))
+@each(sorted(m for m in MODULES if room(m) == "requant"))
 def test_the_core_names_no_engine(module):
     """Only as a default of a public argument; docstrings and the testing suite may."""
     if module.startswith("requant.testing"):
         return
-    docstrings = {id(node) for node in _docstrings(TREES[module])}
+    docstrings = {id(node) for node in _docstrings(tree(module))}
     defaults = {
         id(default)
-        for node in ast.walk(TREES[module])
+        for node in ast.walk(tree(module))
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         for default in [*node.args.defaults, *node.args.kw_defaults]
     }
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree(module)):
         text = None
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             text = None if id(node) in docstrings | defaults else node.value
@@ -260,9 +289,9 @@ def test_the_core_names_no_engine(module):
             assert engine not in (text or "").lower(), f"{module}:{node.lineno} names {engine}"
 
 
-def _docstrings(tree):
+def _docstrings(parsed):
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed):
         if isinstance(node, documented) and ast.get_docstring(node):
             yield node.body[0].value
 
@@ -351,9 +380,9 @@ def test_every_error_is_reachable():
     lower = ("requant.quantizers", "requant.adapters")
     defined = {
         node.name
-        for module, tree in TREES.items()
+        for module in MODULES
         if room(module) in lower or module == "requant.errors"
-        for node in ast.walk(tree)
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.ClassDef) and node.name.endswith(("Error", "Warning"))
         if not node.name.startswith("_")
     }

@@ -82,7 +82,7 @@ TREES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(filters=TREES)
 def test_any_filter_means_what_the_reference_says(store, filters):
     found = {node.node_id for node in store.get_nodes(filters=filters)}

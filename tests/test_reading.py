@@ -278,23 +278,22 @@ def test_a_database_that_is_only_read(tmp_path):
         assert notes.extent("n") == (0, 9, {"number": 10})
 
 
-@pytest.mark.parametrize("where", [None, {"m": 1}])
-def test_more_items_than_one_window_of_keys_with_holes(tmp_path, where):
+def test_more_items_than_one_window_of_keys_with_holes(tmp_path):
     """A window has 65,536 keys: one is emptied wholly, others have holes."""
     with requant.open(tmp_path / "many.requant") as db:
         notes = db.create_collection("notes", 2)
-        n = 199_000  # of more, a filter on a field that is not indexed warns
+        n = 150_000
         notes.upsert(range(n), metadata=[{"m": i % 3, "f": i % 5} for i in range(n)])
-        gone = [*range(65_000, 132_000), *range(140_000, 195_000, 2)]
+        gone = [*range(65_000, 132_000), *range(140_000, 148_000, 2)]
         notes.delete(gone)
-        left = set(range(n)) - set(gone)
-        expected = [i for i in sorted(left) if where is None or i % 3 == 1]
-        assert notes.ids(where) == expected
-        assert notes.count(where) == len(expected)
-        assert [item.id for item in notes.iter(where=where, vectors=False)] == expected
-        assert paged(notes, 30_000, where) == expected
-        counted = {i: sum(1 for one in expected if one % 5 == i) for i in range(5)}
-        assert dict(notes.distinct("f", where)) == counted
+        left = sorted(set(range(n)) - set(gone))
+        for where, expected in ((None, left), ({"m": 1}, [i for i in left if i % 3 == 1])):
+            assert notes.ids(where) == expected
+            assert notes.count(where) == len(expected)
+            assert [item.id for item in notes.iter(where=where, vectors=False)] == expected
+            assert paged(notes, 30_000, where) == expected
+            counted = {i: sum(1 for one in expected if one % 5 == i) for i in range(5)}
+            assert dict(notes.distinct("f", where)) == counted
 
 
 # A cursor on the server, which nobody could close any more, complains.

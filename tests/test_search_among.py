@@ -133,7 +133,7 @@ def forty():
 
 
 @given(where=id_filters)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_ids_in_a_filter_mean_what_they_mean_to_the_database(forty, where):
     # `iter` asks the database about every item.
     matching = {item.id for item in forty.iter(where=where)}

@@ -44,7 +44,7 @@ whole = st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=2), min_size=
     more=st.integers(0, 20),
     balance=st.sampled_from([0, 0.25, 0.5, 0.75, 1]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_it_is_the_formula_ties_and_all(rows, query, metric, k, more, balance):
     stored, asked = np.array(rows, np.float32), np.array(query, np.float32)
     with requant.open(":memory:") as db:

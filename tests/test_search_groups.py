@@ -47,7 +47,7 @@ VALUES = st.one_of(
     seed=st.integers(0, 99),
     least=st.sampled_from([None, 0.0, 0.5]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_small_collections_are_grouped_as_by_brute_force(values, k, size, seed, least):
     stored, query = vectors(len(values), seed=seed), vectors(1, seed=seed + 1)[0]
     with requant.open(":memory:") as db:

@@ -87,6 +87,10 @@ class Bench:
         """Where the index made last is kept; override it for a server."""
         return str(self.folder / f"index-{self._made}")
 
+    def large(self, row: Case) -> int:
+        """Return how many items the large index of a row has; override it where they take long."""
+        return 100_000
+
     def spec(self, case: Case) -> IndexSpec:
         """Return the spec of a case."""
         row = case.support

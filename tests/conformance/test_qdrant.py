@@ -10,8 +10,9 @@ from requant.adapters.protocol import IndexSpec
 from requant.adapters.qdrant import QdrantBackend
 from requant.quantizers.codes import CodeSpec
 from requant.testing import BackendConformance
-from requant.testing.data import make_codes, make_keys, make_queries
-from requant.testing.judge import Judge
+from requant.testing.bench import Bench
+from requant.testing.conformance.answers import Answers
+from requant.testing.conformance.durability import Durability
 from tests.qdrant_server import running
 
 URL = os.environ.get("REQUANT_QDRANT_URL")
@@ -35,16 +36,47 @@ class Few(QdrantBackend):
     capabilities = some(("int8", "flat"), ("binary", "hnsw"))
 
 
+class Scanned(QdrantBackend):
+    """Every format, and one graph: of few items Qdrant makes none, and looks at all of them."""
+
+    capabilities = some(
+        *((row.format, "flat") for row in QdrantBackend.capabilities.supports), ("binary", "hnsw")
+    )
+
+
+WITHOUT_LOG = {
+    "flat": {"wal": False},
+    "hnsw": {"m": 12, "ef_construct": 60, "wal": False},
+}
+
+
 class TestQdrantEdge(BackendConformance):
     """Without the log, which makes a folder 64 MB larger; with it below."""
 
-    backend = QdrantBackend
-    params = {  # noqa: RUF012
-        "flat": {"wal": False},
-        "hnsw": {"m": 12, "ef_construct": 60, "wal": False},
-    }
+    backend = Scanned
+    params = WITHOUT_LOG
     coarse_params = COARSE
     dims = (7, 64, 1025)
+
+    def large(self, row):
+        """Of full size: one without a graph, and one with."""
+        full = (row.support.format, row.support.index_type) in (
+            ("int8", "flat"),
+            ("binary", "hnsw"),
+        )
+        return 100_000 if full else 10_000
+
+
+class TestQdrantEdgeKinds(Bench):
+    """Every format with and without a graph: what is told apart by it, and is made by it."""
+
+    backend = QdrantBackend
+    params = WITHOUT_LOG
+    coarse_params = COARSE
+    dims = (64,)
+    test_order_and_distances = Answers.test_order_and_distances
+    test_effort_is_spent = Answers.test_effort_is_spent
+    test_another_kind_is_refused = Durability.test_another_kind_is_refused
 
 
 class TestQdrantEdgeWithLog(BackendConformance):
@@ -52,18 +84,15 @@ class TestQdrantEdgeWithLog(BackendConformance):
     coarse_params = COARSE
     dims = (7, 64)
 
+    def large(self, row):
+        return 10_000
+
 
 class _FewItems(BackendConformance):
     """Local mode takes 0.1 ms an item, and warns beyond 20,000."""
 
-    def test_a_hundred_thousand_items(self, row):
-        keys, codes = make_keys(2000), make_codes(self.spec(row).code, 2000)
-        backend = self.make(row, codes)
-        backend.upsert(keys[:1500], codes[:1500])
-        backend.upsert(keys[1500:], codes[1500:])
-        judge = Judge(backend.spec, keys, codes)
-        self.approve(backend, judge, make_queries(judge.spec.code, 30), k=40)
-        judge.holds(backend, batch=300)
+    def large(self, row):
+        return 2000
 
     @pytest.mark.skip("local mode compares every vector, whatever it may spend")
     def test_effort_is_spent(self, row):

@@ -27,7 +27,7 @@ class Answers(Bench):
 
     def test_a_hundred_thousand_items(self, row: Case) -> None:
         """The answers stay right in a large index of few dimensions, filled in several batches."""
-        n, small = 100_000, Case(row.support, row.metric, 16)
+        n, small = self.large(row), Case(row.support, row.metric, 16)
         code = self.spec(small).code
         keys, codes = make_keys(n), make_codes(code, n)
         backend = self.make(small, codes[:4000])
@@ -35,7 +35,7 @@ class Answers(Bench):
             backend.upsert(keys[part], codes[part])
         judge = Judge(backend.spec, keys, codes)
         self.approve(backend, judge, make_queries(code, 30), k=40)
-        judge.holds(backend, batch=30_000)
+        judge.holds(backend, batch=3 * n // 10)
 
     def test_more_wanted_than_there_is(self, case: Case) -> None:
         """A row is cut at its true count."""
