@@ -104,3 +104,44 @@ def test_a_graph_is_built_anew_by_its_owner(tmp_path):
     notes.rebuild("main")
     assert recall(notes, after) >= 0.8
     db.close()
+
+
+def builds(db):
+    return db.metrics().collections["notes"].indexes["main"].builds.count
+
+
+def test_equal_vectors_keep_the_codes_of_an_engine(tmp_path):
+    # Which ten of a hundred equal ones are found is chance, and no loss of codes.
+    db = requant.open(tmp_path / "a.db")
+    notes = db.create_collection("notes", dim=DIM)
+    equal = np.repeat(BEFORE[: N // 100], 100, axis=0)
+    notes.upsert(IDS, equal)
+    notes.add_index("main", engine="faiss", precision="native")
+    notes.flush()
+    before = builds(db)
+    order = np.random.default_rng(2).permutation(N)
+    for _ in range(2):
+        notes.upsert([IDS[i] for i in order], equal[order])
+        notes.flush()
+    assert builds(db) == before
+    db.close()
+
+
+def test_few_left_among_many_keys_tell_nothing(tmp_path):
+    db = requant.open(tmp_path / "a.db")
+    notes = db.create_collection("notes", dim=4)
+    count = 40_000
+    vectors = np.random.default_rng(3).standard_normal((count, 4)).astype(np.float32)
+    notes.upsert([str(i) for i in range(count)], vectors)
+    # Beside each of the places where keys are looked for, but the first.
+    looked_for = np.linspace(0, count - 1, 1024).astype(np.int64)
+    left = [0, *(looked_for[:-1] + 1).tolist()]
+    notes.delete(set(map(str, range(count))) - set(map(str, left)))
+    notes.add_index("main", engine="faiss", precision="native")
+    notes.flush()
+    before = builds(db)
+    for _ in range(2):
+        notes.upsert([str(i) for i in left], vectors[left])
+        notes.flush()  # warnings are errors
+    assert builds(db) == before
+    db.close()

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 
 import requant
 from requant.errors import OtherModelError, StoreError, UnknownCollectionError, UnsupportedError
+from requant.store.contents.items import ItemWriter
 from tests.databases import vectors
+from tests.inside import NOTED_JUST_NOW
 from tests.test_store_postgresql import cut_all, observer
 from tests.test_text_search import DOCUMENTS, FOUND, filled, ids
 
@@ -166,13 +168,14 @@ def test_texts_are_upserted_by_as_many_statements_as_vectors(empty_postgres, tmp
         assert counts[4:6] == counts[6:8]
 
 
-def test_who_waits_for_another_writer_looks_at_the_model_again(empty_postgres, tmp_path):
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])  # by one statement, and by several
+def test_who_waits_for_another_writer_looks_at_the_model_again(empty_postgres, tmp_path, names):
     with requant.open(empty_postgres, folder=tmp_path) as db:
         notes, outcomes = db.create_collection("notes", 8), []
 
         def write():
             try:
-                notes.upsert_texts(["a"], ["text"], lambda texts: vectors(len(texts)))
+                notes.upsert_texts(names, names, lambda texts: vectors(len(texts)))
             except OtherModelError as error:
                 outcomes.append(error)
 
@@ -190,3 +193,42 @@ def test_who_waits_for_another_writer_looks_at_the_model_again(empty_postgres, t
             time.sleep(0.03)
         waiting.join()
         assert len(outcomes) == 1
+
+
+def test_a_model_that_is_set_meanwhile_stays(empty_postgres, tmp_path, monkeypatch):
+    with requant.open(empty_postgres, folder=tmp_path) as db:
+        notes = db.create_collection("notes", 8, model="acme/one")  # not known to be normalised
+        upsert = ItemWriter.upsert
+
+        def meanwhile(*given):
+            added = upsert(*given)
+            other = threading.Thread(target=notes.set_model, args=("acme/two",))
+            other.start()
+            other.join()
+            return added
+
+        monkeypatch.setattr(ItemWriter, "upsert", meanwhile)
+        monkeypatch.setattr(NOTED_JUST_NOW, 60)  # however slow this machine is
+        with pytest.raises(OtherModelError):
+            notes.upsert_texts(
+                ["a"], ["text"], requant.Model("acme/one", lambda texts: vectors(len(texts)))
+            )
+        assert notes.model.name == "acme/two"
+        assert len(notes) == 0
+
+
+def test_two_that_write_first_both_do(empty_postgres, tmp_path):
+    """Both note whether the vectors of the model that was named are normalised."""
+    model = requant.Model("acme/one", lambda texts: vectors(len(texts)))
+    with requant.open(empty_postgres, folder=tmp_path) as db:
+        notes = db.create_collection("notes", 8, model="acme/one")
+        other = threading.Thread(target=notes.upsert_texts, args=(["b"], ["text"], model))
+        with db.engine.connect() as app, app.begin():
+            notes.upsert_texts(["a"], ["text"], model, connection=app)
+            other.start()
+            with observer(empty_postgres) as seen:
+                waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                while seen.execute(waits).fetchone() == (0,):
+                    time.sleep(0.01)
+        other.join()  # an error in a thread is one of the test
+        assert sorted(notes.ids()) == ["a", "b"]

@@ -480,9 +480,9 @@ def _waiting(raw: Any, milliseconds: int) -> Iterator[None]:
         raw.execute(f"PRAGMA busy_timeout = {before:d}")
 
 
-def insert_into(engine: sa.Engine, table: sa.Table) -> Any:
-    """Return the INSERT of the engine's dialect, which knows ON CONFLICT."""
-    if engine.dialect.name == "postgresql":
+def insert_into(database: sa.Engine | sa.Connection, table: sa.Table) -> Any:
+    """Return the INSERT of a database's dialect, which knows ON CONFLICT."""
+    if database.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert
     else:
         from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from requant.indexes.sampling import ENOUGH_ROWS, prepared, sample_rows, spread
 from requant.indexes.spec import fit_quantizer
 from requant.quantizers.arrays import Float32s
 from requant.quantizers.protocol import Quantizer
-from requant.scores import best, score_many
+from requant.scores import score_many
 from requant.store import CollectionRow, CollectionState, IndexConfig, Reader
 
 # A search builds anew in passing what takes no longer than this.
@@ -26,6 +26,8 @@ _LIKE_NEW = 0.8
 _CHANCE = 0.02
 _NEAREST = 10
 _ASKED = 64
+# Fewer than so many tell nothing: any codes find ten of hardly more.
+_LEAST_JUDGED = 4 * _NEAREST
 # Lists of so many times as many items as they were learned for are a third of what they should be.
 _LISTS_GROWTH = 8
 
@@ -130,15 +132,15 @@ def _finds_as_much(
 ) -> bool:
     """Tell whether an engine finds as many of some rows as if it had learned from their like."""
     keys, vectors = spread(reader, owner, state, 2 * _JUDGED_ROWS)
+    if len(keys) < 2 * _LEAST_JUDGED:
+        return True  # wide vectors, or few left among many keys
     vectors = prepared(owner, vectors)
     codes, spec = loaded.quantizer.encode(vectors), loaded.backend.spec
     fresh = making.create(registry.load(config.engine), spec, sample=codes[::2])
     keys, vectors, codes = keys[1::2], vectors[1::2], codes[1::2]
     queries = vectors[:: max(len(vectors) // _ASKED, 1)]
     asked = loaded.quantizer.encode_query(queries, spec.metric)
-    nearest = [
-        best(keys, scores, _NEAREST)[0] for scores in score_many(queries, vectors, owner.metric)
-    ]
+    nearest = [_nearest(keys, scores) for scores in score_many(queries, vectors, owner.metric)]
     try:
         fresh.upsert(keys, codes)
         new = _found(nearest, fresh.search(asked, _NEAREST).keys)
@@ -146,6 +148,12 @@ def _finds_as_much(
         fresh.close()
     old = _found(nearest, loaded.backend.search(asked, _NEAREST, among=keys).keys)
     return old >= _LIKE_NEW * new - _CHANCE
+
+
+def _nearest(keys: Keys, scores: Float32s) -> Keys:
+    """Return the nearest, and all as near as the last: which of equal ones is found is chance."""
+    nearest: Keys = keys[scores >= np.partition(scores, -_NEAREST)[-_NEAREST]]
+    return nearest
 
 
 def _found(nearest: list[Keys], answers: Keys) -> float:

@@ -63,7 +63,7 @@ class ItemWriter:
 
     @property
     def noted(self) -> tuple[str | None] | None:
-        """What was noted of the model when the write began, None where that was not read."""
+        """What was noted of the model just now, None where that is to be read."""
         return self._history.noted if isinstance(self._history, Beside) else None
 
     def upsert(self, rows: Rows, on_conflict: OnConflict = "replace") -> int:

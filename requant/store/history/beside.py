@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from requant.store.history.numbering import Numbering
 
 
-# Who waited at the gate has seen what was noted before.
+# Who has waited since, at the gate or for another writer, has seen what was noted before.
 _JUST_NOW = 0.02
 
 
@@ -63,8 +63,8 @@ class Beside:
         self._owner = owner
         self._noting = noting
         self.fields: int | None = None
-        # What was noted of the model just now, None if that was not read.
-        self.noted: tuple[str | None] | None = None
+        self._noted: tuple[str | None] | None = None
+        self._noted_at = 0.0
         self._own_keys = True
         self._added: list[int] = []
         self._changed: list[int] = []
@@ -104,8 +104,13 @@ class Beside:
         if row is None:
             raise UnknownCollectionError.gone(self._owner.name)
         self.fields, self._own_keys = row[0], bool(row[1])
-        if self._noting and perf_counter() - begun < _JUST_NOW:
-            self.noted = (row[-1],)
+        if self._noting:
+            self._noted, self._noted_at = (row[-1],), begun
+
+    @property
+    def noted(self) -> tuple[str | None] | None:
+        """What was noted of the model just now, None if that was not read, or is long ago."""
+        return self._noted if perf_counter() - self._noted_at < _JUST_NOW else None
 
     def draw(self, count: int) -> list[int]:
         """Return so many keys that nobody else has, in order."""

@@ -35,8 +35,12 @@ def seen_by(reader: Reader, owner: CollectionRow) -> ModelInfo | None:
 
 def within(connection: sa.Connection, store: Store, owner: CollectionRow) -> ModelInfo | None:
     """Return the model of a collection as a transaction sees it."""
+    return read_note(_noted(connection, store, owner), owner)
+
+
+def _noted(connection: sa.Connection, store: Store, owner: CollectionRow) -> str | None:
     row = plain_cursor(connection).execute(store.sql.note, (note_of(owner.id),)).fetchone()
-    return read_note(None if row is None else row[0], owner)
+    return None if row is None else str(row[0])
 
 
 def settle(
@@ -53,22 +57,25 @@ def settle(
     `noted` is what it has just read, if it has. Of a model without a name nothing is remembered.
     Raises OtherModelError.
     """
-    stored = within(connection, store, owner) if noted is None else read_note(noted[0], owner)
-    if stored is None and model.name is None:
+    text = _noted(connection, store, owner) if noted is None else noted[0]
+    if text is None and model.name is None:
         return
-    if stored is None:
-        meta = store.tables.meta
+    meta = store.tables.meta
+    if text is None:
         values = {"name": note_of(owner.id), "value": json.dumps(info.as_json())}
-        insert = insert_into(store.engine, meta).values(values)
+        insert = insert_into(connection, meta).values(values)
         connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
         # Somebody else may have been faster, and was waited for.
-        stored = within(connection, store, owner)
-        assert stored is not None
+        text = _noted(connection, store, owner)
+    stored = read_note(text, owner)
+    assert stored is not None
     check_same(stored, model, owner.name, writing=True)
     check_alike(stored, info, owner.name, owner.metric)
-    if stored.normalised is None:
-        known = replace(stored, normalised=info.normalised)
-        put(connection, store.tables, owner.id, known)
+    if stored.normalised is None and info.normalised is not None:
+        known = json.dumps(replace(stored, normalised=info.normalised).as_json())
+        as_read = sa.and_(meta.c.name == note_of(owner.id), meta.c.value == text)
+        if not connection.execute(sa.update(meta).where(as_read).values(value=known)).rowcount:
+            settle(connection, store, owner, model, info)  # another one was noted meanwhile
 
 
 def take_turn(connection: sa.Connection, store: Store, owner: CollectionRow) -> None:
@@ -82,9 +89,14 @@ def take_turn(connection: sa.Connection, store: Store, owner: CollectionRow) -> 
 def put(connection: sa.Connection, tables: Tables, collection: int, info: ModelInfo | None) -> None:
     """Remember a model in the place of whichever there is; None forgets that."""
     meta, name = tables.meta, note_of(collection)
-    connection.execute(sa.delete(meta).where(meta.c.name == name))
-    if info is not None:
-        connection.execute(sa.insert(meta).values(name=name, value=json.dumps(info.as_json())))
+    if info is None:
+        connection.execute(sa.delete(meta).where(meta.c.name == name))
+        return
+    value = json.dumps(info.as_json())
+    insert = insert_into(connection, meta).values(name=name, value=value)
+    # Not in two statements: who had waited for somebody else's would find it there again.
+    replaced = insert.on_conflict_do_update(index_elements=["name"], set_={"value": value})
+    connection.execute(replaced)
 
 
 def read_note(text: str | None, owner: CollectionRow) -> ModelInfo | None:
