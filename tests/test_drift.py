@@ -36,6 +36,10 @@ def made(tmp_path, **index):
     return db, notes
 
 
+def built(db):
+    return db.metrics().collections["notes"].indexes["main"].builds.count
+
+
 @pytest.mark.parametrize(
     ("engine", "precision", "least"),
     [
@@ -85,11 +89,11 @@ def test_more_of_the_same_keeps_its_codes(tmp_path, engine):
     db, notes = made(tmp_path, engine=engine, precision=precision)
     again = np.random.default_rng(5).standard_normal((N, DIM)).astype(np.float32)
     notes.calibrate(target=0.9)
-    builds = db.metrics().collections["notes"].indexes["main"].builds.count
+    builds = built(db)
     for _ in range(3):
         notes.upsert(IDS, again)
         notes.flush()
-    assert db.metrics().collections["notes"].indexes["main"].builds.count == builds
+    assert built(db) == builds
     # Warnings are errors: of another quantizer one would be told here.
     notes.search(again[0], k=10, recall=0.9)
     db.close()
@@ -144,4 +148,16 @@ def test_few_left_among_many_keys_tell_nothing(tmp_path):
         notes.upsert([str(i) for i in left], vectors[left])
         notes.flush()  # warnings are errors
     assert builds(db) == before
+    db.close()
+
+
+def test_codes_that_may_take_long_to_learn_are_judged_by_who_can_wait(tmp_path):
+    db, notes = made(tmp_path, engine="turbovec", precision="native", params={"bits": 2})
+    after = cluster()
+    notes.upsert(IDS, after)
+    for query in after[:40]:
+        notes.search(query, k=1)
+    assert built(db) == 1
+    notes.flush()
+    assert built(db) == 2
     db.close()

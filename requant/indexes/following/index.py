@@ -28,6 +28,7 @@ from requant.indexes.following.publishing import Publisher, is_due
 from requant.indexes.following.refit import (
     has_drifted,
     is_outgrown,
+    is_to_be_judged,
     needs_building,
     outgrown_lists,
 )
@@ -127,8 +128,7 @@ class FollowingIndex:
         loaded = self._loaded
         if loaded is not None and self._is_lost(loaded, reader, state):
             self._doubted = loaded
-        due = wait and loaded is not None and is_outgrown(loaded, self._owner, state)
-        due = due or loaded is self._doubted
+        due = loaded is self._doubted or (wait and self._may_have_to_be_built(loaded, state))
         if loaded is not None and not due and self._is_current(loaded, reader, state):
             return loaded
         follows = loaded is not None and loaded.watermark.seq >= state.log_floor
@@ -155,6 +155,11 @@ class FollowingIndex:
             return None
         finally:
             self._lock.release()
+
+    def _may_have_to_be_built(self, loaded: Loaded | None, state: CollectionState) -> bool:
+        if loaded is None:
+            return False
+        return is_outgrown(loaded, self._owner, state) or is_to_be_judged(loaded)
 
     def _is_left(self, loaded: Loaded | None, reader: Reader, state: CollectionState) -> bool:
         """Whether a search does best to read what the index lacks, and to leave it there.
@@ -209,7 +214,7 @@ class FollowingIndex:
             build = loaded is None or needs_building(loaded, reader, owner, state, config, wait)
             if not build:
                 loaded = self._caught_up(loaded, reader, state, progress, wait)
-                build = self._has_drifted(loaded, reader, state)
+                build = self._has_drifted(loaded, reader, state, wait)
             if build or loaded is None:
                 keep = self._publisher.keep_part if loaded is None else None
                 with self._store.patience(None):  # it takes long anyway, and is not to be in vain
@@ -222,10 +227,12 @@ class FollowingIndex:
                 self._publish_if_possible()
             return loaded
 
-    def _has_drifted(self, loaded: Loaded | None, reader: Reader, state: CollectionState) -> bool:
+    def _has_drifted(
+        self, loaded: Loaded | None, reader: Reader, state: CollectionState, wait: bool
+    ) -> bool:
         """Tell whether to fit it anew because of what it has followed; a graph is its owner's."""
         config = self.row.config
-        if loaded is None or not has_drifted(loaded, reader, self._owner, state, config):
+        if loaded is None or not has_drifted(loaded, reader, self._owner, state, config, wait):
             return False
         if config.index_type != "flat":
             self._warn_once(_DRIFTED)

@@ -101,20 +101,27 @@ def has_drifted(
     owner: CollectionRow,
     state: CollectionState,
     config: IndexConfig,
+    wait: bool,
 ) -> bool:
     """Tell whether codes were fitted to vectors that others have come instead of.
 
-    Looked at each time that an index has followed as many rows as half of what it holds.
+    Looked at each time that `is_to_be_judged`; where an engine is told how to learn its codes,
+    which may take it long, by who can `wait`.
     """
-    if loaded.size < ENOUGH_ROWS or loaded.followed < loaded.size // 2:
+    if not is_to_be_judged(loaded):
         return False
     fits = _fits
     if config.precision == "native":
-        if not _learns(loaded, config) or not loaded.watermark.covers(state):
-            return False
+        if not loaded.watermark.covers(state) or (config.params and not wait):
+            return False  # later
         fits = _finds_as_much
     loaded.followed = 0
     return not fits(loaded, reader, owner, state, config)
+
+
+def is_to_be_judged(loaded: Loaded) -> bool:
+    """Tell whether an index has followed as many rows as half of what it holds."""
+    return loaded.size >= ENOUGH_ROWS and loaded.followed >= loaded.size // 2
 
 
 def _learns(loaded: Loaded, config: IndexConfig) -> bool:
@@ -130,7 +137,12 @@ def _finds_as_much(
     state: CollectionState,
     config: IndexConfig,
 ) -> bool:
-    """Tell whether an engine finds as many of some rows as if it had learned from their like."""
+    """Tell whether an engine finds as many of some rows as if it had learned from their like.
+
+    Of one that learns nothing from a sample, or lists, that cannot be told.
+    """
+    if not _learns(loaded, config):
+        return True
     keys, vectors = spread(reader, owner, state, 2 * _JUDGED_ROWS)
     if len(keys) < 2 * _LEAST_JUDGED:
         return True  # wide vectors, or few left among many keys
