@@ -24,7 +24,11 @@ ROWS, DIM, READERS = 20_000, 384, 2
 SECONDS, TURNS = 3.0, 3
 # What a search of requant's fetches, and what its first pass looks at: two bits a dimension.
 CANDIDATES, HITS, CODE_BYTES = 40, 10, DIM // 4
-FIRST_KEY = 1 << 40  # of the only collection
+# Others have had a collection of that name here before.
+_FIRST_KEY = sa.text(
+    "SELECT min(i.key) FROM requant_items AS i JOIN requant_collections AS c "
+    "ON c.id = i.collection_id WHERE c.name = 'notes'"
+)
 BESIDE = {
     None: "alone",
     "busy": "beside a loop that only computes",
@@ -45,7 +49,9 @@ def _search(db: Database, seed: int) -> Callable[[int], object]:
 def _plain(db: Database, seed: int) -> Callable[[int], object]:
     """Fetch what a search fetches, by SQLAlchemy, and look at as much memory as it does."""
     rng = np.random.default_rng(seed)
-    keys = FIRST_KEY + rng.integers(0, ROWS, (256, CANDIDATES))
+    with db.engine.connect() as connection:
+        first = connection.scalar(_FIRST_KEY)
+    keys = first + rng.integers(0, ROWS, (256, CANDIDATES))
     codes = rng.standard_normal((ROWS, CODE_BYTES // 4), np.float32)
     query = rng.standard_normal(DIM, np.float32)
     some = sa.bindparam("keys", expanding=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 
 from requant.adapters import making, registry
@@ -148,16 +150,13 @@ def _finds_as_much(
         return True  # wide vectors, or few left among many keys
     vectors = prepared(owner, vectors)
     codes, spec = loaded.quantizer.encode(vectors), loaded.backend.spec
-    fresh = making.create(registry.load(config.engine), spec, sample=codes[::2])
-    keys, vectors, codes = keys[1::2], vectors[1::2], codes[1::2]
+    sample, keys, vectors, codes = codes[::2], keys[1::2], vectors[1::2], codes[1::2]
     queries = vectors[:: max(len(vectors) // _ASKED, 1)]
     asked = loaded.quantizer.encode_query(queries, spec.metric)
     nearest = [_nearest(keys, scores) for scores in score_many(queries, vectors, owner.metric)]
-    try:
+    with closing(making.create(registry.load(config.engine), spec, sample=sample)) as fresh:
         fresh.upsert(keys, codes)
         new = _found(nearest, fresh.search(asked, _NEAREST).keys)
-    finally:
-        fresh.close()
     old = _found(nearest, loaded.backend.search(asked, _NEAREST, among=keys).keys)
     return old >= _LIKE_NEW * new - _CHANCE
 
