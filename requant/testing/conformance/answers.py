@@ -25,7 +25,7 @@ class Answers(Bench):
         distances = np.concatenate([found.distances for found in alone])
         self.approve_found(judge, queries, 10, Candidates(keys, distances))
 
-    def test_a_hundred_thousand_items(self, row: Case) -> None:
+    def test_a_large_index(self, row: Case) -> None:
         """The answers stay right in a large index of few dimensions, filled in several batches."""
         n, small = self.large(row), Case(row.support, row.metric, 16)
         code = self.spec(small).code
